@@ -1,0 +1,65 @@
+//! `taxond classes`
+
+use clap::Args;
+
+use crate::{
+    cli::{
+        Global,
+        connection::Connection,
+        failure::Failure,
+        json, names,
+        output::{self, Rows},
+    },
+    proto::v1::{ClassState, GetManifestRequest, Manifest},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Classes {
+    /// The model
+    #[arg(value_parser = names::model)]
+    model: String,
+    /// Revision of the manifest [default: the one being served]
+    #[arg(long, value_name = "N")]
+    revision: Option<u64>,
+    /// Retired classes as well
+    #[arg(long)]
+    all: bool,
+}
+
+impl Classes {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let connection = Connection::open(global).await?;
+        let name = match self.revision {
+            Some(revision) => format!("{}/manifests/{revision}", self.model),
+            None => self.model,
+        };
+        let request = connection.request(GetManifestRequest { name });
+        let manifest =
+            connection.taxonomy().get_manifest(request).await?.into_inner().manifest.unwrap_or_default();
+        let shown = manifest.classes.iter().filter(|class| self.all || class.state() == ClassState::Active);
+        if global.json {
+            return shown.map(json::class).try_for_each(|class| output::json(&class));
+        }
+        let mut rows = Rows::new(&[">id", "class", ">leaves", "state"]);
+        for class in shown {
+            let state = match class.state() {
+                ClassState::Retired => format!("retired, now {}", successors(&manifest, &class.successors)),
+                state => json::class_state(state),
+            };
+            rows.push([class.id.to_string(), class.name.clone(), class.leaves.len().to_string(), state]);
+        }
+        rows.print("no classes; `taxond train MODEL` finds them in the examples")?;
+        output::line(format!("revision {}: {}", manifest.revision, manifest.description))
+    }
+}
+
+fn successors(manifest: &Manifest, ids: &[u32]) -> String {
+    if ids.is_empty() {
+        return "nothing".to_owned();
+    }
+    let name = |id: &u32| {
+        let class = manifest.classes.iter().find(|class| class.id == *id);
+        class.map_or_else(|| format!("#{id}"), |class| class.name.clone())
+    };
+    ids.iter().map(name).collect::<Vec<_>>().join(", ")
+}

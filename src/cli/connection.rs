@@ -1,0 +1,96 @@
+//! One connection to the daemon and the clients of its services.
+
+use std::time::Duration;
+
+use tonic::{
+    IntoRequest as _, Request,
+    transport::{Channel, Endpoint},
+};
+
+use crate::{
+    cli::{
+        Global,
+        failure::{Exit, Failure},
+    },
+    proto::v1::{
+        dataset_service_client::DatasetServiceClient, predict_service_client::PredictServiceClient,
+        registry_service_client::RegistryServiceClient, taxonomy_service_client::TaxonomyServiceClient,
+        training_service_client::TrainingServiceClient,
+    },
+};
+
+/// Patience with the handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Patience with a call that neither measures nor learns.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer taken: a page of a thousand manifests with a thousand classes each is far over tonic's 4 MiB.
+const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+
+/// A connection to the daemon.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    channel: Channel,
+    timeout: Option<Duration>,
+}
+
+impl Connection {
+    /// Connects to the daemon that the options name.
+    pub(crate) async fn open(global: &Global) -> Result<Self, Failure> {
+        // `127.0.0.1:50061` is what people type.
+        let addr =
+            if global.addr.contains("://") { global.addr.clone() } else { format!("http://{}", global.addr) };
+        let endpoint = Endpoint::from_shared(addr.clone()).map_err(|_| {
+            Failure::new(
+                Exit::Usage,
+                format!("--addr must be a URL such as http://127.0.0.1:50061, got '{addr}'"),
+            )
+        })?;
+        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        let channel = endpoint.connect().await.map_err(|e| Failure::unreachable(&addr, root_cause(&e)))?;
+        Ok(Self { channel, timeout: global.timeout })
+    }
+
+    pub(crate) fn registry(&self) -> RegistryServiceClient<Channel> {
+        RegistryServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub(crate) fn dataset(&self) -> DatasetServiceClient<Channel> {
+        DatasetServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub(crate) fn training(&self) -> TrainingServiceClient<Channel> {
+        TrainingServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub(crate) fn predict(&self) -> PredictServiceClient<Channel> {
+        PredictServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub(crate) fn taxonomy(&self) -> TaxonomyServiceClient<Channel> {
+        TaxonomyServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// A request that is answered at once, or not at all.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = message.into_request();
+        request.set_timeout(self.timeout.unwrap_or(CALL_TIMEOUT));
+        request
+    }
+
+    /// Puts the limit that the user gave, if any, on a request that may take long.
+    pub(crate) fn patient<T>(&self, mut request: Request<T>) -> Request<T> {
+        if let Some(timeout) = self.timeout {
+            request.set_timeout(timeout);
+        }
+        request
+    }
+}
+
+/// The innermost cause: the outer ones say "transport error".
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

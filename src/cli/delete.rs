@@ -1,0 +1,42 @@
+//! `taxond delete`
+
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    cli::{
+        Global,
+        connection::Connection,
+        failure::{Exit, Failure},
+        names, output,
+    },
+    proto::v1::DeleteModelRequest,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Delete {
+    /// The model
+    #[arg(value_parser = names::model)]
+    model: String,
+    /// Yes, with all its examples, manifests and versions: there is no way back
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Delete {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let name = names::short(&self.model).to_owned();
+        if !self.yes {
+            let what = format!("this removes {name} with its examples, manifests and versions for good");
+            return Err(Failure::new(Exit::Usage, what).with_hint("say --yes if that is wanted"));
+        }
+        let connection = Connection::open(global).await?;
+        let request = DeleteModelRequest { name: self.model.clone(), ..DeleteModelRequest::default() };
+        connection.registry().delete_model(connection.request(request)).await?;
+        if global.json {
+            output::json(&json!({ "deleted": self.model }))
+        } else {
+            output::line(format!("{name} is gone"))
+        }
+    }
+}

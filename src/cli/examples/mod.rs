@@ -1,0 +1,31 @@
+//! `taxond examples`: labelled texts of a model.
+
+mod add;
+mod list;
+mod stats;
+
+use clap::Subcommand;
+
+use crate::cli::{Global, failure::Failure};
+
+pub(super) use add::{pack, upload};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Examples {
+    /// Store labelled texts: all of a file, or nothing
+    Add(add::Add),
+    /// Print stored texts
+    List(list::List),
+    /// Count stored texts by label
+    Stats(stats::Stats),
+}
+
+impl Examples {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        match self {
+            Self::Add(command) => command.run(global).await,
+            Self::List(command) => command.run(global).await,
+            Self::Stats(command) => command.run(global).await,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! JSON Lines: one object a line with the strings `text` and `category` (or `label`); other keys are ignored.
+
+use serde_json::Value;
+
+use super::{Fault, Input, example, utf8};
+
+pub(super) fn parse(file: &str, bytes: &[u8]) -> Input {
+    let mut input = Input::default();
+    for (row, line) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        match check(line) {
+            Ok(example) => input.examples.push(example),
+            Err(what) => input.faults.push(Fault::row(file, row, what)),
+        }
+    }
+    input
+}
+
+fn check(line: &[u8]) -> Result<crate::proto::v1::LabelledText, String> {
+    let line = utf8(line).map_err(|what| format!("the line {what}"))?;
+    let value: Value = serde_json::from_str(line).map_err(|e| format!("is not JSON: {}", json_fault(&e)))?;
+    if !value.is_object() {
+        return Err("is not a JSON object".into());
+    }
+    let text = string(&value, "text")?.ok_or("has no key 'text'")?;
+    let label = match (string(&value, "category")?, string(&value, "label")?) {
+        (Some(label), None) | (None, Some(label)) => label,
+        (None, None) => return Err("has no key 'category' or 'label'".into()),
+        (Some(_), Some(_)) => return Err("has both keys, 'category' and 'label'".into()),
+    };
+    example(text, label)
+}
+
+fn string<'a>(object: &'a Value, key: &str) -> Result<Option<&'a str>, String> {
+    match object.get(key) {
+        None => Ok(None),
+        Some(Value::String(value)) => Ok(Some(value)),
+        Some(other) => Err(format!("the key '{key}' must hold a string, it holds {other}")),
+    }
+}
+
+/// Every line is parsed alone, so that the line number of serde's message would always be 1.
+fn json_fault(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    match message.rsplit_once(" at line ") {
+        Some((what, _)) => format!("{what} at column {}", error.column()),
+        None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_become_examples() {
+        let input = parse(
+            "a.jsonl",
+            "{\"text\": \"hello\\nyou\", \"category\": \"greet\", \"id\": 3}\r\n\n{\"label\":\"存款\",\"text\":\"存钱\"}".as_bytes(),
+        );
+        assert!(input.faults.is_empty(), "{:?}", input.faults);
+        let rows: Vec<_> = input.examples.iter().map(|e| (e.text.as_str(), e.label.as_str())).collect();
+        assert_eq!(rows, [("hello\nyou", "greet"), ("存钱", "存款")]);
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        for (line, part) in [
+            ("{\"text\": \"a\"", "is not JSON: EOF while parsing an object at column 12"),
+            ("[1]", "not a JSON object"),
+            ("{\"category\": \"b\"}", "'text'"),
+            ("{\"text\": \"a\"}", "'category' or 'label'"),
+            ("{\"text\": \"a\", \"label\": \"b\", \"category\": \"b\"}", "both"),
+            ("{\"text\": 3, \"label\": \"b\"}", "must hold a string, it holds 3"),
+            ("{\"text\": \"\", \"label\": \"b\"}", "text is empty"),
+            ("{\"text\": \"a\", \"label\": \"\"}", "category must not be empty"),
+        ] {
+            let input = parse("a.jsonl", format!("\n{line}\n").as_bytes());
+            assert_eq!(input.faults.len(), 1, "{line}");
+            assert_eq!(input.faults[0].row, Some(2));
+            assert!(input.faults[0].what.contains(part), "{}", input.faults[0].what);
+        }
+        assert!(parse("a.jsonl", b"{\"text\": \"\xff\"}").faults[0].what.contains("not UTF-8"));
+    }
+}

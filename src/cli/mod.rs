@@ -1,0 +1,205 @@
+//! The command line: `taxond serve` is the daemon, `taxond demo` shows it, the rest are its clients over gRPC.
+//!
+//! One file a subcommand. People get tables and progress bars, programs get JSON documents with `--json`, and every
+//! failure says what to do and ends with an exit code of its cause.
+
+mod cancel;
+mod classes;
+mod completions;
+mod connection;
+mod create;
+mod delete;
+pub mod demo;
+mod evaluate;
+mod examples;
+mod failure;
+mod follow;
+mod input;
+mod jobs;
+mod json;
+mod manifests;
+mod merge;
+mod models;
+mod names;
+mod output;
+mod predict;
+mod progress;
+mod promote;
+mod serve;
+mod train;
+mod undo;
+mod versions;
+mod watch;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use failure::{EXIT_CODES, Exit, Failure};
+
+/// Text classifiers whose categories keep changing: a gRPC daemon and its command line.
+#[derive(Debug, Parser)]
+#[command(name = "taxond", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every subcommand.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Address of the daemon
+    #[arg(
+        long,
+        global = true,
+        env = "TAXOND_ADDR",
+        default_value = "http://127.0.0.1:50061",
+        value_name = "URL"
+    )]
+    pub(crate) addr: String,
+    /// Print JSON documents, one a line, instead of tables
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+    /// Give up on a call after this long [default: 30; calls that measure or learn: no limit]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(serve::Serve),
+    /// Show the whole in two minutes: train on a bank's questions, predict, merge two classes, compare
+    Demo(demo::Demo),
+    /// Make a model
+    Create(create::Create),
+    /// Remove a model with its examples, manifests and versions
+    Delete(delete::Delete),
+    /// Labelled texts of a model
+    #[command(subcommand)]
+    Examples(examples::Examples),
+    /// Train a model on its examples
+    Train(train::Train),
+    /// Ask which class texts belong to
+    Predict(predict::Predict),
+    /// Measure a model on labelled texts
+    Evaluate(evaluate::Evaluate),
+    /// Make one class of several
+    Merge(merge::Merge),
+    /// Undo the latest change of the classes
+    Undo(undo::Undo),
+    /// List models
+    Models(models::Models),
+    /// List the versions of a model
+    Versions(versions::Versions),
+    /// List the classes of a model
+    Classes(classes::Classes),
+    /// List how the classes of a model changed
+    Manifests(manifests::Manifests),
+    /// List jobs
+    Jobs(jobs::Jobs),
+    /// Follow a job
+    Watch(watch::Watch),
+    /// End a job
+    Cancel(cancel::Cancel),
+    /// Point an alias to a version, `serving` if none is named
+    Promote(promote::Promote),
+    /// Print a completion script
+    Completions(completions::Completions),
+}
+
+/// Runs a command line to its end; prints a failure and turns it into an exit code.
+pub async fn run(cli: Cli) -> ExitCode {
+    let Cli { global, command } = cli;
+    let json = global.json;
+    match dispatch(global, command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report(&failure, json);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(command) => command.run().await,
+        Command::Demo(command) => command.run(&global).await,
+        Command::Create(command) => command.run(&global).await,
+        Command::Delete(command) => command.run(&global).await,
+        Command::Examples(command) => command.run(&global).await,
+        Command::Train(command) => command.run(&global).await,
+        Command::Predict(command) => command.run(&global).await,
+        Command::Evaluate(command) => command.run(&global).await,
+        Command::Merge(command) => command.run(&global).await,
+        Command::Undo(command) => command.run(&global).await,
+        Command::Models(command) => command.run(&global).await,
+        Command::Versions(command) => command.run(&global).await,
+        Command::Classes(command) => command.run(&global).await,
+        Command::Manifests(command) => command.run(&global).await,
+        Command::Jobs(command) => command.run(&global).await,
+        Command::Watch(command) => command.run(&global).await,
+        Command::Cancel(command) => command.run(&global).await,
+        Command::Promote(command) => command.run(&global).await,
+        Command::Completions(command) => command.run(),
+    }
+}
+
+fn report(failure: &Failure, json: bool) {
+    if failure.is_silent() {
+        return;
+    }
+    if json {
+        eprintln!("{}", failure.to_json());
+    } else if failure.exit == Exit::Interrupted {
+        // What the user asked for is no error.
+        eprintln!("{failure}");
+    } else {
+        eprintln!("error: {failure}");
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "must be a number of seconds".to_owned())?;
+    if !(seconds > 0.0 && seconds <= 86_400.0) {
+        return Err("must be above 0 and at most 86400".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_tells_the_exit_codes() {
+        assert!(Cli::command().render_long_help().to_string().contains("130  interrupted"));
+    }
+
+    #[test]
+    fn durations_are_checked() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["0", "-1", "NaN", "inf", "1e9", "soon"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_unreachable_daemon_has_an_exit_code_of_its_own() {
+        // Port 1 of the loopback is reserved and nobody listens there.
+        let cli = Cli::try_parse_from(["taxond", "--addr", "127.0.0.1:1", "models"]).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let failure = runtime.block_on(dispatch(cli.global, cli.command)).unwrap_err();
+        assert_eq!(failure.exit, Exit::Unreachable);
+        assert!(failure.to_string().contains("taxond serve"), "{failure}");
+    }
+}

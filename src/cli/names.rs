@@ -1,0 +1,91 @@
+//! Names as people type them: `bank` for `models/bank`, `3` for `jobs/3`.
+
+/// Completes the name of a model.
+pub(crate) fn model(text: &str) -> Result<String, String> {
+    let id = text.strip_prefix("models/").unwrap_or(text);
+    match id {
+        "" => Err("must not be empty".into()),
+        id if id.contains(['/', '@']) => {
+            Err("must name a model without version or alias, for example bank".into())
+        }
+        id => Ok(format!("models/{id}")),
+    }
+}
+
+/// Completes the name of a model, of one of its versions (`bank/versions/3`), or of an alias (`bank@canary`).
+pub(crate) fn target(text: &str) -> Result<String, String> {
+    let id = text.strip_prefix("models/").unwrap_or(text);
+    let alias = id.split_once('@');
+    let version = id.split_once("/versions/");
+    let sound = match (alias, version) {
+        (None, None) => !id.is_empty() && !id.contains('/'),
+        (Some((model, alias)), None) => !model.is_empty() && !alias.is_empty() && !id.contains('/'),
+        (None, Some((model, number))) => !model.is_empty() && number.parse::<u64>().is_ok(),
+        (Some(_), Some(_)) => false,
+    };
+    if sound {
+        Ok(format!("models/{id}"))
+    } else {
+        Err("must be a model, version or alias: bank, bank/versions/3 or bank@canary".into())
+    }
+}
+
+/// Completes the name of a job.
+pub(crate) fn job(text: &str) -> Result<String, String> {
+    let id = text.strip_prefix("jobs/").unwrap_or(text);
+    id.parse::<u64>().map(|id| format!("jobs/{id}")).map_err(|_| "must be a job: 3 or jobs/3".into())
+}
+
+/// The number of a version, given alone or as the end of its name.
+pub(crate) fn version(text: &str) -> Result<u64, String> {
+    let number = text.rsplit_once("versions/").map_or(text, |(_, number)| number);
+    let number = number.strip_prefix('v').unwrap_or(number);
+    number.parse().map_err(|_| "must be the number of a version, for example 3".into())
+}
+
+/// The id without the collection, as tables show it.
+pub(crate) fn short(name: &str) -> &str {
+    name.strip_prefix("models/").unwrap_or(name)
+}
+
+/// The number at the end of a name such as `models/bank/versions/3`.
+pub(crate) fn last(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_completed() {
+        assert_eq!(model("bank").as_deref(), Ok("models/bank"));
+        assert_eq!(model("models/bank").as_deref(), Ok("models/bank"));
+        for (text, name) in [
+            ("bank", "models/bank"),
+            ("bank@canary", "models/bank@canary"),
+            ("models/bank/versions/3", "models/bank/versions/3"),
+        ] {
+            assert_eq!(target(text).as_deref(), Ok(name));
+        }
+        assert_eq!(job("3").as_deref(), Ok("jobs/3"));
+        assert_eq!(job("jobs/3").as_deref(), Ok("jobs/3"));
+        assert_eq!(version("3"), Ok(3));
+        assert_eq!(version("models/bank/versions/3"), Ok(3));
+        assert_eq!(version("v3"), Ok(3));
+    }
+
+    #[test]
+    fn wrong_names_are_refused() {
+        for text in ["", "models/", "bank@canary", "bank/versions/3"] {
+            assert!(model(text).is_err(), "{text}");
+        }
+        for text in ["", "@a", "bank@", "bank/versions/", "bank/versions/x", "bank@a/versions/1", "bank/3"] {
+            assert!(target(text).is_err(), "{text}");
+        }
+        for text in ["", "jobs/", "jobs/x", "-1"] {
+            assert!(job(text).is_err(), "{text}");
+        }
+        assert!(version("latest").is_err());
+    }
+}

@@ -1,0 +1,216 @@
+//! `taxond predict`
+
+use std::{
+    fs,
+    io::{self, Read as _},
+};
+
+use clap::Args;
+
+use crate::{
+    cli::{
+        Global,
+        connection::Connection,
+        failure::{Exit, Failure},
+        json, names,
+        output::{self, Rows, percent},
+    },
+    proto::v1::{PredictRequest, PredictResponse},
+};
+
+/// Texts of a call; the daemon takes no more.
+const CALL_TEXTS: usize = 256;
+/// Bytes of a call, below the 4 MiB that the daemon takes.
+const CALL_BYTES: usize = 3 * 1024 * 1024;
+
+#[derive(Debug, Args)]
+pub(super) struct Predict {
+    /// The model, or one of its versions or aliases: bank, bank/versions/3, bank@canary
+    #[arg(value_parser = names::target)]
+    model: String,
+    /// The texts
+    #[arg(required_unless_present = "file")]
+    texts: Vec<String>,
+    /// A file with one text a line, `-` for the standard input; blank lines are left out
+    #[arg(long, value_name = "FILE", conflicts_with = "texts")]
+    file: Option<String>,
+    /// Classes to print for each text, best first: 1 to 1000
+    #[arg(long, default_value_t = 1, value_name = "K")]
+    top_k: u32,
+    /// Leave out classes below this probability
+    #[arg(long, value_name = "P")]
+    min_confidence: Option<f64>,
+    /// Ask this version instead of the one that serves
+    #[arg(long, value_parser = names::version, value_name = "N", conflicts_with = "alias")]
+    version: Option<u64>,
+    /// Ask the version that this alias points to
+    #[arg(long)]
+    alias: Option<String>,
+}
+
+impl Predict {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let model = self.target()?;
+        let texts = match &self.file {
+            Some(file) => read_lines(file)?,
+            None => self.texts,
+        };
+        if texts.is_empty() {
+            return Err(Failure::new(Exit::Invalid, "there is no text to classify"));
+        }
+        let connection = Connection::open(global).await?;
+        let mut rows = Rows::new(&["text", "class", ">probability"]);
+        let mut version = String::new();
+        for texts in calls(&texts) {
+            let request = PredictRequest {
+                model: model.clone(),
+                texts: texts.to_vec(),
+                top_k: Some(self.top_k),
+                min_confidence: self.min_confidence,
+            };
+            let answer = connection.predict().predict(connection.request(request)).await?.into_inner();
+            if global.json {
+                print_json(texts, &answer)?;
+            } else {
+                push(&mut rows, texts, &answer);
+            }
+            version = answer.version;
+        }
+        if global.json {
+            return Ok(());
+        }
+        rows.print("")?;
+        output::line(format!("answered by version {} of {}", names::last(&version), model_of(&version)))
+    }
+
+    /// The name to ask, from the argument and the options.
+    fn target(&self) -> Result<String, Failure> {
+        let qualified = self.model.contains('@') || self.model.contains("/versions/");
+        match (self.version, &self.alias) {
+            (None, None) => Ok(self.model.clone()),
+            _ if qualified => {
+                let what =
+                    format!("'{}' names a version already; leave out --version and --alias", self.model);
+                Err(Failure::new(Exit::Usage, what))
+            }
+            (Some(version), _) => Ok(format!("{}/versions/{version}", self.model)),
+            (None, Some(alias)) => Ok(format!("{}@{alias}", self.model)),
+        }
+    }
+}
+
+/// `bank` of `models/bank/versions/3`.
+fn model_of(version: &str) -> &str {
+    let short = names::short(version);
+    short.split_once('/').map_or(short, |(model, _)| model)
+}
+
+fn read_lines(file: &str) -> Result<Vec<String>, Failure> {
+    let bytes = if file == "-" {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        fs::read(file)
+    };
+    let name = if file == "-" { "the standard input" } else { file };
+    let text = String::from_utf8(bytes.map_err(|e| Failure::read(name, &e))?).map_err(|e| {
+        let row =
+            1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+        Failure::new(Exit::Invalid, format!("{name}: row {row}: is not UTF-8"))
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
+}
+
+/// Cuts texts into calls.
+fn calls(texts: &[String]) -> Vec<&[String]> {
+    let mut calls = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (index, text) in texts.iter().enumerate() {
+        if index > start && (index - start == CALL_TEXTS || bytes + text.len() > CALL_BYTES) {
+            calls.push(&texts[start..index]);
+            (start, bytes) = (index, 0);
+        }
+        bytes += text.len() + 6;
+    }
+    calls.push(&texts[start..]);
+    calls
+}
+
+fn print_json(texts: &[String], answer: &PredictResponse) -> Result<(), Failure> {
+    texts.iter().zip(&answer.predictions).try_for_each(|(text, prediction)| {
+        output::json(&json::prediction(text, prediction, &answer.version, answer.manifest_revision))
+    })
+}
+
+fn push(rows: &mut Rows, texts: &[String], answer: &PredictResponse) {
+    for (text, prediction) in texts.iter().zip(&answer.predictions) {
+        let mut shown = output::excerpt(text, 120);
+        if prediction.truncated {
+            shown += &format!(" (only {} tokens were read)", prediction.token_count);
+        }
+        if prediction.classes.is_empty() {
+            rows.push([std::mem::take(&mut shown), "(none)".to_owned(), "-".to_owned()]);
+        }
+        for class in &prediction.classes {
+            // The text stands beside its best class only.
+            rows.push([std::mem::take(&mut shown), class.name.clone(), percent(class.probability)]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        predict: Predict,
+    }
+
+    fn target(args: &[&str]) -> Result<String, Exit> {
+        let line = ["predict"].iter().chain(args).chain(&["text"]);
+        Line::try_parse_from(line).unwrap().predict.target().map_err(|failure| failure.exit)
+    }
+
+    #[test]
+    fn versions_and_aliases_are_asked_by_name() {
+        assert_eq!(target(&["bank"]).unwrap(), "models/bank");
+        assert_eq!(target(&["bank", "--version", "3"]).unwrap(), "models/bank/versions/3");
+        assert_eq!(target(&["bank", "--alias", "canary"]).unwrap(), "models/bank@canary");
+        assert_eq!(target(&["bank@canary"]).unwrap(), "models/bank@canary");
+        assert_eq!(target(&["bank@canary", "--version", "3"]), Err(Exit::Usage));
+    }
+
+    #[test]
+    fn a_file_replaces_the_texts_and_one_of_them_is_needed() {
+        assert!(Line::try_parse_from(["predict", "bank"]).is_err());
+        assert!(Line::try_parse_from(["predict", "bank", "--file", "-"]).is_ok());
+        assert!(Line::try_parse_from(["predict", "bank", "text", "--file", "-"]).is_err());
+    }
+
+    #[test]
+    fn calls_are_bounded_and_lose_nothing() {
+        let texts: Vec<String> =
+            (0..600).map(|n| if n < 300 { n.to_string() } else { "x".repeat(60_000) }).collect();
+        let calls = calls(&texts);
+        assert!(calls.iter().all(|call| !call.is_empty() && call.len() <= CALL_TEXTS));
+        assert!(
+            calls.iter().all(|call| call.iter().map(|text| text.len() + 6).sum::<usize>() <= CALL_BYTES + 6)
+        );
+        assert_eq!(calls.concat(), texts);
+    }
+
+    #[test]
+    fn lines_are_texts_and_bad_ones_are_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        fs::write(path, "\u{feff}取款\r\n\n hi\n").unwrap();
+        assert_eq!(read_lines(path).unwrap(), ["取款", " hi"]);
+        fs::write(path, b"ok\nfine\n\xff\n").unwrap();
+        assert!(read_lines(path).unwrap_err().to_string().contains("row 3"));
+    }
+}

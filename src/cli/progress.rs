@@ -1,0 +1,157 @@
+//! Progress on the standard error: a bar on a terminal, else a plain line now and then.
+
+use std::{
+    io::IsTerminal as _,
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{
+    cli::output::{count, percent, seconds},
+    proto::v1::Progress,
+};
+
+/// Time between two plain lines of the same epoch.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Shows how far something is.
+#[derive(Debug)]
+pub(crate) struct ProgressView {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Bar(ProgressBar),
+    Lines { last: Option<Instant>, epoch: u32 },
+    Hidden,
+}
+
+impl ProgressView {
+    /// A view for people, or none at all.
+    pub(crate) fn new(hidden: bool) -> Self {
+        let kind = if hidden {
+            Kind::Hidden
+        } else if std::io::stderr().is_terminal() {
+            Kind::Bar(ProgressBar::new(0))
+        } else {
+            Kind::Lines { last: None, epoch: 0 }
+        };
+        Self { kind }
+    }
+
+    /// Shows the progress of a training.
+    pub(crate) fn training(&mut self, progress: &Progress) {
+        match &mut self.kind {
+            Kind::Bar(bar) => {
+                bar.set_style(style("{bar:24.cyan} {percent:>3}%  {msg}"));
+                bar.set_length(progress.steps.max(1));
+                bar.set_position(progress.step);
+                bar.set_message(describe(progress));
+            }
+            Kind::Lines { last, epoch } => {
+                let now = Instant::now();
+                let due = last.is_none_or(|last| now.duration_since(last) >= LINE_EVERY);
+                if due || *epoch != progress.epoch {
+                    (*last, *epoch) = (Some(now), progress.epoch);
+                    eprintln!("{}", describe(progress));
+                }
+            }
+            Kind::Hidden => {}
+        }
+    }
+
+    /// Shows how many of `total` things are done.
+    pub(crate) fn counted(&mut self, done: u64, total: u64, what: &str) {
+        match &mut self.kind {
+            Kind::Bar(bar) => {
+                bar.set_style(style("{bar:24.cyan} {percent:>3}%  {msg}"));
+                bar.set_length(total.max(1));
+                bar.set_position(done);
+                bar.set_message(format!("{} of {} {what}", count(done), count(total)));
+            }
+            Kind::Lines { last, .. } => {
+                let now = Instant::now();
+                if last.is_some_and(|last| now.duration_since(last) >= LINE_EVERY) {
+                    eprintln!("{} of {} {what}", count(done), count(total));
+                }
+                if last.is_none_or(|last| now.duration_since(last) >= LINE_EVERY) {
+                    *last = Some(now);
+                }
+            }
+            Kind::Hidden => {}
+        }
+    }
+
+    /// Prints a line beside the bar.
+    pub(crate) fn note(&self, text: impl AsRef<str>) {
+        match &self.kind {
+            Kind::Bar(bar) => bar.suspend(|| eprintln!("{}", text.as_ref())),
+            Kind::Lines { .. } => eprintln!("{}", text.as_ref()),
+            Kind::Hidden => {}
+        }
+    }
+
+    /// Takes the bar off the screen.
+    pub(crate) fn clear(&self) {
+        if let Kind::Bar(bar) = &self.kind {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .expect("the templates in this file are sound")
+        .progress_chars("━╸─")
+}
+
+/// `fit 3/12  loss 0.412  accuracy 91.2 %  1,900/s  ETA 12.0 s`
+fn describe(progress: &Progress) -> String {
+    let mut parts = vec![match progress.epochs {
+        0 => progress.stage.clone(),
+        epochs => format!("{} {}/{epochs}", progress.stage, progress.epoch),
+    }];
+    if progress.step > 0 {
+        parts.push(format!("loss {:.3}", progress.loss));
+    }
+    if let Some(accuracy) = progress.validation_accuracy {
+        parts.push(format!("accuracy {}", percent(accuracy)));
+    }
+    if progress.examples_per_second >= 1.0 {
+        parts.push(format!("{}/s", count(progress.examples_per_second as u64)));
+    }
+    if progress.eta_seconds > 0.0 {
+        parts.push(format!("ETA {}", seconds(progress.eta_seconds)));
+    }
+    parts.join("  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_stage_epoch_loss_accuracy_and_eta() {
+        let mut progress = Progress { stage: "prepare".into(), ..Progress::default() };
+        assert_eq!(describe(&progress), "prepare");
+        progress = Progress {
+            stage: "fit".into(),
+            epoch: 3,
+            epochs: 12,
+            step: 40,
+            steps: 480,
+            loss: 0.4123,
+            validation_accuracy: Some(0.912),
+            examples_per_second: 1900.4,
+            eta_seconds: 12.04,
+        };
+        assert_eq!(describe(&progress), "fit 3/12  loss 0.412  accuracy 91.2 %  1,900/s  ETA 12.0 s");
+    }
+
+    #[test]
+    fn the_bar_has_a_sound_template() {
+        style("{bar:24.cyan} {percent:>3}%  {msg}");
+    }
+}

@@ -1,0 +1,50 @@
+//! `taxond train`
+
+use clap::Args;
+use tokio_stream::StreamExt as _;
+
+use crate::{
+    cli::{Global, connection::Connection, failure::Failure, follow::Follower, names},
+    proto::v1::{TrainRequest, TrainResponse},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Train {
+    /// The model
+    #[arg(value_parser = names::model)]
+    model: String,
+    /// Passes over the examples, 1 to 1000 [default: what the recipe says]
+    #[arg(long, value_name = "N")]
+    epochs: Option<u32>,
+    /// Seed of everything drawn at random [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Peak learning rate, above 0, at most 1 [default: what the recipe says]
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Do not wait for the end
+    #[arg(long)]
+    detach: bool,
+}
+
+impl Train {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let connection = Connection::open(global).await?;
+        let request = TrainRequest {
+            model: self.model,
+            epochs: self.epochs,
+            seed: self.seed,
+            learning_rate: self.learning_rate,
+            detach: self.detach,
+            request_id: String::new(),
+        };
+        let events = connection.training().train(request).await?.into_inner();
+        let events = events.map(|response| response.map(event));
+        Follower::new(global.json).follow(events).await.map(drop)
+    }
+}
+
+fn event(response: TrainResponse) -> crate::proto::v1::JobEvent {
+    // A message without its event would be a fault of the daemon; an empty event is shown as such.
+    response.event.unwrap_or_default()
+}

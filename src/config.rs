@@ -1,0 +1,315 @@
+//! Configuration of the daemon: defaults < file < environment < flags, then checked as a whole.
+//!
+//! A file and the command line fill the same [`Settings`]; what neither names takes its default. The daemon refuses to
+//! start on a value that makes no sense, and says which.
+
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use crate::{
+    error::{Error, Result},
+    model::DeviceChoice,
+};
+
+const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50061);
+const DEFAULT_PREDICT_QUEUE: usize = 1024;
+const DEFAULT_CACHE_BYTES: u64 = 64 * MIB;
+const DEFAULT_DRAIN_SECONDS: f64 = 10.0;
+const DEFAULT_LOG: &str = "info";
+
+const MIB: u64 = 1024 * 1024;
+
+/// The checked configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Address to listen on; port 0 takes a free one. Default 127.0.0.1:50061.
+    pub listen: SocketAddr,
+    /// Folder of the store, made if it is not there. Default `$XDG_DATA_HOME/taxond`, else `~/.local/share/taxond`.
+    pub data_dir: PathBuf,
+    /// Where networks run: `auto`, `cpu` or `cuda:N`. Default `auto`.
+    pub device: DeviceChoice,
+    /// Threads that compute, 1 to 1024. Default: as many as the machine has cores.
+    pub threads: usize,
+    /// Texts that may wait for a prediction, 1 to 1,000,000; more are refused. Default 1024.
+    pub predict_queue: usize,
+    /// Memory that the store may use as a cache, in bytes, 1 MiB to 1 TiB. Default 64 MiB.
+    pub cache_bytes: u64,
+    /// Time that open calls have to end when the daemon stops, 0 to 3600 seconds. Default 10 seconds.
+    pub drain: Duration,
+    /// What is logged: a level, or directives such as `info,taxond::train=debug`. Default `info`.
+    pub log: String,
+    /// How it is logged. Default `pretty`.
+    pub log_format: LogFormat,
+    /// Whether to listen beyond this machine without encryption and authentication. Default false.
+    pub insecure: bool,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What a configuration file or the command line says; nothing is required.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:50061]
+    #[arg(long, env = "TAXOND_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Folder of the store [default: $XDG_DATA_HOME/taxond or ~/.local/share/taxond]
+    #[arg(long, env = "TAXOND_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where networks run: auto, cpu or cuda:N [default: auto]
+    #[arg(long, env = "TAXOND_DEVICE")]
+    pub device: Option<String>,
+    /// Threads that compute [default: one for each core]
+    #[arg(long, env = "TAXOND_THREADS", value_name = "N")]
+    pub threads: Option<usize>,
+    /// Texts that may wait for a prediction before calls are refused [default: 1024]
+    #[arg(long, env = "TAXOND_PREDICT_QUEUE", value_name = "TEXTS")]
+    pub predict_queue: Option<usize>,
+    /// Memory that the store may use as a cache, in bytes [default: 67108864]
+    #[arg(long, env = "TAXOND_CACHE_BYTES", value_name = "BYTES")]
+    pub cache_bytes: Option<u64>,
+    /// Seconds that open calls have to end when the daemon stops [default: 10]
+    #[arg(long, env = "TAXOND_DRAIN_SECONDS", value_name = "SECONDS")]
+    pub drain_seconds: Option<f64>,
+    /// What is logged, for example `info,taxond::train=debug` [default: info]
+    #[arg(long, env = "TAXOND_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How it is logged [default: pretty]
+    #[arg(long, env = "TAXOND_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Listen beyond this machine without encryption and authentication
+    #[arg(long, env = "TAXOND_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub insecure: Option<bool>,
+}
+
+impl Settings {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or holds a key or a value that does not exist; the message has the line.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path)
+            .map_err(|e| Error::io(format!("cannot read the configuration {}", path.display()), e))?;
+        Self::from_toml(&text).map_err(|what| Error::invalid(path.display().to_string(), what))
+    }
+
+    fn from_toml(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())
+    }
+
+    /// Takes what is not set from `base`.
+    #[must_use]
+    pub fn or(self, base: Self) -> Self {
+        Self {
+            listen: self.listen.or(base.listen),
+            data_dir: self.data_dir.or(base.data_dir),
+            device: self.device.or(base.device),
+            threads: self.threads.or(base.threads),
+            predict_queue: self.predict_queue.or(base.predict_queue),
+            cache_bytes: self.cache_bytes.or(base.cache_bytes),
+            drain_seconds: self.drain_seconds.or(base.drain_seconds),
+            log: self.log.or(base.log),
+            log_format: self.log_format.or(base.log_format),
+            insecure: self.insecure.or(base.insecure),
+        }
+    }
+}
+
+impl Config {
+    /// Fills in the defaults and checks the whole.
+    ///
+    /// # Errors
+    /// Each field with a value that makes no sense, by name.
+    pub fn new(settings: Settings) -> Result<Self> {
+        Self::with_home(settings, |name| env::var_os(name).map(PathBuf::from))
+    }
+
+    fn with_home(settings: Settings, variable: impl Fn(&str) -> Option<PathBuf>) -> Result<Self> {
+        let listen = match settings.listen {
+            None => DEFAULT_LISTEN,
+            Some(listen) => listen.parse().map_err(|_| {
+                let what =
+                    format!("must be an IP address and a port such as 127.0.0.1:50061, got '{listen}'");
+                Error::invalid("listen", what)
+            })?,
+        };
+        let insecure = settings.insecure.unwrap_or(false);
+        if !insecure && !listen.ip().is_loopback() {
+            let what = format!(
+                "{listen} can be reached from other machines, and calls are neither encrypted nor authenticated; \
+                 listen on 127.0.0.1, or say --insecure if the network is trusted"
+            );
+            return Err(Error::invalid("listen", what));
+        }
+        let device = match settings.device {
+            None => DeviceChoice::Auto,
+            Some(device) => device.parse().map_err(|what: String| Error::invalid("device", what))?,
+        };
+        let threads =
+            settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let predict_queue = settings.predict_queue.unwrap_or(DEFAULT_PREDICT_QUEUE);
+        let cache_bytes = settings.cache_bytes.unwrap_or(DEFAULT_CACHE_BYTES);
+        let drain = settings.drain_seconds.unwrap_or(DEFAULT_DRAIN_SECONDS);
+        within("threads", threads, 1, 1024)?;
+        within("predict_queue", predict_queue, 1, 1_000_000)?;
+        within("cache_bytes", cache_bytes, MIB, 1024 * 1024 * MIB)?;
+        within("drain_seconds", drain, 0.0, 3600.0)?;
+
+        let log = settings.log.unwrap_or_else(|| DEFAULT_LOG.to_owned());
+        tracing_subscriber::EnvFilter::try_new(&log)
+            .map_err(|e| Error::invalid("log", format!("must be a level or directives, got '{log}': {e}")))?;
+        Ok(Self {
+            listen,
+            data_dir: data_dir(settings.data_dir, variable)?,
+            device,
+            threads,
+            predict_queue,
+            cache_bytes,
+            drain: Duration::from_secs_f64(drain),
+            log,
+            log_format: settings.log_format.unwrap_or_default(),
+            insecure,
+        })
+    }
+}
+
+fn data_dir(given: Option<PathBuf>, variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
+    // The specification of the base directories tells to ignore a relative path in the variable.
+    let shared = || variable("XDG_DATA_HOME").filter(|path| path.is_absolute());
+    let home = || variable("HOME").filter(|path| path.is_absolute()).map(|home| home.join(".local/share"));
+    let path = given.or_else(|| shared().or_else(home).map(|path| path.join("taxond")));
+    path.filter(|path| !path.as_os_str().is_empty()).ok_or_else(|| {
+        Error::invalid("data_dir", "is not set, and there is no home folder to derive it from; name a folder")
+    })
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(field: &str, value: T, low: T, high: T) -> Result<()> {
+    // Written so that a NaN is refused.
+    if value >= low && value <= high {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("must be {low} to {high}, got {value}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(settings: Settings) -> Result<Config> {
+        Config::with_home(settings, |name| (name == "HOME").then(|| "/home/ada".into()))
+    }
+
+    fn message(settings: Settings) -> String {
+        config(settings).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_shipped_file_holds_every_field_with_its_default() {
+        let shipped = include_str!("../deploy/taxond.toml");
+        let commented: String = shipped
+            .lines()
+            .filter_map(|line| line.strip_prefix("#= "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let settings = Settings::from_toml(&commented).unwrap();
+        // Two defaults depend on the machine; the file shows examples of them.
+        let (data_dir, threads) = (settings.data_dir.clone(), settings.threads);
+        assert!(data_dir.is_some() && threads.is_some());
+        let machine = Settings { data_dir, threads, ..Settings::default() };
+        assert_eq!(config(settings).unwrap(), config(machine).unwrap());
+
+        let fields = format!("{:?}", Settings::default());
+        assert_eq!(commented.lines().count(), fields.matches("None").count(), "a field is missing: {fields}");
+        assert_eq!(
+            Settings::from_toml(shipped).unwrap(),
+            Settings::default(),
+            "the file changes nothing as shipped"
+        );
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file = Settings::from_toml("threads = 3\npredict_queue = 9").unwrap();
+        let flags = Settings { threads: Some(2), ..Settings::default() };
+        let config = config(flags.or(file)).unwrap();
+        assert_eq!((config.threads, config.predict_queue, config.listen), (2, 9, DEFAULT_LISTEN));
+    }
+
+    #[test]
+    fn mistakes_in_the_file_name_the_key() {
+        for (text, part) in [
+            ("thread = 3", "unknown field `thread`"),
+            ("threads = 'many'", "threads"),
+            ("log_format = 'xml'", "xml"),
+            ("listen = ", "line 1"),
+        ] {
+            let what = Settings::from_toml(text).unwrap_err();
+            assert!(what.contains(part), "{what}");
+        }
+        let error = Settings::from_file(Path::new("nowhere/taxond.toml")).unwrap_err().to_string();
+        assert!(error.contains("nowhere/taxond.toml"), "{error}");
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_field_and_value() {
+        let none = Settings::default;
+        for (settings, field, value) in [
+            (Settings { listen: Some("localhost".into()), ..none() }, "listen", "'localhost'"),
+            (Settings { device: Some("gpu".into()), ..none() }, "device", "'gpu'"),
+            (Settings { threads: Some(0), ..none() }, "threads", "got 0"),
+            (Settings { predict_queue: Some(0), ..none() }, "predict_queue", "got 0"),
+            (Settings { cache_bytes: Some(5), ..none() }, "cache_bytes", "got 5"),
+            (Settings { drain_seconds: Some(f64::NAN), ..none() }, "drain_seconds", "got NaN"),
+            (Settings { drain_seconds: Some(-1.0), ..none() }, "drain_seconds", "got -1"),
+            (Settings { log: Some("info,=".into()), ..none() }, "log", "'info,='"),
+        ] {
+            let message = message(settings);
+            assert!(message.starts_with(field) && message.contains(value), "{message}");
+        }
+    }
+
+    #[test]
+    fn only_insecure_listens_beyond_this_machine() {
+        let everywhere = Settings { listen: Some("0.0.0.0:50061".into()), ..Settings::default() };
+        assert!(message(everywhere.clone()).contains("--insecure"));
+        assert!(config(Settings { insecure: Some(true), ..everywhere }).is_ok());
+        assert!(config(Settings { listen: Some("[::1]:0".into()), ..Settings::default() }).is_ok());
+    }
+
+    #[test]
+    fn the_data_folder_follows_the_base_directories() {
+        let at = |variables: &[(&str, &str)]| {
+            Config::with_home(Settings::default(), |name| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+            })
+            .map(|config| config.data_dir)
+        };
+        assert_eq!(at(&[("HOME", "/home/ada")]).unwrap(), Path::new("/home/ada/.local/share/taxond"));
+        assert_eq!(
+            at(&[("HOME", "/home/ada"), ("XDG_DATA_HOME", "/data")]).unwrap(),
+            Path::new("/data/taxond")
+        );
+        assert_eq!(
+            at(&[("HOME", "/h"), ("XDG_DATA_HOME", "data")]).unwrap(),
+            Path::new("/h/.local/share/taxond")
+        );
+        assert!(at(&[]).unwrap_err().to_string().contains("data_dir"));
+    }
+}

@@ -1,0 +1,32 @@
+//! **taxond**: a daemon that owns text classifiers whose categories keep changing.
+//!
+//! The crate in the order that a request takes through it:
+//!
+//! - [`cli`] is the command line: a client of the daemon like any other, and `serve`, which starts it.
+//! - [`config`] collects defaults, file, environment and flags, and refuses nonsense.
+//! - [`server`] puts the daemon together: listener, services, health, drain.
+//! - [`service`] holds the RPCs: check, one call into the domain, convert; and the only map from errors to statuses.
+//! - [`predict`] answers: versions in memory, and the thread that computes in batches.
+//! - [`train`] learns: plan, fit, gate, jobs, and changes of the classes on a living model.
+//! - [`taxonomy`] knows classes and leaves, and changes them by pure functions.
+//! - [`text`] turns text into tokens, features and packed batches.
+//! - [`model`] is the network: kernels, encoder, head, checkpoint.
+//! - [`registry`] keeps models, versions, manifests, aliases and jobs.
+//! - [`dataset`] keeps labelled examples and the split.
+//! - [`store`] is the only room that knows the database: sealed values, transactions, blobs.
+//! - [`error`] names what can go wrong; [`proto`] is generated.
+
+pub mod cli;
+pub mod config;
+pub mod dataset;
+pub mod error;
+pub mod model;
+pub mod predict;
+pub mod proto;
+pub mod registry;
+pub mod server;
+pub mod service;
+pub mod store;
+pub mod taxonomy;
+pub mod text;
+pub mod train;

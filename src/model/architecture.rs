@@ -1,0 +1,93 @@
+//! The dimensions of a network, fixed when a model is made.
+
+/// Dimensions and choices that fix the shape of every tensor but the head's, which also depends on the leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Architecture {
+    /// The preset this came from.
+    pub preset: Preset,
+    /// E: width of a token's embedding.
+    pub embedding: usize,
+    /// H: width of the LSTM's state in one direction.
+    pub hidden: usize,
+    /// Whether a second LSTM reads the text from its end.
+    pub bidirectional: bool,
+    /// Whether the single LSTM of a network that is not bidirectional reads the text from its end.
+    pub reversed: bool,
+    /// Tokens that are read of a text; the rest is ignored, and the answer says so.
+    pub max_tokens: usize,
+    /// Whether a token is a bag of its word, its character n-grams and its bigram, or its word alone.
+    pub subwords: bool,
+    /// How the states of all tokens become one vector.
+    pub pooling: Pooling,
+}
+
+/// Which network a model trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// Words and character n-grams, a bidirectional LSTM of 128, three poolings: fast and accurate.
+    Default,
+    /// Words of 300 dimensions, one LSTM of 1000 over the reversed text, mean pooling: large and slow.
+    Seed,
+}
+
+/// How the states of all tokens become the features of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// Mean of the states.
+    Mean,
+    /// Mean of the states, maximum of the states, and mean of the token embeddings, side by side.
+    MeanMaxInput,
+}
+
+impl Architecture {
+    /// The dimensions of a preset.
+    pub fn preset(preset: Preset) -> Self {
+        match preset {
+            Preset::Default => Self {
+                preset,
+                embedding: 128,
+                hidden: 128,
+                bidirectional: true,
+                reversed: false,
+                max_tokens: 128,
+                subwords: true,
+                pooling: Pooling::MeanMaxInput,
+            },
+            Preset::Seed => Self {
+                preset,
+                embedding: 300,
+                hidden: 1000,
+                bidirectional: false,
+                reversed: true,
+                max_tokens: 30,
+                subwords: false,
+                pooling: Pooling::Mean,
+            },
+        }
+    }
+
+    /// D: LSTMs that read the text, 1 or 2.
+    pub fn directions(&self) -> usize {
+        if self.bidirectional { 2 } else { 1 }
+    }
+
+    /// F: width of a text's features, the input of the head.
+    pub fn features(&self) -> usize {
+        let states = self.directions() * self.hidden;
+        match self.pooling {
+            Pooling::Mean => states,
+            Pooling::MeanMaxInput => 2 * states + self.embedding,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn feature_width_counts_every_part() {
+        assert_eq!(Architecture::preset(Preset::Default).features(), 256 + 256 + 128);
+        assert_eq!(Architecture::preset(Preset::Seed).features(), 1000);
+    }
+}

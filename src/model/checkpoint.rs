@@ -1,0 +1,150 @@
+//! Everything a network has learnt, as plain arrays: no device, no generator, no optimiser.
+//!
+//! Tensors and their shapes (V vocabulary rows, E embedding, H hidden, D directions, C leaves, F features; the four
+//! blocks of 4H are the gates input, forget, cell, output):
+//!
+//! ```text
+//! embedding.weight  [V, E]       lstm.weight_ih  [D, 4H, E]     head.weight  [C, F]
+//!                                lstm.weight_hh  [D, 4H, H]     head.bias    [C]
+//!                                lstm.bias       [D, 4H]
+//! ```
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::Architecture;
+use crate::{
+    error::{Error, Result},
+    taxonomy::LeafId,
+    text::{TextEncoder, Vocabulary},
+};
+
+/// Token embeddings, `[V, E]`.
+pub const EMBEDDING: &str = "embedding.weight";
+/// Weights from the token to the gates, `[D, 4H, E]`.
+pub const LSTM_INPUT: &str = "lstm.weight_ih";
+/// Weights from the state before to the gates, `[D, 4H, H]`.
+pub const LSTM_RECURRENT: &str = "lstm.weight_hh";
+/// Biases of the gates, `[D, 4H]`.
+pub const LSTM_BIAS: &str = "lstm.bias";
+/// Weights of the leaves, `[C, F]`.
+pub const HEAD_WEIGHT: &str = "head.weight";
+/// Biases of the leaves, `[C]`.
+pub const HEAD_BIAS: &str = "head.bias";
+
+const REMEDY: &str = "restore a backup, or train the model again";
+
+/// A dense array in row-major order. Cloning shares the data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Array {
+    /// Length of each axis.
+    pub shape: Vec<usize>,
+    /// The numbers; as many as the product of the shape.
+    pub data: Arc<[f32]>,
+}
+
+/// A network at rest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// Dimensions.
+    pub architecture: Architecture,
+    /// The feature of each row of the embedding; row 0 stands for everything unknown.
+    pub vocabulary: Vec<String>,
+    /// The leaf of each row of the head.
+    pub leaves: Vec<LeafId>,
+    /// The tensors by name.
+    pub tensors: BTreeMap<String, Array>,
+}
+
+impl Array {
+    /// An array of a shape.
+    ///
+    /// # Panics
+    /// If the shape and the data disagree.
+    pub fn new(shape: impl Into<Vec<usize>>, data: impl Into<Arc<[f32]>>) -> Self {
+        let (shape, data) = (shape.into(), data.into());
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            data.len(),
+            "as many numbers as the shape {shape:?} says"
+        );
+        Self { shape, data }
+    }
+
+    /// Row `index` along the first axis, as one slice.
+    pub fn row(&self, index: usize) -> &[f32] {
+        let width = self.shape[1..].iter().product::<usize>();
+        &self.data[index * width..(index + 1) * width]
+    }
+}
+
+impl Checkpoint {
+    /// The tensors that a network of these dimensions consists of, with their shapes.
+    pub fn shapes(
+        architecture: &Architecture,
+        vocabulary: usize,
+        leaves: usize,
+    ) -> BTreeMap<&'static str, Vec<usize>> {
+        let (directions, gates) = (architecture.directions(), 4 * architecture.hidden);
+        BTreeMap::from([
+            (EMBEDDING, vec![vocabulary, architecture.embedding]),
+            (LSTM_INPUT, vec![directions, gates, architecture.embedding]),
+            (LSTM_RECURRENT, vec![directions, gates, architecture.hidden]),
+            (LSTM_BIAS, vec![directions, gates]),
+            (HEAD_WEIGHT, vec![leaves, architecture.features()]),
+            (HEAD_BIAS, vec![leaves]),
+        ])
+    }
+
+    /// A tensor by name.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not there.
+    pub fn tensor(&self, name: &str) -> Result<&Array> {
+        self.tensors.get(name).ok_or_else(|| damaged(format!("tensor {name} is missing")))
+    }
+
+    /// How texts are encoded for this network.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for a vocabulary that cannot be.
+    pub fn text_encoder(&self) -> Result<TextEncoder> {
+        let vocabulary = Vocabulary::from_entries(self.vocabulary.clone(), self.architecture.subwords)?;
+        Ok(TextEncoder::new(vocabulary, self.architecture.max_tokens))
+    }
+
+    /// Checks that the tensors are those of the dimensions, all of them and no other, and hold finite numbers.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] saying which tensor is wrong and how.
+    pub fn validate(&self) -> Result<()> {
+        let shapes = Self::shapes(&self.architecture, self.vocabulary.len(), self.leaves.len());
+        if self.vocabulary.is_empty() || self.leaves.is_empty() {
+            return Err(damaged("there is no vocabulary or no leaf".into()));
+        }
+        let mut leaves = self.leaves.clone();
+        leaves.sort_unstable();
+        if let Some(twice) = leaves.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(damaged(format!("leaf {} owns two rows of the head", twice[0])));
+        }
+        if let Some(stranger) = self.tensors.keys().find(|name| !shapes.contains_key(name.as_str())) {
+            return Err(damaged(format!("tensor {stranger} is unknown")));
+        }
+        for (name, shape) in &shapes {
+            let array = self.tensor(name)?;
+            if array.shape != *shape {
+                return Err(damaged(format!("tensor {name} has shape {:?}, not {shape:?}", array.shape)));
+            }
+            if array.data.len() != shape.iter().product::<usize>() {
+                return Err(damaged(format!("tensor {name} holds {} numbers", array.data.len())));
+            }
+            if let Some(at) = array.data.iter().position(|x| !x.is_finite()) {
+                return Err(damaged(format!("tensor {name} is not finite at {at}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn damaged(detail: String) -> Error {
+    Error::Corrupt { what: "checkpoint".into(), detail, remedy: REMEDY }
+}

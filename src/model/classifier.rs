@@ -1,0 +1,170 @@
+//! A network that answers: text in, probabilities of the leaves out.
+
+use candle_core::Device;
+
+use super::{Architecture, Checkpoint, LeafProbabilities, Network, init};
+use crate::{
+    error::Result,
+    taxonomy::LeafId,
+    text::{EncodedText, TextEncoder, Vocabulary},
+};
+
+/// A checkpoint at work on a device.
+#[derive(Debug, Clone)]
+pub struct Classifier {
+    checkpoint: Checkpoint,
+    texts: TextEncoder,
+    network: Network,
+}
+
+impl Classifier {
+    /// A classifier that has learnt nothing.
+    ///
+    /// # Errors
+    /// As [`Classifier::from_checkpoint`].
+    pub fn new(
+        architecture: Architecture,
+        vocabulary: &Vocabulary,
+        leaves: Vec<LeafId>,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let entries = vocabulary.entries().to_vec();
+        Self::from_checkpoint(&init::initial(architecture, entries, leaves, seed), device)
+    }
+
+    /// Puts a checkpoint on a device.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`] for a checkpoint whose vocabulary or tensors are not what its dimensions say.
+    pub fn from_checkpoint(checkpoint: &Checkpoint, device: &Device) -> Result<Self> {
+        checkpoint.validate()?;
+        Ok(Self {
+            texts: checkpoint.text_encoder()?,
+            network: Network::new(&checkpoint.architecture, &checkpoint.tensors, device)?,
+            checkpoint: checkpoint.clone(),
+        })
+    }
+
+    /// The checkpoint it was made of, its arrays shared.
+    pub fn to_checkpoint(&self) -> Checkpoint {
+        self.checkpoint.clone()
+    }
+
+    /// Its dimensions.
+    pub fn architecture(&self) -> &Architecture {
+        &self.checkpoint.architecture
+    }
+
+    /// The leaf of each row of the probabilities.
+    pub fn leaves(&self) -> &[LeafId] {
+        &self.checkpoint.leaves
+    }
+
+    /// A text as this network reads it.
+    pub fn encode(&self, text: &str) -> EncodedText {
+        self.texts.encode(text)
+    }
+
+    /// Probabilities of the leaves, in the order of the texts. A text's are the same to the bit alone and among others.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Internal`] if a text was encoded by another network.
+    pub fn leaf_probabilities(&self, texts: &[EncodedText]) -> Result<LeafProbabilities> {
+        self.network.leaf_probabilities(&texts.iter().collect::<Vec<_>>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{Array, Pooling, Preset, checkpoint::HEAD_BIAS};
+
+    const TEXTS: [&str; 8] = [
+        "my card has not arrived",
+        "取款两万以下",
+        "where is my card",
+        "?",
+        "取款 two 万 and my card has not arrived, where is it? my card has not arrived",
+        "card",
+        "zzzz qqqq",
+        "",
+    ];
+
+    fn classifier(preset: Preset) -> Classifier {
+        let architecture = Architecture { embedding: 20, hidden: 21, ..Architecture::preset(preset) };
+        let vocabulary = Vocabulary::build(
+            TEXTS.into_iter().chain(["my card arrived", "取款两万"]),
+            architecture.subwords,
+        );
+        let leaves = (1..=19).map(LeafId).collect();
+        Classifier::new(architecture, &vocabulary, leaves, 5, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn an_answer_is_the_same_alone_and_in_company() {
+        for preset in [Preset::Default, Preset::Seed] {
+            let classifier = classifier(preset);
+            // More than one batch, in an order that mixes lengths.
+            let texts: Vec<EncodedText> =
+                (0..150).map(|i| classifier.encode(TEXTS[i * 3 % TEXTS.len()])).collect();
+            let together = classifier.leaf_probabilities(&texts).unwrap();
+            assert_eq!(together.len(), texts.len());
+            for (text, row) in texts.iter().zip(together.iter()) {
+                let alone = classifier.leaf_probabilities(std::slice::from_ref(text)).unwrap();
+                assert_eq!(alone.row(0), row);
+                assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn texts_get_different_answers() {
+        let classifier = classifier(Preset::Default);
+        assert_eq!(classifier.architecture().pooling, Pooling::MeanMaxInput);
+        let texts: Vec<EncodedText> = TEXTS[..4].iter().map(|text| classifier.encode(text)).collect();
+        let answers = classifier.leaf_probabilities(&texts).unwrap();
+        assert_ne!(answers.row(0), answers.row(2));
+        assert_ne!(answers.row(0), answers.row(1));
+    }
+
+    #[test]
+    fn a_checkpoint_answers_as_before() {
+        let before = classifier(Preset::Default);
+        let after = Classifier::from_checkpoint(&before.to_checkpoint(), &Device::Cpu).unwrap();
+        let text = [before.encode(TEXTS[0])];
+        assert_eq!(after.encode(TEXTS[0]), text[0]);
+        assert_eq!(before.leaf_probabilities(&text).unwrap(), after.leaf_probabilities(&text).unwrap());
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_refused_and_named() {
+        let good = classifier(Preset::Default).to_checkpoint();
+        let refuse = |damage: &dyn Fn(&mut Checkpoint)| {
+            let mut bad = good.clone();
+            damage(&mut bad);
+            Classifier::from_checkpoint(&bad, &Device::Cpu).unwrap_err().to_string()
+        };
+        let error = refuse(&|bad| drop(bad.tensors.remove(HEAD_BIAS)));
+        assert!(error.contains("head.bias is missing"), "{error}");
+        let error = refuse(&|bad| {
+            bad.tensors.insert("head.extra".into(), Array::new([1], vec![0.0]));
+        });
+        assert!(error.contains("head.extra is unknown"), "{error}");
+        let error = refuse(&|bad| {
+            bad.leaves.pop();
+        });
+        assert!(error.contains("shape [19], not [18]"), "{error}");
+        let error = refuse(&|bad| bad.leaves[1] = bad.leaves[0]);
+        assert!(error.contains("two rows"), "{error}");
+        let error = refuse(&|bad| {
+            let bias = bad.tensors.get_mut(HEAD_BIAS).unwrap();
+            let mut numbers = bias.data.to_vec();
+            numbers[7] = f32::NAN;
+            bias.data = Arc::from(numbers);
+        });
+        assert!(error.contains("not finite at 7"), "{error}");
+    }
+}

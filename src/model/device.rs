@@ -1,0 +1,92 @@
+//! Where the numbers are crunched.
+
+use std::{fmt, str::FromStr};
+
+use candle_core::Device;
+
+use crate::error::{Error, Result};
+
+/// The device that the configuration asks for: `auto`, `cpu`, or `cuda:N`.
+///
+/// ```
+/// use taxond::model::DeviceChoice;
+///
+/// assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
+/// assert_eq!(DeviceChoice::Cuda(1).to_string(), "cuda:1");
+/// assert!("gpu".parse::<DeviceChoice>().is_err());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// The best there is.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// This graphics processor and no other.
+    Cuda(usize),
+}
+
+impl DeviceChoice {
+    /// Opens the device. Only `auto` may end on another than was named.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for a device that this machine or this build does not have.
+    pub fn open(self) -> Result<Device> {
+        match self {
+            Self::Auto | Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(_) => Err(Error::Unavailable(format!(
+                "device '{self}' is not available: this build has CPU kernels only"
+            ))),
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let index = match text {
+            "auto" => return Ok(Self::Auto),
+            "cpu" => return Ok(Self::Cpu),
+            "cuda" => Some(0),
+            _ => text.strip_prefix("cuda:").and_then(|index| index.parse().ok()),
+        };
+        index.map(Self::Cuda).ok_or_else(|| format!("device must be auto, cpu or cuda:N, got '{text}'"))
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_not_there_is_an_error_and_only_auto_falls_back() {
+        assert!(DeviceChoice::Auto.open().unwrap().is_cpu());
+        assert!(DeviceChoice::Cpu.open().unwrap().is_cpu());
+        let error = DeviceChoice::Cuda(0).open().unwrap_err().to_string();
+        assert_eq!(error, "device 'cuda:0' is not available: this build has CPU kernels only");
+    }
+
+    #[test]
+    fn words_are_read_strictly() {
+        for (word, choice) in
+            [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("cuda:3", DeviceChoice::Cuda(3))]
+        {
+            assert_eq!(word.parse(), Ok(choice));
+            assert_eq!(choice.to_string(), word);
+        }
+        for bad in ["", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CPU"] {
+            assert!(bad.parse::<DeviceChoice>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The network: its dimensions, its tensors at rest and at work, and the changes of its head and vocabulary.
+//!
+//! ```text
+//! text -> bags of rows -> embedding -> LSTM -> pooling -> head -> softmax over leaves
+//!         [N] bags        [N, E]       [N, DH] [B, F]     [B, C]
+//! ```
+//!
+//! Shapes everywhere: N tokens in the packed batch, B texts, T steps, V vocabulary rows, R of them touched by a batch, E
+//! embedding, H hidden, D directions, F features of a text, C leaves, K classes.
+
+mod architecture;
+pub mod checkpoint;
+mod classifier;
+mod device;
+mod encoder;
+mod head;
+pub mod init;
+pub mod kernels;
+mod network;
+pub mod surgery;
+
+pub use architecture::{Architecture, Pooling, Preset};
+pub use checkpoint::{Array, Checkpoint};
+pub use classifier::Classifier;
+pub use device::DeviceChoice;
+pub use encoder::Encoder;
+pub use head::{Head, LeafProbabilities};
+pub use network::Network;
+
+use crate::error::Error;
+
+/// A failed tensor operation: the shapes are fixed by construction, so it is a fault of the daemon.
+pub(crate) fn numeric(error: candle_core::Error) -> Error {
+    Error::Internal(error.to_string())
+}

@@ -1,0 +1,190 @@
+//! Versions in memory: loaded when first asked for, shared by all requests, dropped when the budget is spent.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use candle_core::Device;
+use tracing::info;
+
+use crate::{
+    error::Result,
+    model::Classifier,
+    registry::{CheckpointId, ModelId, Registry, Version},
+    taxonomy::{ClassId, ClassName, LeafGroups, Manifest, VersionNumber},
+};
+
+/// A version that can answer. A request holds one from start to end, whatever is published meanwhile.
+pub struct Live {
+    /// The version.
+    pub version: Version,
+    /// The classes it answers in.
+    pub manifest: Manifest,
+    /// How rows of the head become classes.
+    pub groups: LeafGroups,
+    /// The network; versions with the same tensors share it.
+    pub classifier: Arc<Classifier>,
+}
+
+/// Versions in memory.
+pub struct LiveVersions {
+    registry: Arc<Registry>,
+    device: Device,
+    budget_bytes: u64,
+    cache: Mutex<Cache>,
+}
+
+/// Model records by their uid, so that a model made again under an old name is another one.
+type Key = (u64, VersionNumber);
+
+#[derive(Default)]
+struct Cache {
+    /// One slot a version; its own lock is held while it loads, so that nobody else waits for that.
+    slots: HashMap<Key, Arc<Slot>>,
+    /// Grows with each use.
+    clock: u64,
+}
+
+#[derive(Default)]
+struct Slot {
+    live: Mutex<Option<Arc<Live>>>,
+    used: Mutex<Use>,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Use {
+    at: u64,
+    bytes: u64,
+    checkpoint: Option<CheckpointId>,
+}
+
+impl Live {
+    /// Name of the class in a column of the groups.
+    pub fn class(&self, column: usize) -> (ClassId, &ClassName) {
+        let id = self.groups.classes[column];
+        (id, &self.manifest.classes[&id].name)
+    }
+}
+
+impl LiveVersions {
+    /// Keeps versions whose tensors take up to `budget_bytes`, the latest used ones, and always the latest.
+    pub fn new(registry: Arc<Registry>, device: Device, budget_bytes: u64) -> Self {
+        Self { registry, device, budget_bytes, cache: Mutex::default() }
+    }
+
+    /// A version that is in memory; none where it must be loaded, or is being loaded now.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::NotFound`] for the model.
+    pub fn loaded(&self, model: &ModelId, number: VersionNumber) -> Result<Option<Arc<Live>>> {
+        let uid = self.registry.model(model)?.uid;
+        let slot = self.touch((uid, number));
+        Ok(slot.live.try_lock().ok().and_then(|live| live.clone()))
+    }
+
+    /// A version, loaded if it is not in memory. Blocks while it loads.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::NotFound`], or damage found while loading.
+    pub fn get(&self, model: &ModelId, number: VersionNumber) -> Result<Arc<Live>> {
+        let uid = self.registry.model(model)?.uid;
+        let slot = self.touch((uid, number));
+        let mut live = lock(&slot.live);
+        if let Some(live) = live.as_ref() {
+            return Ok(Arc::clone(live));
+        }
+        match self.load(model, number) {
+            Ok((loaded, checkpoint)) => {
+                let bytes = loaded.version.size_bytes;
+                let mut used = lock(&slot.used);
+                (used.bytes, used.checkpoint) = (bytes, Some(checkpoint));
+                drop(used);
+                *live = Some(Arc::clone(&loaded));
+                drop(live);
+                self.evict();
+                Ok(loaded)
+            }
+            Err(cause) => {
+                lock(&self.cache).slots.remove(&(uid, number));
+                Err(cause)
+            }
+        }
+    }
+
+    fn load(&self, model: &ModelId, number: VersionNumber) -> Result<(Arc<Live>, CheckpointId)> {
+        let started = Instant::now();
+        let version = self.registry.version(model, number)?;
+        let manifest = self.registry.manifest(model, version.revision)?;
+        let checkpoint = self.registry.checkpoint_id(model, number)?;
+        let shared = self.with_checkpoint(&checkpoint);
+        let is_shared = shared.is_some();
+        let classifier = match shared {
+            Some(classifier) => classifier,
+            None => {
+                let checkpoint = self.registry.checkpoint(model, number)?;
+                Arc::new(Classifier::from_checkpoint(&checkpoint, &self.device)?)
+            }
+        };
+        let groups = LeafGroups::new(&manifest, classifier.leaves())?;
+        info!(%model, version = %number, shared = is_shared, millis = started.elapsed().as_millis(), "version loaded");
+        Ok((Arc::new(Live { version, manifest, groups, classifier }), checkpoint))
+    }
+
+    /// The network of a checkpoint that is in memory under another version.
+    fn with_checkpoint(&self, checkpoint: &CheckpointId) -> Option<Arc<Classifier>> {
+        let slots: Vec<Arc<Slot>> = lock(&self.cache).slots.values().cloned().collect();
+        slots
+            .iter()
+            .filter(|slot| lock(&slot.used).checkpoint.as_ref() == Some(checkpoint))
+            // A slot that is locked is being loaded; whoever finds it so loads for itself.
+            .find_map(|slot| {
+                slot.live
+                    .try_lock()
+                    .ok()
+                    .and_then(|live| live.as_ref().map(|live| Arc::clone(&live.classifier)))
+            })
+    }
+
+    fn touch(&self, key: Key) -> Arc<Slot> {
+        let mut cache = lock(&self.cache);
+        cache.clock += 1;
+        let at = cache.clock;
+        let slot = Arc::clone(cache.slots.entry(key).or_default());
+        lock(&slot.used).at = at;
+        slot
+    }
+
+    /// Forgets the versions that were not used for longest, until the rest fits the budget.
+    fn evict(&self) {
+        let mut cache = lock(&self.cache);
+        let mut uses: Vec<(Key, Use)> =
+            cache.slots.iter().map(|(key, slot)| (*key, *lock(&slot.used))).collect();
+        uses.sort_unstable_by_key(|(_, used)| std::cmp::Reverse(used.at));
+        let mut total = 0;
+        for (index, (key, used)) in uses.iter().enumerate() {
+            total += used.bytes;
+            if index > 0 && total > self.budget_bytes {
+                cache.slots.remove(key);
+            }
+        }
+    }
+}
+
+/// What these locks guard is replaced as a whole, so a panic elsewhere leaves it usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::fmt::Debug for LiveVersions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiveVersions").field("budget_bytes", &self.budget_bytes).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").field("version", &self.version.number).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,8 @@
+//! Answering: versions kept in memory, and the thread that computes for all requests.
+
+mod batcher;
+mod live;
+mod predictor;
+
+pub use live::{Live, LiveVersions};
+pub use predictor::{Answer, Answers, Predictor, Question, Score};

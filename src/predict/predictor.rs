@@ -1,0 +1,177 @@
+//! From a question to its answers: find the version, compute, sum the leaves, keep the best.
+
+use std::sync::Arc;
+
+use super::{Live, LiveVersions, batcher::Batcher};
+use crate::{
+    error::{Error, Result},
+    registry::{ModelId, Registry, Selector, Version},
+    taxonomy::VersionNumber,
+};
+
+/// Texts to classify.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The model.
+    pub model: ModelId,
+    /// Which of its versions.
+    pub selector: Selector,
+    /// The texts.
+    pub texts: Vec<String>,
+    /// Classes to return for each.
+    pub top_k: usize,
+    /// Classes below this probability are left out.
+    pub min_confidence: f64,
+}
+
+/// What a version says to each text.
+#[derive(Debug)]
+pub struct Answers {
+    /// The version that answered all of them.
+    pub live: Arc<Live>,
+    /// One a text, in the order asked.
+    pub answers: Vec<Answer>,
+}
+
+/// What a version says to a text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The best classes by falling probability; equal ones by ascending id.
+    pub scores: Vec<Score>,
+    /// Whether the text was longer than the network reads.
+    pub truncated: bool,
+    /// Tokens that the network read.
+    pub tokens: usize,
+}
+
+/// A class and its probability.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// Column of the class in the groups of the version.
+    pub column: usize,
+    /// Probability, 0 to 1.
+    pub probability: f64,
+}
+
+/// Answers questions.
+pub struct Predictor {
+    registry: Arc<Registry>,
+    live: Arc<LiveVersions>,
+    batcher: Batcher,
+}
+
+impl Predictor {
+    /// Starts the prediction thread. `queue_texts` bounds the texts that may wait.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the system gives no thread.
+    pub fn start(registry: Arc<Registry>, live: Arc<LiveVersions>, queue_texts: usize) -> Result<Self> {
+        Ok(Self { registry, live, batcher: Batcher::start(queue_texts)? })
+    }
+
+    /// The version that is meant, ready to answer. Blocks while it loads where it is not in memory.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Precondition`] for a model without a version.
+    pub fn resolve(&self, model: &ModelId, selector: &Selector) -> Result<Arc<Live>> {
+        let number = self.registry.resolve(model, selector)?;
+        self.live.get(model, number)
+    }
+
+    /// Brings a version into memory, so that the first request after its promotion does not wait.
+    ///
+    /// # Errors
+    /// As [`LiveVersions::get`].
+    pub fn warm(&self, version: &Version) -> Result<VersionNumber> {
+        self.live.get(&version.model, version.number).map(|live| live.version.number)
+    }
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// As [`Predictor::resolve`]; [`Error::Exhausted`] when too much waits.
+    pub async fn predict(&self, question: Question) -> Result<Answers> {
+        let live = self.find(&question.model, &question.selector).await?;
+        let answers = self.ask(&live, question.texts, question.top_k, question.min_confidence).await?;
+        Ok(Answers { live, answers })
+    }
+
+    /// As [`Predictor::resolve`], without blocking the caller's thread while a version loads.
+    async fn find(&self, model: &ModelId, selector: &Selector) -> Result<Arc<Live>> {
+        let number = self.registry.resolve(model, selector)?;
+        if let Some(live) = self.live.loaded(model, number)? {
+            return Ok(live);
+        }
+        let (versions, model) = (Arc::clone(&self.live), model.clone());
+        tokio::task::spawn_blocking(move || versions.get(&model, number))
+            .await
+            .unwrap_or_else(|_| Err(Error::Internal("loading the version panicked; see the log".into())))
+    }
+
+    /// Answers by a version already found.
+    ///
+    /// # Errors
+    /// [`Error::Exhausted`] when too much waits.
+    pub async fn ask(
+        &self,
+        live: &Arc<Live>,
+        texts: Vec<String>,
+        top_k: usize,
+        min_confidence: f64,
+    ) -> Result<Vec<Answer>> {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let computed = self
+            .batcher
+            .submit(Arc::clone(live), texts)?
+            .await
+            .map_err(|_| Error::Unavailable("the daemon is shutting down; try again later".into()))??;
+        let answers = computed.rows.iter().zip(&computed.texts).map(|(row, text)| Answer {
+            scores: best(&live.groups.sums(row), top_k, min_confidence),
+            truncated: text.truncated,
+            tokens: text.tokens,
+        });
+        Ok(answers.collect())
+    }
+}
+
+/// The `top_k` most probable columns that reach `min_confidence`, best first, equal ones in order.
+fn best(probabilities: &[f64], top_k: usize, min_confidence: f64) -> Vec<Score> {
+    let mut scores: Vec<Score> = probabilities
+        .iter()
+        .enumerate()
+        .filter(|(_, probability)| **probability >= min_confidence)
+        .map(|(column, &probability)| Score { column, probability })
+        .collect();
+    let falling =
+        |a: &Score, b: &Score| b.probability.total_cmp(&a.probability).then(a.column.cmp(&b.column));
+    if top_k < scores.len() {
+        scores.select_nth_unstable_by(top_k, falling);
+        scores.truncate(top_k);
+    }
+    scores.sort_unstable_by(falling);
+    scores
+}
+
+impl std::fmt::Debug for Predictor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Predictor").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_come_first_and_equal_ones_in_order() {
+        let columns = |top_k, floor| {
+            best(&[0.1, 0.3, 0.2, 0.3, 0.1], top_k, floor).iter().map(|s| s.column).collect::<Vec<_>>()
+        };
+        assert_eq!(columns(5, 0.0), [1, 3, 2, 0, 4]);
+        assert_eq!(columns(2, 0.0), [1, 3]);
+        assert_eq!(columns(1000, 0.2), [1, 3, 2]);
+        assert!(columns(3, 0.31).is_empty());
+    }
+}

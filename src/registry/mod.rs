@@ -1,0 +1,105 @@
+//! Models with their versions, manifests, aliases, jobs and receipts, kept in the store.
+//!
+//! A version appears whole or not at all: [`Registry::publish`] is the one way it comes into being. What is stored of a
+//! model hangs on its uid and counts only while the model's record is there; so deleting the record deletes all of it at
+//! once, and the bytes go afterwards.
+
+mod catalog;
+mod checkpoint;
+mod job;
+pub(crate) mod key;
+mod manifest;
+mod model;
+mod publish;
+mod receipt;
+pub(crate) mod record;
+mod version;
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Instant, SystemTime},
+};
+
+pub use checkpoint::CheckpointId;
+pub use job::{JobId, JobRecord, JobState};
+pub use model::{AliasName, MAX_NAME_BYTES, Model, ModelId, Selector};
+pub use publish::{Publication, PublishedManifest, Tensors};
+pub use receipt::{RECEIPT_LIFETIME, Receipt};
+pub use version::{Mode, Origin, Report, Version};
+
+use crate::{
+    error::Result,
+    proto::storage,
+    store::{Batch, Store, Tree},
+};
+
+/// The catalog of models. Share it through an `Arc`.
+#[derive(Debug)]
+pub struct Registry {
+    store: Store,
+    /// Held by whoever reads a record in order to change it, and while blobs are put or swept.
+    writer: Mutex<Writer>,
+}
+
+/// What only the writer may touch.
+#[derive(Debug)]
+struct Writer {
+    receipts_swept: Instant,
+}
+
+impl Registry {
+    /// Opens the catalog of a store and tidies up after the last run: jobs it left unended are interrupted, receipts
+    /// that expired are dropped, and what no model or version owns any more is removed.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`] for a damaged record; what the store says when it cannot be written.
+    pub fn open(store: Store) -> Result<Self> {
+        let writer = Mutex::new(Writer { receipts_swept: Instant::now() });
+        let registry = Self { store, writer };
+        registry.interrupt_jobs()?;
+        let mut batch = Batch::new();
+        registry.drop_expired_receipts(&mut batch, SystemTime::now())?;
+        if !batch.is_empty() {
+            registry.store.commit(batch)?;
+        }
+        let live = registry.uids()?;
+        for kind in [key::VERSIONS, key::CHECKPOINTS, key::MANIFESTS] {
+            key::sweep_owners(&registry.store, Tree::Catalog, kind, &live)?;
+        }
+        let removed = registry.sweep_blobs()?;
+        if removed > 0 {
+            tracing::info!(removed, "removed blobs that no version names");
+        }
+        Ok(registry)
+    }
+
+    /// The uids of all models.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`] for a damaged record.
+    pub fn uids(&self) -> Result<BTreeSet<u64>> {
+        self.all_models().map(|model| model.map(|model| model.uid)).collect()
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        // What it guards is changed by single assignments, so a panic left nothing half done.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The numbers handed out so far.
+    fn counters(&self) -> Result<storage::Counters> {
+        let bytes = self.store.get(Tree::Catalog, key::COUNTERS)?;
+        bytes.map_or_else(|| Ok(storage::Counters::default()), |bytes| record::decode("the counters", &bytes))
+    }
+
+    /// Removes the blobs that no checkpoint names. The writer must be held, except on opening.
+    fn sweep_blobs(&self) -> Result<u64> {
+        let mut live = HashSet::new();
+        for entry in self.store.scan(Tree::Catalog, &[key::CHECKPOINTS], None) {
+            let (_, bytes) = entry?;
+            live.extend(checkpoint::blobs("a checkpoint", &record::decode("a checkpoint", &bytes)?)?);
+        }
+        self.store.sweep_blobs(&live)
+    }
+}

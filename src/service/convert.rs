@@ -1,0 +1,219 @@
+//! Domain types as messages of the API.
+
+use std::time::SystemTime;
+
+use prost_types::Timestamp;
+
+use crate::{
+    dataset,
+    model::Preset,
+    predict,
+    proto::v1,
+    registry::{self, JobRecord, JobState, Mode, ModelId, Origin, Report, Version},
+    taxonomy::{Change, Class, ClassState, Manifest},
+    train::{Event, EventKind, FitProgress},
+};
+
+pub(super) fn timestamp(time: SystemTime) -> Option<Timestamp> {
+    Some(Timestamp::from(time))
+}
+
+pub(super) fn preset(preset: Preset) -> v1::Preset {
+    match preset {
+        Preset::Default => v1::Preset::Default,
+        Preset::Seed => v1::Preset::Seed,
+    }
+}
+
+fn mode(mode: Option<Mode>) -> v1::TrainingMode {
+    match mode {
+        None => v1::TrainingMode::Unspecified,
+        Some(Mode::Scratch) => v1::TrainingMode::Scratch,
+        Some(Mode::Continue) => v1::TrainingMode::Continue,
+        Some(Mode::Transfer) => v1::TrainingMode::Transfer,
+    }
+}
+
+fn origin(origin: Origin) -> v1::VersionOrigin {
+    match origin {
+        Origin::Training => v1::VersionOrigin::Training,
+        Origin::Instant => v1::VersionOrigin::Instant,
+        Origin::Undo => v1::VersionOrigin::Undo,
+    }
+}
+
+fn job_state(state: JobState) -> v1::JobState {
+    match state {
+        JobState::Queued => v1::JobState::Queued,
+        JobState::Running => v1::JobState::Running,
+        JobState::Succeeded => v1::JobState::Succeeded,
+        JobState::Failed => v1::JobState::Failed,
+        JobState::Cancelled => v1::JobState::Cancelled,
+        JobState::Interrupted => v1::JobState::Interrupted,
+        JobState::Superseded => v1::JobState::Superseded,
+    }
+}
+
+/// What the record of a model does not hold itself.
+#[derive(Debug, Default)]
+pub(super) struct ModelFacts {
+    pub(super) manifest_revision: u64,
+    pub(super) class_count: usize,
+    pub(super) example_count: u64,
+    pub(super) running_job: Option<registry::JobId>,
+}
+
+pub(super) fn model(model: registry::Model, facts: ModelFacts) -> v1::Model {
+    v1::Model {
+        name: model.id.name(),
+        preset: preset(model.preset).into(),
+        aliases: model.aliases.iter().map(|(alias, number)| (alias.to_string(), number.0)).collect(),
+        manifest_revision: facts.manifest_revision,
+        latest_version: model.latest_version,
+        class_count: facts.class_count as u32,
+        example_count: facts.example_count,
+        running_job: facts.running_job.map(registry::JobId::name).unwrap_or_default(),
+        etag: model.sequence.to_string(),
+        create_time: timestamp(model.created),
+    }
+}
+
+pub(super) fn version(version: Version) -> v1::Version {
+    v1::Version {
+        name: version.model.version_name(version.number),
+        number: version.number.0,
+        parent: version.parent.map_or(0, |parent| parent.0),
+        manifest_revision: version.revision.0,
+        origin: origin(version.origin).into(),
+        mode: mode(version.mode).into(),
+        reason: version.reason,
+        job: version.job.map(registry::JobId::name).unwrap_or_default(),
+        report: version.report.map(report),
+        size_bytes: version.size_bytes,
+        parameter_count: version.parameter_count,
+        create_time: timestamp(version.created),
+    }
+}
+
+fn report(report: Report) -> v1::TrainingReport {
+    v1::TrainingReport {
+        train_examples: report.train_examples,
+        validation_examples: report.validation_examples,
+        validation_accuracy: report.validation_accuracy,
+        validation_macro_f1: report.validation_macro_f1,
+        replaced_validation_accuracy: report.replaced_validation_accuracy,
+        train_loss: report.train_loss,
+        epochs: report.epochs,
+        best_epoch: report.best_epoch,
+        seed: report.seed,
+        seconds: report.seconds,
+        gate: report.gate,
+    }
+}
+
+pub(super) fn manifest(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
+    v1::Manifest {
+        name: model.manifest_name(manifest.revision),
+        revision: manifest.revision.0,
+        parent_revision: manifest.parent.map_or(0, |parent| parent.0),
+        classes: manifest.classes.values().map(class).collect(),
+        change: match manifest.change {
+            Change::Create => v1::ChangeKind::Create,
+            Change::Add(_) => v1::ChangeKind::Add,
+            Change::Merge { .. } => v1::ChangeKind::Merge,
+            Change::Undo(_) => v1::ChangeKind::Undo,
+        }
+        .into(),
+        description: manifest.describe(),
+        reason: manifest.reason.clone(),
+        create_time: timestamp(manifest.created),
+        undoable: manifest.undo.is_some(),
+    }
+}
+
+fn class(class: &Class) -> v1::Class {
+    let (state, successors) = match &class.state {
+        ClassState::Active(_) => (v1::ClassState::Active, Vec::new()),
+        ClassState::Retired(heirs) => (v1::ClassState::Retired, heirs.iter().map(|id| id.0).collect()),
+    };
+    v1::Class {
+        id: class.id.0,
+        name: class.name.to_string(),
+        leaves: class.leaves().map(|leaf| leaf.0).collect(),
+        state: state.into(),
+        successors,
+        parent: class.parent.map(|parent| parent.0),
+    }
+}
+
+pub(super) fn job(job: JobRecord, latest: Option<&FitProgress>) -> v1::Job {
+    v1::Job {
+        name: job.id.name(),
+        versions: job.versions.iter().map(|number| job.model.version_name(*number)).collect(),
+        model: job.model.name(),
+        state: job_state(job.state).into(),
+        mode: mode(job.mode).into(),
+        mode_reason: job.mode_reason,
+        progress: latest.map(progress),
+        message: job.message,
+        create_time: timestamp(job.created),
+        end_time: job.ended.and_then(timestamp),
+    }
+}
+
+pub(super) fn progress(progress: &FitProgress) -> v1::Progress {
+    v1::Progress {
+        stage: progress.stage.to_string(),
+        epoch: progress.epoch,
+        epochs: progress.epochs,
+        step: progress.step,
+        steps: progress.steps,
+        loss: progress.loss,
+        validation_accuracy: progress.validation_accuracy,
+        examples_per_second: progress.examples_per_second,
+        eta_seconds: progress.eta.as_secs_f64(),
+    }
+}
+
+pub(super) fn job_event(id: registry::JobId, model: &ModelId, event: Event) -> v1::JobEvent {
+    use v1::job_event::Event as Kind;
+    let kind = match event.kind {
+        EventKind::Accepted => Kind::Accepted(v1::JobAccepted { model: model.name() }),
+        EventKind::Planned(planned) => Kind::Planned(v1::JobPlanned {
+            mode: mode(Some(planned.mode)).into(),
+            reason: planned.reason,
+            added_classes: planned.added.iter().map(ToString::to_string).collect(),
+            train_examples: planned.train_examples,
+            validation_examples: planned.validation_examples,
+            epochs: planned.epochs,
+        }),
+        EventKind::Progress(latest) => Kind::Progress(progress(&latest)),
+        EventKind::Published { version: stored, promoted, seconds } => {
+            Kind::Published(v1::VersionPublished { version: Some(version(*stored)), promoted, seconds })
+        }
+        EventKind::Finished(record) => Kind::Finished(v1::JobFinished { job: Some(job(*record, None)) }),
+    };
+    v1::JobEvent { job: id.name(), sequence: event.sequence, time: timestamp(event.time), event: Some(kind) }
+}
+
+pub(super) fn prediction(live: &predict::Live, answer: &predict::Answer) -> v1::Prediction {
+    v1::Prediction {
+        classes: answer
+            .scores
+            .iter()
+            .map(|score| {
+                let (id, name) = live.class(score.column);
+                v1::ScoredClass { name: name.to_string(), id: id.0, probability: score.probability }
+            })
+            .collect(),
+        truncated: answer.truncated,
+        token_count: answer.tokens as u32,
+    }
+}
+
+pub(super) fn split(split: dataset::Split) -> v1::Split {
+    match split {
+        dataset::Split::Train => v1::Split::Train,
+        dataset::Split::Validation => v1::Split::Validation,
+    }
+}

@@ -1,0 +1,51 @@
+//! PredictService.
+
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::{
+    Answers, Services,
+    check::{self, Violations},
+    convert, name,
+    status::status,
+};
+use crate::{
+    error::{Error, Result},
+    predict::Question,
+    proto::v1::{self, predict_service_server::PredictService},
+};
+
+#[async_trait]
+impl PredictService for Services {
+    async fn predict(
+        &self,
+        request: Request<v1::PredictRequest>,
+    ) -> Result<Response<v1::PredictResponse>, Status> {
+        let question = question(request.into_inner()).map_err(status)?;
+        let answered = self.predictor.predict(question).await.map_err(status)?;
+        let live = &answered.live;
+        Ok(Response::new(v1::PredictResponse {
+            predictions: answered.answers.iter().map(|answer| convert::prediction(live, answer)).collect(),
+            version: live.version.model.version_name(live.version.number),
+            manifest_revision: live.version.revision.0,
+        }))
+    }
+
+    type PredictStreamStream = Answers<v1::PredictStreamResponse>;
+
+    async fn predict_stream(
+        &self,
+        _request: Request<Streaming<v1::PredictStreamRequest>>,
+    ) -> Result<Response<Self::PredictStreamStream>, Status> {
+        Err(status(Error::Unimplemented("PredictStream")))
+    }
+}
+
+fn question(request: v1::PredictRequest) -> Result<Question> {
+    let (model, selector) = name::version_or_alias("model", &request.model)?;
+    let mut violations = Violations::default();
+    check::texts(&mut violations, &request.texts);
+    let top_k = check::top_k(&mut violations, request.top_k);
+    let min_confidence = check::min_confidence(&mut violations, request.min_confidence);
+    violations.finish()?;
+    Ok(Question { model, selector, texts: request.texts, top_k, min_confidence })
+}

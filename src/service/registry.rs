@@ -1,0 +1,209 @@
+//! RegistryService.
+
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::{
+    Answers, Services, check, convert,
+    convert::ModelFacts,
+    name,
+    repeat::{self, Call},
+    status::status,
+};
+use crate::{
+    error::{Error, Result},
+    model::Preset,
+    proto::v1::{self, registry_service_server::RegistryService},
+    registry::{AliasName, Model, ModelId, Selector},
+    taxonomy::VersionNumber,
+};
+
+#[async_trait]
+impl RegistryService for Services {
+    async fn create_model(
+        &self,
+        request: Request<v1::CreateModelRequest>,
+    ) -> Result<Response<v1::CreateModelResponse>, Status> {
+        let request = request.into_inner();
+        let model = self
+            .blocking(move |services| {
+                let id = ModelId::new(&request.model_id)
+                    .map_err(|description| Error::invalid("model_id", description))?;
+                let preset = preset(request.preset)?;
+                let model =
+                    match repeat::check(&services.registry, "CreateModel", &request.request_id, &request)? {
+                        Call::First(receipt) => services.registry.create_model(&id, preset, receipt)?,
+                        Call::Repeat(_) => services.registry.model(&id)?,
+                    };
+                services.model(model)
+            })
+            .await?;
+        Ok(Response::new(v1::CreateModelResponse { model: Some(model) }))
+    }
+
+    async fn get_model(
+        &self,
+        request: Request<v1::GetModelRequest>,
+    ) -> Result<Response<v1::GetModelResponse>, Status> {
+        let id = name::model("name", &request.into_inner().name).map_err(status)?;
+        let model = self.blocking(move |services| services.model(services.registry.model(&id)?)).await?;
+        Ok(Response::new(v1::GetModelResponse { model: Some(model) }))
+    }
+
+    async fn list_models(
+        &self,
+        request: Request<v1::ListModelsRequest>,
+    ) -> Result<Response<v1::ListModelsResponse>, Status> {
+        let request = request.into_inner();
+        let response = self
+            .blocking(move |services| {
+                let size = check::page_size(request.page_size)?;
+                let after = match request.page_token.as_str() {
+                    "" => None,
+                    token => Some(ModelId::new(token).map_err(|d| Error::invalid("page_token", d))?),
+                };
+                let page = services.registry.models(after.as_ref(), size)?;
+                let next = page.last().filter(|_| page.len() == size).map(|model| model.id.to_string());
+                let models = page.into_iter().map(|model| services.model(model)).collect::<Result<_>>()?;
+                Ok(v1::ListModelsResponse { models, next_page_token: next.unwrap_or_default() })
+            })
+            .await?;
+        Ok(Response::new(response))
+    }
+
+    async fn delete_model(
+        &self,
+        request: Request<v1::DeleteModelRequest>,
+    ) -> Result<Response<v1::DeleteModelResponse>, Status> {
+        let request = request.into_inner();
+        self.blocking(move |services| {
+            let id = name::model("name", &request.name)?;
+            let etag = check::etag(&request.etag)?;
+            match repeat::check(&services.registry, "DeleteModel", &request.request_id, &request)? {
+                Call::First(receipt) => services.jobs.while_idle(&id, || {
+                    let uid = services.registry.model(&id)?.uid;
+                    services.registry.delete_model(&id, etag, receipt)?;
+                    services.dataset.delete_all(uid)
+                }),
+                Call::Repeat(_) => Ok(()),
+            }
+        })
+        .await?;
+        Ok(Response::new(v1::DeleteModelResponse {}))
+    }
+
+    async fn get_version(
+        &self,
+        request: Request<v1::GetVersionRequest>,
+    ) -> Result<Response<v1::GetVersionResponse>, Status> {
+        let (id, selector) = name::version_or_alias("name", &request.into_inner().name).map_err(status)?;
+        let version = self
+            .blocking(move |services| {
+                let number = services.registry.resolve(&id, &selector)?;
+                services.registry.version(&id, number)
+            })
+            .await?;
+        Ok(Response::new(v1::GetVersionResponse { version: Some(convert::version(version)) }))
+    }
+
+    async fn list_versions(
+        &self,
+        request: Request<v1::ListVersionsRequest>,
+    ) -> Result<Response<v1::ListVersionsResponse>, Status> {
+        let request = request.into_inner();
+        let response = self
+            .blocking(move |services| {
+                let id = name::model("model", &request.model)?;
+                let size = check::page_size(request.page_size)?;
+                let before = check::page_token(&request.page_token)?.map(VersionNumber);
+                let page = services.registry.versions(&id, before, size)?;
+                let next =
+                    page.last().filter(|_| page.len() == size).map(|version| version.number.to_string());
+                Ok(v1::ListVersionsResponse {
+                    versions: page.into_iter().map(convert::version).collect(),
+                    next_page_token: next.unwrap_or_default(),
+                })
+            })
+            .await?;
+        Ok(Response::new(response))
+    }
+
+    async fn set_alias(
+        &self,
+        request: Request<v1::SetAliasRequest>,
+    ) -> Result<Response<v1::SetAliasResponse>, Status> {
+        let request = request.into_inner();
+        let model = self
+            .blocking(move |services| {
+                let id = name::model("model", &request.model)?;
+                let alias = match request.alias.as_str() {
+                    "" => AliasName::serving(),
+                    alias => AliasName::new(alias).map_err(|d| Error::invalid("alias", d))?,
+                };
+                let etag = check::etag(&request.etag)?;
+                let number = VersionNumber(request.version);
+                let model =
+                    match repeat::check(&services.registry, "SetAlias", &request.request_id, &request)? {
+                        Call::First(receipt) => {
+                            // In memory before requests find it through the alias.
+                            services.predictor.resolve(&id, &Selector::Number(number))?;
+                            services.registry.set_alias(&id, alias, number, etag, receipt)?
+                        }
+                        Call::Repeat(_) => services.registry.model(&id)?,
+                    };
+                services.model(model)
+            })
+            .await?;
+        Ok(Response::new(v1::SetAliasResponse { model: Some(model) }))
+    }
+
+    async fn delete_version(
+        &self,
+        _request: Request<v1::DeleteVersionRequest>,
+    ) -> Result<Response<v1::DeleteVersionResponse>, Status> {
+        Err(status(Error::Unimplemented("DeleteVersion")))
+    }
+
+    type ExportVersionStream = Answers<v1::ExportVersionResponse>;
+
+    async fn export_version(
+        &self,
+        _request: Request<v1::ExportVersionRequest>,
+    ) -> Result<Response<Self::ExportVersionStream>, Status> {
+        Err(status(Error::Unimplemented("ExportVersion")))
+    }
+
+    async fn import_version(
+        &self,
+        _request: Request<Streaming<v1::ImportVersionRequest>>,
+    ) -> Result<Response<v1::ImportVersionResponse>, Status> {
+        Err(status(Error::Unimplemented("ImportVersion")))
+    }
+}
+
+impl Services {
+    /// A model with what its record does not hold itself.
+    fn model(&self, model: Model) -> Result<v1::Model> {
+        let manifest = match model.serving() {
+            Some(number) => {
+                let version = self.registry.version(&model.id, number)?;
+                Some(self.registry.manifest(&model.id, version.revision)?)
+            }
+            None => None,
+        };
+        let facts = ModelFacts {
+            manifest_revision: manifest.as_ref().map_or(0, |manifest| manifest.revision.0),
+            class_count: manifest.as_ref().map_or(0, |manifest| manifest.active().count()),
+            example_count: self.dataset.count(model.uid)?,
+            running_job: self.jobs.running(&model.id),
+        };
+        Ok(convert::model(model, facts))
+    }
+}
+
+fn preset(preset: i32) -> Result<Preset> {
+    match v1::Preset::try_from(preset) {
+        Ok(v1::Preset::Unspecified | v1::Preset::Default) => Ok(Preset::Default),
+        Ok(v1::Preset::Seed) => Ok(Preset::Seed),
+        Err(_) => Err(Error::invalid("preset", format!("is not a preset, got {preset}"))),
+    }
+}

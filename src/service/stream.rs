@@ -1,0 +1,66 @@
+//! Streams to clients, fed by tasks that end when the client goes.
+
+use std::time::Duration;
+
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::{Answers, convert, status::status};
+use crate::{
+    error::Error,
+    proto::v1,
+    registry::{JobId, ModelId},
+    train::Watch,
+};
+
+/// Messages that wait for a slow client.
+const WAITING: usize = 16;
+/// A client that streams must send something this often.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A first message, if any, then the events of a job until its end. With `detach` the stream ends after the first
+/// message or, where there is none, after the first event.
+pub(super) fn job_events<T: Send + 'static>(
+    first: Option<T>,
+    job: Option<(JobId, ModelId, Watch)>,
+    detach: bool,
+    wrap: fn(v1::JobEvent) -> T,
+) -> Answers<T> {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    tokio::spawn(async move {
+        let told_something = first.is_some();
+        if let Some(message) = first
+            && sender.send(Ok(message)).await.is_err()
+        {
+            return;
+        }
+        let Some((id, model, mut watch)) = job else { return };
+        if detach && told_something {
+            return;
+        }
+        loop {
+            let event = tokio::select! {
+                event = watch.next() => event,
+                () = sender.closed() => return,
+            };
+            let Some(event) = event else { return };
+            if sender.send(Ok(wrap(convert::job_event(id, &model, event)))).await.is_err() || detach {
+                return;
+            }
+        }
+    });
+    Box::pin(ReceiverStream::new(receiver))
+}
+
+/// The next message of a client that streams, which must not be silent for long.
+pub(super) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Status> {
+    match timeout(IDLE, stream.message()).await {
+        Ok(message) => message,
+        Err(_) => Err(status(Error::Exhausted {
+            reason: "STREAM_IDLE",
+            description: format!("the client sent nothing for {} seconds", IDLE.as_secs()),
+            retry_after: None,
+        })),
+    }
+}

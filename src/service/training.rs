@@ -1,0 +1,241 @@
+//! TrainingService.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::{
+    Answers, Services,
+    check::{self, MAX_TEXTS, Violations},
+    convert, dataset, name,
+    repeat::{self, Call},
+    status::status,
+    stream,
+};
+use crate::{
+    dataset::Split,
+    error::{Error, Result},
+    predict::Live,
+    proto::v1::{self, training_service_server::TrainingService},
+    registry::{JobId, JobRecord},
+    taxonomy::{ClassName, Meaning},
+    train::{Confusion, TrainOptions},
+};
+
+/// Most frequent errors that an evaluation names.
+const MAX_CONFUSED: usize = 20;
+/// Unknown labels that an evaluation names.
+const MAX_UNKNOWN: usize = 20;
+
+#[async_trait]
+impl TrainingService for Services {
+    type TrainStream = Answers<v1::TrainResponse>;
+
+    async fn train(&self, request: Request<v1::TrainRequest>) -> Result<Response<Self::TrainStream>, Status> {
+        let request = request.into_inner();
+        let detach = request.detach;
+        let (job, watch) = self
+            .blocking(move |services| {
+                let model = name::model("model", &request.model)?;
+                let mut violations = Violations::default();
+                check::epochs(&mut violations, request.epochs);
+                check::learning_rate(&mut violations, request.learning_rate);
+                violations.finish()?;
+                let job = match repeat::check(&services.registry, "Train", &request.request_id, &request)? {
+                    Call::First(receipt) => {
+                        let options = TrainOptions {
+                            epochs: request.epochs,
+                            learning_rate: request.learning_rate,
+                            seed: request.seed.unwrap_or(0),
+                        };
+                        services.jobs.train(&model, options, receipt)?
+                    }
+                    Call::Repeat(outcome) => services.registry.job(name::job("request_id", &outcome)?)?,
+                };
+                let watch = services.jobs.watch(job.id)?;
+                Ok((job, watch))
+            })
+            .await?;
+        let wrap = |event| v1::TrainResponse { event: Some(event) };
+        Ok(Response::new(stream::job_events(None, Some((job.id, job.model, watch)), detach, wrap)))
+    }
+
+    type WatchJobStream = Answers<v1::WatchJobResponse>;
+
+    async fn watch_job(
+        &self,
+        request: Request<v1::WatchJobRequest>,
+    ) -> Result<Response<Self::WatchJobStream>, Status> {
+        let id = name::job("name", &request.into_inner().name).map_err(status)?;
+        let (job, watch) =
+            self.blocking(move |services| Ok((services.registry.job(id)?, services.jobs.watch(id)?))).await?;
+        let wrap = |event| v1::WatchJobResponse { event: Some(event) };
+        Ok(Response::new(stream::job_events(None, Some((job.id, job.model, watch)), false, wrap)))
+    }
+
+    async fn get_job(
+        &self,
+        request: Request<v1::GetJobRequest>,
+    ) -> Result<Response<v1::GetJobResponse>, Status> {
+        let id = name::job("name", &request.into_inner().name).map_err(status)?;
+        let job = self.blocking(move |services| Ok(services.job(services.registry.job(id)?))).await?;
+        Ok(Response::new(v1::GetJobResponse { job: Some(job) }))
+    }
+
+    async fn list_jobs(
+        &self,
+        request: Request<v1::ListJobsRequest>,
+    ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        let request = request.into_inner();
+        let response = self
+            .blocking(move |services| {
+                let model = match request.model.as_str() {
+                    "" => None,
+                    name => Some(services.registry.model(&name::model("model", name)?)?.id),
+                };
+                let size = check::page_size(request.page_size)?;
+                let before = check::page_token(&request.page_token)?.map(JobId);
+                let page = services.registry.jobs(model.as_ref(), before, size)?;
+                let next = page.last().filter(|_| page.len() == size).map(|job| job.id.to_string());
+                let jobs = page.into_iter().map(|job| services.job(job)).collect();
+                Ok(v1::ListJobsResponse { jobs, next_page_token: next.unwrap_or_default() })
+            })
+            .await?;
+        Ok(Response::new(response))
+    }
+
+    async fn cancel_job(
+        &self,
+        request: Request<v1::CancelJobRequest>,
+    ) -> Result<Response<v1::CancelJobResponse>, Status> {
+        let id = name::job("name", &request.into_inner().name).map_err(status)?;
+        let job = self.blocking(move |services| Ok(services.job(services.jobs.cancel(id)?))).await?;
+        Ok(Response::new(v1::CancelJobResponse { job: Some(job) }))
+    }
+
+    async fn evaluate(
+        &self,
+        request: Request<Streaming<v1::EvaluateRequest>>,
+    ) -> Result<Response<v1::EvaluateResponse>, Status> {
+        let mut requests = request.into_inner();
+        let Some(first) = stream::next(&mut requests).await? else {
+            return Err(status(Error::invalid("model", "the stream held no message")));
+        };
+        let (model, selector) = name::version_or_alias("model", &first.model).map_err(status)?;
+        let live = self
+            .blocking({
+                let (model, selector) = (model.clone(), selector);
+                move |services| services.predictor.resolve(&model, &selector)
+            })
+            .await?;
+        let mut evaluation = Evaluation::new(live);
+        let mut next = Some(first);
+        while let Some(request) = next {
+            let examples = dataset::checked(request.examples, evaluation.seen).map_err(status)?;
+            evaluation.add(self, examples).await?;
+            next = stream::next(&mut requests).await?;
+        }
+        if evaluation.seen == 0 {
+            let stored = self
+                .blocking(move |services| {
+                    let uid = services.registry.model(&model)?.uid;
+                    services.dataset.all(uid)
+                })
+                .await?;
+            let validation = stored.into_iter().filter(|example| example.split == Split::Validation);
+            evaluation.add(self, validation.map(|example| (example.text, example.label)).collect()).await?;
+        }
+        Ok(Response::new(evaluation.finish()))
+    }
+}
+
+impl Services {
+    fn job(&self, job: JobRecord) -> v1::Job {
+        let progress = self.jobs.progress(job.id);
+        convert::job(job, progress.as_ref())
+    }
+}
+
+/// What a version says to labelled texts, text by text.
+struct Evaluation {
+    live: Arc<Live>,
+    confusion: Confusion,
+    seen: usize,
+    unknown: u64,
+    unknown_names: BTreeSet<ClassName>,
+}
+
+impl Evaluation {
+    fn new(live: Arc<Live>) -> Self {
+        let confusion = Confusion::new(live.groups.classes.len());
+        Self { live, confusion, seen: 0, unknown: 0, unknown_names: BTreeSet::new() }
+    }
+
+    async fn add(&mut self, services: &Services, examples: Vec<(String, ClassName)>) -> Result<(), Status> {
+        self.seen += examples.len();
+        let mut columns: BTreeMap<ClassName, Option<u32>> = BTreeMap::new();
+        let mut known = Vec::new();
+        for (text, label) in examples {
+            let live = &self.live;
+            let column =
+                *columns.entry(label.clone()).or_insert_with(|| match live.manifest.meaning(&label) {
+                    Meaning::Class(id) => live.groups.column(id),
+                    Meaning::Ambiguous(_) | Meaning::Unknown => None,
+                });
+            match column {
+                Some(column) => known.push((text, column)),
+                None => {
+                    self.unknown += 1;
+                    if self.unknown_names.len() < MAX_UNKNOWN {
+                        self.unknown_names.insert(label);
+                    }
+                }
+            }
+        }
+        for batch in known.chunks(MAX_TEXTS) {
+            let texts = batch.iter().map(|(text, _)| text.clone()).collect();
+            let answers = services.predictor.ask(&self.live, texts, 1, 0.0).await.map_err(status)?;
+            for ((_, column), answer) in batch.iter().zip(answers) {
+                if let Some(best) = answer.scores.first() {
+                    self.confusion.add(*column as usize, best.column);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> v1::EvaluateResponse {
+        let name = |column: usize| self.live.class(column).1.to_string();
+        let mut classes: Vec<v1::ClassMetrics> = self
+            .confusion
+            .classes()
+            .into_iter()
+            .map(|class| v1::ClassMetrics {
+                name: name(class.class),
+                support: class.support,
+                precision: class.precision,
+                recall: class.recall,
+                f1: class.f1,
+            })
+            .collect();
+        classes.sort_by(|a, b| a.name.cmp(&b.name));
+        let confused = self.confusion.confused(MAX_CONFUSED).into_iter().map(|pair| v1::ConfusedPair {
+            label: name(pair.label),
+            answer: name(pair.answer),
+            count: pair.count,
+        });
+        v1::EvaluateResponse {
+            version: self.live.version.model.version_name(self.live.version.number),
+            examples: self.confusion.total(),
+            accuracy: self.confusion.accuracy(),
+            macro_f1: self.confusion.macro_f1(),
+            classes,
+            confused: confused.collect(),
+            unknown_labels: self.unknown,
+            unknown_label_names: self.unknown_names.iter().map(ToString::to_string).collect(),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Writes that belong together.
+
+use super::Tree;
+
+/// Puts and deletes over several trees. Where a key occurs twice, the later write counts.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    pub(super) writes: Vec<Write>,
+}
+
+/// One put, or one delete where there is no payload.
+#[derive(Debug, Clone)]
+pub(super) struct Write {
+    pub(super) tree: Tree,
+    pub(super) key: Vec<u8>,
+    pub(super) payload: Option<Vec<u8>>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stores a value under a key.
+    pub fn put(&mut self, tree: Tree, key: impl Into<Vec<u8>>, payload: Vec<u8>) {
+        self.writes.push(Write { tree, key: key.into(), payload: Some(payload) });
+    }
+
+    /// Removes a key, if it is there.
+    pub fn delete(&mut self, tree: Tree, key: impl Into<Vec<u8>>) {
+        self.writes.push(Write { tree, key: key.into(), payload: None });
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+}

@@ -1,0 +1,228 @@
+//! The data directory: who owns it, in which format it is, and what sled must not find in it.
+//!
+//! ```text
+//! lock    held locked by the daemon that has the directory open
+//! format  number of the format, in decimal
+//! db/     sled's files
+//! ```
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::error::{Error, Result};
+
+/// How long sled's threads may take to let go of a database that this process closed.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
+const RELEASE_POLL: Duration = Duration::from_millis(5);
+
+/// Number of the format in which this build keeps its data.
+const FORMAT: u32 = 1;
+
+/// A data directory that this process owns. Dropping it gives it up.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory if it is missing, takes its lock, checks its format and clears what would keep sled from
+    /// opening.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        create(path)?;
+        let directory = Self { path: path.to_owned(), _lock: lock(path)? };
+        directory.check_format()?;
+        directory.wait_for_release()?;
+        directory.remove_unfinished_snapshots()?;
+        Ok(directory)
+    }
+
+    /// Where sled keeps its files.
+    pub(super) fn database(&self) -> PathBuf {
+        self.path.join("db")
+    }
+
+    /// Makes the names of new files durable.
+    pub(super) fn sync(&self) -> Result<()> {
+        sync_directory(&self.database())?;
+        sync_directory(&self.path)
+    }
+
+    fn check_format(&self) -> Result<()> {
+        let file = self.path.join("format");
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            // The file is written before the database, so only a new directory has neither.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.database().exists() => {
+                return self.write_format();
+            }
+            Err(error) => return Err(Error::io(format!("reading {}", file.display()), error)),
+        };
+        match text.trim().parse::<u32>() {
+            Ok(FORMAT) => Ok(()),
+            Ok(other) => Err(Error::Precondition {
+                reason: "DATA_FORMAT",
+                subject: self.path.display().to_string(),
+                description: format!(
+                    "the data directory {} has format {other}, this taxond reads format {FORMAT}; start the taxond \
+                     that wrote it, or name another --data-dir",
+                    self.path.display()
+                ),
+            }),
+            Err(_) => Err(Error::Corrupt {
+                what: format!("the format file {}", file.display()),
+                detail: format!("it holds {text:?}, not a number"),
+                remedy: "restore a backup of the data directory",
+            }),
+        }
+    }
+
+    fn write_format(&self) -> Result<()> {
+        let (draft, file) = (self.path.join("format.new"), self.path.join("format"));
+        let write = || -> io::Result<()> {
+            let mut out = File::create(&draft)?;
+            writeln!(out, "{FORMAT}")?;
+            out.sync_all()?;
+            fs::rename(&draft, &file)
+        };
+        write().map_err(|error| Error::io(format!("writing {}", file.display()), error))?;
+        sync_directory(&self.path)
+    }
+
+    /// Waits until nobody has the log locked: sled's threads may outlive its handle by a moment, and sled itself does not
+    /// wait.
+    fn wait_for_release(&self) -> Result<()> {
+        let file = self.database().join("db");
+        let context = || format!("locking {}", file.display());
+        let log = match File::open(&file) {
+            Ok(log) => log,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io(context(), error)),
+        };
+        let start = Instant::now();
+        loop {
+            match log.try_lock() {
+                Ok(()) => return log.unlock().map_err(|error| Error::io(context(), error)),
+                Err(TryLockError::WouldBlock) if start.elapsed() < RELEASE_TIMEOUT => {
+                    thread::sleep(RELEASE_POLL)
+                }
+                Err(TryLockError::WouldBlock) => return Err(in_use(&self.path)),
+                Err(TryLockError::Error(error)) => return Err(Error::io(context(), error)),
+            }
+        }
+    }
+
+    /// sled takes a snapshot that a crash left unfinished for damage, and does not open; the log holds all of it.
+    fn remove_unfinished_snapshots(&self) -> Result<()> {
+        let database = self.database();
+        let context = || format!("clearing {}", database.display());
+        let entries = match fs::read_dir(&database) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io(context(), error)),
+        };
+        for entry in entries {
+            let path = entry.map_err(|error| Error::io(context(), error))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("snap.") && name.ends_with(".generating") {
+                fs::remove_file(&path).map_err(|error| Error::io(context(), error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn create(path: &Path) -> Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+        .create(path)
+        .map_err(|error| Error::io(format!("creating the data directory {}", path.display()), error))
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let file = path.join("lock");
+    let context = || format!("locking {}", file.display());
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&file)
+        .map_err(|error| Error::io(context(), error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(in_use(path)),
+        Err(TryLockError::Error(error)) => Err(Error::io(context(), error)),
+    }
+}
+
+fn in_use(path: &Path) -> Error {
+    Error::Precondition {
+        reason: "DATA_DIR_IN_USE",
+        subject: path.display().to_string(),
+        description: format!(
+            "another taxond has the data directory {} open; stop it, or name another --data-dir",
+            path.display()
+        ),
+    }
+}
+
+fn sync_directory(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| Error::io(format!("syncing {}", path.display()), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_format_is_refused_with_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Directory::open(dir.path()).unwrap());
+        fs::write(dir.path().join("format"), "2\n").unwrap();
+        let error = Directory::open(dir.path()).unwrap_err();
+        assert!(matches!(error, Error::Precondition { reason: "DATA_FORMAT", .. }), "{error}");
+        assert!(error.to_string().contains("format 2"), "{error}");
+    }
+
+    #[test]
+    fn a_database_without_a_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("db")).unwrap();
+        assert!(matches!(Directory::open(dir.path()).unwrap_err(), Error::Io { .. }));
+    }
+
+    #[test]
+    fn only_unfinished_snapshots_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Directory::open(dir.path()).unwrap());
+        let database = dir.path().join("db");
+        fs::create_dir(&database).unwrap();
+        for name in ["snap.00A0", "snap.00B0.generating", "conf"] {
+            fs::write(database.join(name), "x").unwrap();
+        }
+        drop(Directory::open(dir.path()).unwrap());
+        assert!(database.join("snap.00A0").exists() && database.join("conf").exists());
+        assert!(!database.join("snap.00B0.generating").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_new_directory_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        drop(Directory::open(&path).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}

@@ -1,0 +1,59 @@
+//! Durable key-value storage: the only room that knows sled.
+//!
+//! Values of any length go under keys of a few fixed trees. What the rest of the daemon relies on:
+//!
+//! - **Acknowledged is kept.** [`Store::commit`] applies its batch in one transaction over all trees and returns once
+//!   the database file is fsynced (sled's own `flush` ends in `sync_file_range`, which promises less). Commits of
+//!   several threads share an fsync.
+//! - **Damage shows.** Each value carries a checksum over its tree, its key and its bytes.
+//! - **No value is large to sled.** A node that outgrows a quarter of a segment would go to a file of its own, which
+//!   sled neither fsyncs nor reclaims; so values are cut into cells of 16 KiB, of which a node of at most 17 items stays
+//!   well below that.
+//! - **A failed write ends writing.** sled cannot go on after an I/O error, so the store turns read-only until it is
+//!   opened again. Reads go on, except of pages that the failed write touched: those are [`Unavailable`] until then.
+//!
+//! [`Unavailable`]: crate::error::Error::Unavailable
+
+mod batch;
+mod blob;
+mod cell;
+mod commit;
+mod directory;
+mod open;
+mod scan;
+
+pub use batch::Batch;
+pub use blob::BlobId;
+pub use open::{Store, StoreOptions};
+pub use scan::Scan;
+
+/// The keyspaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tree {
+    /// Models, versions, manifests, checkpoints and counters.
+    Catalog,
+    /// Labelled texts.
+    Examples,
+    /// Jobs.
+    Jobs,
+    /// Blobs, under their hash.
+    Chunks,
+    /// Answers to repeatable requests.
+    Receipts,
+}
+
+impl Tree {
+    /// All of them, at their index.
+    const ALL: [Self; 5] = [Self::Catalog, Self::Examples, Self::Jobs, Self::Chunks, Self::Receipts];
+
+    /// Name in the database; part of every checksum.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Catalog => "catalog",
+            Self::Examples => "examples",
+            Self::Jobs => "jobs",
+            Self::Chunks => "chunks",
+            Self::Receipts => "receipts",
+        }
+    }
+}

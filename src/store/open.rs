@@ -1,0 +1,176 @@
+//! Opening the store, and reading single values.
+
+use std::{
+    fs::File,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::{
+    Tree,
+    cell::{self, Checksum, cell_key, damaged},
+    commit::GroupSync,
+    directory::Directory,
+};
+use crate::error::{Error, Result};
+
+/// Fixed when the database is made. Nodes up to a quarter of it stay in the log.
+const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
+
+/// Reads of a value in cells before its damage counts: a writer may replace it between two cells.
+const READS: usize = 3;
+
+/// What can be chosen about a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// Bytes of pages kept in memory; 256 MiB by default. sled's own default would be 1 GiB.
+    pub cache_bytes: u64,
+}
+
+/// An open store. Clones share it; it closes with the last.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// Fields are dropped in this order: the directory is given up after sled let go of its files.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) trees: [sled::Tree; Tree::ALL.len()],
+    pub(super) db: sled::Db,
+    /// The log, for fsync.
+    pub(super) log: File,
+    pub(super) group: GroupSync,
+    pub(super) failed: AtomicBool,
+    _directory: Directory,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 256 * 1024 * 1024 }
+    }
+}
+
+impl Store {
+    /// Opens the data directory, or makes it.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] when another process has it open or its format is another; [`Error::Corrupt`] and
+    /// [`Error::Io`] when it cannot be read.
+    pub fn open(path: &Path, options: StoreOptions) -> Result<Self> {
+        let directory = Directory::open(path)?;
+        let database = directory.database();
+        let failed = |error| storage_error(&format!("opening the database {}", database.display()), error);
+        let db = sled::Config::new()
+            .path(&database)
+            .segment_size(SEGMENT_BYTES)
+            .cache_capacity(options.cache_bytes)
+            .open()
+            .map_err(failed)?;
+        let trees = Tree::ALL.map(|tree| db.open_tree(tree.name()));
+        let [catalog, examples, jobs, chunks, receipts] = trees;
+        let trees = [
+            catalog.map_err(failed)?,
+            examples.map_err(failed)?,
+            jobs.map_err(failed)?,
+            chunks.map_err(failed)?,
+            receipts.map_err(failed)?,
+        ];
+        let file = database.join("db");
+        let log =
+            File::open(&file).map_err(|error| Error::io(format!("opening {}", file.display()), error))?;
+        directory.sync()?;
+        let inner = Inner {
+            trees,
+            db,
+            log,
+            group: GroupSync::default(),
+            failed: AtomicBool::new(false),
+            _directory: directory,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whether writes are still accepted: false for ever after one failed.
+    pub fn is_writable(&self) -> bool {
+        !self.inner.failed.load(Ordering::Acquire)
+    }
+
+    /// The value under a key.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when it is damaged.
+    pub fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut outcome = self.read(tree, key);
+        for _ in 1..READS {
+            if outcome.is_ok() {
+                break;
+            }
+            outcome = self.read(tree, key);
+        }
+        outcome
+    }
+
+    /// Whether there is a value under a key.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Corrupt`] when the database cannot be read.
+    pub fn contains(&self, tree: Tree, key: &[u8]) -> Result<bool> {
+        self.sled(tree).contains_key(cell_key(key, 0)).map_err(|error| self.read_error(error))
+    }
+
+    pub(super) fn sled(&self, tree: Tree) -> &sled::Tree {
+        &self.inner.trees[tree as usize]
+    }
+
+    /// What went wrong in a read: after a failed write, the cause of that comes back for pages it touched.
+    pub(super) fn read_error(&self, error: sled::Error) -> Error {
+        if self.is_writable() { storage_error("reading the store", error) } else { closed() }
+    }
+
+    /// Cell by cell.
+    fn read(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut value = Vec::new();
+        let mut before = Checksum::default();
+        for number in 0.. {
+            let key = cell_key(key, number);
+            let sealed = self.sled(tree).get(&key).map_err(|error| self.read_error(error))?;
+            let Some(sealed) = sealed else {
+                if number == 0 {
+                    return Ok(None);
+                }
+                return Err(damaged(tree, &key, "it is missing"));
+            };
+            let cell = cell::open(tree, &key, before, &sealed)?;
+            value.extend_from_slice(cell.piece);
+            before = cell.checksum;
+            if !cell.more {
+                break;
+            }
+        }
+        Ok(Some(value))
+    }
+}
+
+/// The error for whatever a store cannot do any more after a failed write.
+pub(super) fn closed() -> Error {
+    let remedy =
+        "the store is read-only since a write failed; free space or mend the disk, then restart taxond";
+    Error::Unavailable(remedy.to_owned())
+}
+
+/// What went wrong within sled, in our terms.
+pub(super) fn storage_error(doing: &str, error: sled::Error) -> Error {
+    match error {
+        sled::Error::Io(source) => Error::io(doing, source),
+        sled::Error::Corruption { at, .. } => Error::Corrupt {
+            what: "the database".to_owned(),
+            detail: format!("{doing} met damage at {at:?}"),
+            remedy: "restore a backup of the data directory",
+        },
+        other => Error::Internal(format!("{doing}: {other}")),
+    }
+}

@@ -1,0 +1,214 @@
+//! The classes of a model at one revision, and how texts of any revision's labels find their class.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
+
+use super::{ClassId, ClassName, LeafId, Revision, VersionNumber};
+use crate::error::{Error, Resource, Result, nearest};
+
+/// A category: a stable id, a name, and the leaves whose probabilities it sums.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Class {
+    /// Stable id.
+    pub id: ClassId,
+    /// Name; unique among the active classes.
+    pub name: ClassName,
+    /// Class above, if any.
+    pub parent: Option<ClassId>,
+    /// Whether it can be predicted.
+    pub state: ClassState,
+}
+
+/// Whether a class takes part in predictions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClassState {
+    /// It owns these leaves; never empty.
+    Active(BTreeSet<LeafId>),
+    /// It is gone; its leaves went to these classes.
+    Retired(BTreeSet<ClassId>),
+}
+
+/// What led to a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The first training made the first classes.
+    Create,
+    /// A training met labels that were no classes yet.
+    Add(Vec<ClassId>),
+    /// Several classes became one.
+    Merge {
+        /// The classes that went.
+        sources: Vec<ClassId>,
+        /// The class that came.
+        into: ClassId,
+    },
+    /// The change that made this revision was undone.
+    Undo(Revision),
+}
+
+/// Where an undo leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UndoPoint {
+    /// The manifest to restore.
+    pub revision: Revision,
+    /// The version that answered in it when the change came.
+    pub version: VersionNumber,
+}
+
+/// One immutable revision of a model's classes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// Number of this revision.
+    pub revision: Revision,
+    /// The revision it was made from.
+    pub parent: Option<Revision>,
+    /// All classes ever, active and retired.
+    pub classes: BTreeMap<ClassId, Class>,
+    /// The id that the next class gets.
+    pub next_class: ClassId,
+    /// The id that the next leaf gets.
+    pub next_leaf: LeafId,
+    /// What made this revision.
+    pub change: Change,
+    /// Where an undo leads; none where there is nothing to undo.
+    pub undo: Option<UndoPoint>,
+    /// Why it was made, as the caller put it.
+    pub reason: String,
+    /// When it was made.
+    pub created: SystemTime,
+}
+
+/// What a label means in a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meaning {
+    /// This active class.
+    Class(ClassId),
+    /// A retired class whose texts could now belong to any of these.
+    Ambiguous(BTreeSet<ClassId>),
+    /// No class, active or retired, has this name.
+    Unknown,
+}
+
+impl Class {
+    /// Its leaves; empty for a retired class.
+    pub fn leaves(&self) -> impl Iterator<Item = LeafId> + '_ {
+        match &self.state {
+            ClassState::Active(leaves) => Some(leaves.iter().copied()),
+            ClassState::Retired(_) => None,
+        }
+        .into_iter()
+        .flatten()
+    }
+
+    /// Whether it can be predicted.
+    pub fn is_active(&self) -> bool {
+        matches!(self.state, ClassState::Active(_))
+    }
+}
+
+impl Manifest {
+    /// The first manifest: one leaf a class, ids in the order of the names.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that is given twice.
+    pub fn create(names: &[ClassName], created: SystemTime) -> Result<Self> {
+        let empty = Self {
+            revision: Revision(0),
+            parent: None,
+            classes: BTreeMap::new(),
+            next_class: ClassId(1),
+            next_leaf: LeafId(1),
+            change: Change::Create,
+            undo: None,
+            reason: String::new(),
+            created,
+        };
+        let (manifest, _) = empty.with_new_classes(names)?;
+        Ok(Self { revision: Revision(1), parent: None, created, ..manifest })
+    }
+
+    /// The active classes by id.
+    pub fn active(&self) -> impl Iterator<Item = &Class> + '_ {
+        self.classes.values().filter(|class| class.is_active())
+    }
+
+    /// The leaves of all active classes.
+    pub fn leaves(&self) -> BTreeSet<LeafId> {
+        self.active().flat_map(Class::leaves).collect()
+    }
+
+    /// The active class with a name.
+    pub fn active_by_name(&self, name: &ClassName) -> Option<&Class> {
+        self.active().find(|class| class.name == *name)
+    }
+
+    /// The active class that a caller means by its name, or by `#` and its id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], with the nearest name, or with where a retired class went.
+    pub fn find(&self, reference: &str) -> Result<&Class> {
+        let class = match reference.strip_prefix('#') {
+            Some(id) => id.parse().ok().and_then(|id| self.classes.get(&ClassId(id))),
+            None => {
+                let name = ClassName::new(reference).map_err(|_| self.unknown(reference))?;
+                self.active_by_name(&name)
+            }
+        };
+        class.filter(|class| class.is_active()).ok_or_else(|| self.unknown(reference))
+    }
+
+    /// What a label means here: an active class by name; else the latest retired class of that name, by its successors.
+    pub fn meaning(&self, label: &ClassName) -> Meaning {
+        if let Some(class) = self.active_by_name(label) {
+            return Meaning::Class(class.id);
+        }
+        match self.classes.values().rev().find(|class| class.name == *label) {
+            Some(retired) => {
+                let heirs = self.heirs(retired.id);
+                match heirs.first() {
+                    Some(&heir) if heirs.len() == 1 => Meaning::Class(heir),
+                    Some(_) => Meaning::Ambiguous(heirs),
+                    None => Meaning::Unknown,
+                }
+            }
+            None => Meaning::Unknown,
+        }
+    }
+
+    /// The active classes that a class lives on in: itself while active.
+    pub fn heirs(&self, id: ClassId) -> BTreeSet<ClassId> {
+        let mut heirs = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            let Some(class) = self.classes.get(&id).filter(|_| seen.insert(id)) else { continue };
+            match &class.state {
+                ClassState::Active(_) => {
+                    heirs.insert(id);
+                }
+                ClassState::Retired(successors) => open.extend(successors),
+            }
+        }
+        heirs
+    }
+
+    /// The change in words.
+    pub fn describe(&self) -> String {
+        let name =
+            |id: &ClassId| self.classes.get(id).map_or_else(|| format!("#{id}"), |c| c.name.to_string());
+        let list = |ids: &[ClassId]| ids.iter().map(name).collect::<Vec<_>>().join(", ");
+        match &self.change {
+            Change::Create => format!("create {} classes", self.classes.len()),
+            Change::Add(ids) => format!("add {}", list(ids)),
+            Change::Merge { sources, into } => format!("merge {} into {}", list(sources), name(into)),
+            Change::Undo(revision) => format!("undo revision {revision}"),
+        }
+    }
+
+    fn unknown(&self, reference: &str) -> Error {
+        let suggestion = nearest(reference, self.active().map(|class| class.name.as_str())).map(str::to_owned);
+        Error::NotFound { resource: Resource::Class, name: reference.to_owned(), suggestion }
+    }
+}

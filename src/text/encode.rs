@@ -1,0 +1,117 @@
+//! A text as rows of the embedding.
+
+use super::{
+    features::Features,
+    normalise, tokens,
+    vocabulary::{UNKNOWN_ROW, Vocabulary},
+};
+
+/// A text as the network reads it: each token a bag of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedText {
+    /// Rows of all tokens, token after token.
+    pub features: Vec<u32>,
+    /// Where each token's rows begin in `features`, and the end: one more than there are tokens.
+    pub offsets: Vec<u32>,
+    /// Tokens, at least 1; each has at least one row.
+    pub tokens: usize,
+    /// Whether the text was longer than the network reads.
+    pub truncated: bool,
+}
+
+impl EncodedText {
+    /// Rows of one token.
+    pub fn token(&self, index: usize) -> &[u32] {
+        &self.features[self.offsets[index] as usize..self.offsets[index + 1] as usize]
+    }
+}
+
+/// Turns texts into rows of one vocabulary.
+#[derive(Debug, Clone)]
+pub struct TextEncoder {
+    vocabulary: Vocabulary,
+    max_tokens: usize,
+}
+
+impl TextEncoder {
+    /// An encoder that reads so many tokens of a text.
+    pub fn new(vocabulary: Vocabulary, max_tokens: usize) -> Self {
+        Self { vocabulary, max_tokens }
+    }
+
+    /// Encodes a text, in normal form or not.
+    ///
+    /// Features that the vocabulary does not hold are left out; a token that has no other, and a text without tokens,
+    /// is the row of the unknown.
+    pub fn encode(&self, text: &str) -> EncodedText {
+        let text = normalise(text);
+        let mut encoded = EncodedText { features: Vec::new(), offsets: vec![0], tokens: 0, truncated: false };
+        let mut features = Features::default();
+        let mut before = None;
+        for token in tokens(&text) {
+            if encoded.tokens == self.max_tokens {
+                encoded.truncated = true;
+                break;
+            }
+            features.visit(before, token, self.vocabulary.subwords(), |feature| {
+                encoded.features.extend(self.vocabulary.row(feature));
+            });
+            encoded.end_token();
+            before = Some(token);
+        }
+        if encoded.tokens == 0 {
+            encoded.end_token();
+        }
+        encoded
+    }
+}
+
+impl EncodedText {
+    fn end_token(&mut self) {
+        if self.offsets.last().is_some_and(|&start| start as usize == self.features.len()) {
+            self.features.push(UNKNOWN_ROW);
+        }
+        self.offsets.push(self.features.len() as u32);
+        self.tokens += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vocabulary() -> Vocabulary {
+        Vocabulary::build(["my card", "my cards", "the card"], true)
+    }
+
+    fn encode(text: &str, vocabulary: &Vocabulary, max_tokens: usize) -> EncodedText {
+        TextEncoder::new(vocabulary.clone(), max_tokens).encode(text)
+    }
+
+    #[test]
+    fn unknown_words_fall_back_to_ngrams_then_to_row_0() {
+        let vocabulary = vocabulary();
+        let text = encode("MY cardx zz", &vocabulary, 8);
+        assert_eq!(text.tokens, 3);
+        assert_eq!(text.token(0)[0], vocabulary.row("my").unwrap());
+        assert!(text.token(1).contains(&vocabulary.row("#<card").unwrap()));
+        assert!(!text.token(1).contains(&vocabulary.row("card").unwrap()));
+        assert_eq!(text.token(2), [UNKNOWN_ROW]);
+        assert!(!text.truncated);
+    }
+
+    #[test]
+    fn long_texts_are_cut_and_say_so() {
+        let vocabulary = vocabulary();
+        let text = encode("my card my card", &vocabulary, 3);
+        assert_eq!((text.tokens, text.truncated), (3, true));
+        assert_eq!(text.features, encode("my card my", &vocabulary, 3).features);
+        assert!(!encode("my card my", &vocabulary, 3).truncated);
+    }
+
+    #[test]
+    fn a_blank_text_is_one_unknown_token() {
+        let text = encode(" ", &vocabulary(), 3);
+        assert_eq!((text.tokens, text.token(0)), (1, &[UNKNOWN_ROW][..]));
+    }
+}

@@ -1,0 +1,14 @@
+//! From a string to what the network reads: normal form, tokens, features, rows of the embedding, batches.
+
+mod batch;
+mod encode;
+mod features;
+mod normalise;
+mod tokenise;
+mod vocabulary;
+
+pub use batch::{Bags, PackedBatch, Packing};
+pub use encode::{EncodedText, TextEncoder};
+pub use normalise::{MAX_TEXT_BYTES, normalise};
+pub use tokenise::tokens;
+pub use vocabulary::{MAX_VOCABULARY, Vocabulary};

@@ -1,0 +1,134 @@
+//! The order of an epoch, and what a step does not see.
+//!
+//! Batches hold texts of similar length, or most threads of the recurrence would idle on the longest text; but which
+//! texts meet must differ from epoch to epoch. So the shuffled examples are taken in pools of several batches, each pool
+//! sorted by length and cut, and the batches shuffled again.
+
+use candle_core::{Device, Result, Tensor};
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::Recipe;
+use crate::text::Packing;
+
+/// Batches that are sorted by length together.
+const POOL_BATCHES: usize = 16;
+
+/// The batches of an epoch, as indices of examples with these numbers of tokens. Each example is in one batch.
+pub(super) fn epoch(lengths: &[usize], batch: usize, random: &mut ChaCha8Rng) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    shuffle(&mut order, random);
+    let mut batches: Vec<Vec<usize>> = order
+        .chunks_mut(batch * POOL_BATCHES)
+        .flat_map(|pool| {
+            pool.sort_by_key(|&example| lengths[example]);
+            pool.chunks(batch).map(<[usize]>::to_vec)
+        })
+        .collect();
+    shuffle(&mut batches, random);
+    batches
+}
+
+/// Fisher and Yates 1938.
+fn shuffle<T>(items: &mut [T], random: &mut ChaCha8Rng) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, random.random_range(0..=last));
+    }
+}
+
+/// What the token embeddings `[N, E]` are multiplied with: 0 for the words and, throughout a text, for the columns that are
+/// not seen (Gal and Ghahramani 2016); columns that are seen are scaled up to keep the mean.
+pub(super) fn token_mask(
+    packing: &Packing,
+    width: usize,
+    recipe: &Recipe,
+    random: &mut ChaCha8Rng,
+    device: &Device,
+) -> Result<Tensor> {
+    let columns = mask(packing.texts() * width, recipe.embedding_dropout, random);
+    let mut numbers = Vec::with_capacity(packing.tokens() * width);
+    for step in 0..packing.steps() {
+        for columns in columns.chunks_exact(width).take(packing.running(step)) {
+            if random.random::<f32>() < recipe.word_dropout {
+                numbers.resize(numbers.len() + width, 0.0);
+            } else {
+                numbers.extend_from_slice(columns);
+            }
+        }
+    }
+    Tensor::from_vec(numbers, (packing.tokens(), width), device)
+}
+
+/// What the features `[B, F]` are multiplied with.
+pub(super) fn feature_mask(
+    texts: usize,
+    width: usize,
+    recipe: &Recipe,
+    random: &mut ChaCha8Rng,
+    device: &Device,
+) -> Result<Tensor> {
+    Tensor::from_vec(mask(texts * width, recipe.output_dropout, random), (texts, width), device)
+}
+
+/// Zeros with a probability, else the number that keeps the mean at 1.
+fn mask(count: usize, dropout: f32, random: &mut ChaCha8Rng) -> Vec<f32> {
+    let kept = 1.0 / (1.0 - dropout);
+    (0..count).map(|_| if random.random::<f32>() < dropout { 0.0 } else { kept }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+    use crate::{model::Preset, registry::Mode};
+
+    #[test]
+    fn an_epoch_holds_each_example_once_in_batches_of_like_length() {
+        let lengths: Vec<usize> = (0..1000).map(|i| i * 7 % 31 + 1).collect();
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let batches = epoch(&lengths, 8, &mut random);
+        let mut all = batches.concat();
+        assert!(!all.is_sorted());
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..1000));
+        let spread = |batch: &Vec<usize>| {
+            let lengths = batch.iter().map(|&i| lengths[i]);
+            lengths.clone().max().unwrap() - lengths.min().unwrap()
+        };
+        assert!(batches.iter().map(spread).sum::<usize>() / batches.len() <= 4);
+        assert_ne!(batches, epoch(&lengths, 8, &mut random));
+        assert_eq!(batches, epoch(&lengths, 8, &mut ChaCha8Rng::seed_from_u64(1)));
+    }
+
+    #[test]
+    fn columns_stay_away_throughout_a_text_and_the_mean_is_kept() {
+        let packing = Packing::new(&[20; 50]);
+        let recipe =
+            Recipe { word_dropout: 0.0, ..Recipe::for_training(Preset::Default, Mode::Scratch, 100) };
+        let mut random = ChaCha8Rng::seed_from_u64(2);
+        let mask = token_mask(&packing, 30, &recipe, &mut random, &Device::Cpu).unwrap();
+        let mask = mask.to_vec2::<f32>().unwrap();
+        for text in 0..50 {
+            assert!((0..20).all(|step| mask[step * 50 + text] == mask[text]));
+        }
+        let mean = mask.concat().iter().sum::<f32>() / (30.0 * 1000.0);
+        assert!((mean - 1.0).abs() < 0.05, "{mean}");
+    }
+
+    #[test]
+    fn words_stay_away_whole() {
+        let packing = Packing::new(&[20; 50]);
+        let recipe = Recipe {
+            embedding_dropout: 0.0,
+            word_dropout: 0.3,
+            ..Recipe::for_training(Preset::Default, Mode::Scratch, 100)
+        };
+        let mut random = ChaCha8Rng::seed_from_u64(2);
+        let mask = token_mask(&packing, 3, &recipe, &mut random, &Device::Cpu).unwrap();
+        let mask = mask.to_vec2::<f32>().unwrap();
+        let gone = mask.iter().filter(|token| token[..] == [0.0; 3]).count();
+        assert_eq!(mask.iter().filter(|token| token[..] == [1.0; 3]).count(), 1000 - gone);
+        assert!((250..350).contains(&gone), "{gone}");
+    }
+}

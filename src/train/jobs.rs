@@ -1,0 +1,355 @@
+//! Jobs: accepted one a model, run one after the other on the training thread, followed by any number of clients.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+        mpsc,
+    },
+    thread::JoinHandle,
+    time::{Instant, SystemTime},
+};
+
+use candle_core::Device;
+use tracing::{Span, error, info, info_span};
+
+use super::{EventKind, FitProgress, Watch, feed::Feed, run};
+use crate::{
+    dataset::Dataset,
+    error::{Error, Result},
+    registry::{JobId, JobRecord, JobState, Model, ModelId, Receipt, Registry, Version},
+};
+
+/// Feeds of ended jobs that stay in memory for clients that come late.
+const KEPT_FEEDS: usize = 64;
+
+/// What a caller may choose about a training; the recipe decides the rest.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TrainOptions {
+    /// Passes over the examples.
+    pub epochs: Option<u32>,
+    /// Peak learning rate.
+    pub learning_rate: Option<f64>,
+    /// Seed of everything drawn at random.
+    pub seed: u64,
+}
+
+/// The jobs of all models.
+pub struct Jobs {
+    pub(super) shared: Arc<Shared>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the callers and the training thread have in common.
+pub(super) struct Shared {
+    pub(super) registry: Arc<Registry>,
+    pub(super) dataset: Dataset,
+    pub(super) device: Device,
+    /// Told of every promoted version before clients are.
+    pub(super) promoted: Box<dyn Fn(&Version) + Send + Sync>,
+    state: Mutex<State>,
+    /// Held while a change of a model is prepared and published, so that two cannot interleave.
+    changing: Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    active: BTreeMap<ModelId, Active>,
+    feeds: BTreeMap<JobId, Arc<Feed>>,
+    /// Where accepted jobs go; none once the jobs are closed.
+    queue: Option<mpsc::Sender<Task>>,
+}
+
+/// A job that has not ended.
+struct Active {
+    id: JobId,
+    /// Whether it only refines a change of the classes, so that a newer change makes it pointless.
+    refines_change: bool,
+    stop: Arc<Stop>,
+}
+
+/// An accepted job on its way to the training thread.
+struct Task {
+    record: JobRecord,
+    options: TrainOptions,
+    feed: Arc<Feed>,
+    stop: Arc<Stop>,
+    span: Span,
+}
+
+/// Whether a job shall end early, and as what.
+#[derive(Debug, Default)]
+pub(super) struct Stop(AtomicU8);
+
+impl Stop {
+    const CANCELLED: u8 = 1;
+    const SUPERSEDED: u8 = 2;
+    const INTERRUPTED: u8 = 3;
+
+    /// The first cause counts.
+    fn set(&self, cause: u8) {
+        let _already_stopping = self.0.compare_exchange(0, cause, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// How a job ends that this stopped.
+    fn ending(&self) -> (JobState, &'static str) {
+        match self.0.load(Ordering::Relaxed) {
+            Self::SUPERSEDED => {
+                (JobState::Superseded, "a newer change of the classes made the job pointless")
+            }
+            Self::INTERRUPTED => (
+                JobState::Interrupted,
+                "the daemon stopped while the job ran; versions it had published are kept; start it again",
+            ),
+            _ => (JobState::Cancelled, "cancelled on request; versions it had published are kept"),
+        }
+    }
+}
+
+impl Jobs {
+    /// Starts the training thread. `promoted` is called for each version that begins to serve, before clients hear of it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the system gives no thread.
+    pub fn start(
+        registry: Arc<Registry>,
+        dataset: Dataset,
+        device: Device,
+        promoted: Box<dyn Fn(&Version) + Send + Sync>,
+    ) -> Result<Self> {
+        let (queue, tasks) = mpsc::channel::<Task>();
+        let state = Mutex::new(State { queue: Some(queue), ..State::default() });
+        let shared =
+            Arc::new(Shared { registry, dataset, device, promoted, state, changing: Mutex::default() });
+        let worker = std::thread::Builder::new()
+            .name("train".into())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || tasks.iter().for_each(|task| shared.work(task))
+            })
+            .map_err(|source| Error::io("starting the training thread", source))?;
+        Ok(Self { shared, worker: Mutex::new(Some(worker)) })
+    }
+
+    /// Accepts a training of a model.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] naming the job that trains the model already; [`Error::Precondition`] for a model without
+    /// examples or with one class only.
+    pub fn train(
+        &self,
+        model: &ModelId,
+        options: TrainOptions,
+        receipt: Option<Receipt>,
+    ) -> Result<JobRecord> {
+        let _changing = self.shared.lock_changes();
+        let model = self.shared.registry.model(model)?;
+        self.shared.refuse_active(&model.id)?;
+        run::check_trainable(&self.shared, &model)?;
+        let record = self.shared.registry.new_job(&model.id, receipt)?;
+        self.shared.enqueue(record, options, false)
+    }
+
+    /// Follows a job: what it published so far, then what comes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn watch(&self, id: JobId) -> Result<Watch> {
+        if let Some(feed) = self.shared.lock().feeds.get(&id) {
+            return Ok(Watch::new(feed));
+        }
+        // The job ended long ago, or before the daemon started: its record is all there is to tell.
+        let feed = Feed::new();
+        feed.send(EventKind::Finished(Box::new(self.shared.registry.job(id)?)));
+        Ok(Watch::new(&feed))
+    }
+
+    /// The latest progress of a job that has not ended.
+    pub fn progress(&self, id: JobId) -> Option<FitProgress> {
+        self.shared.lock().feeds.get(&id).and_then(|feed| feed.progress())
+    }
+
+    /// The job that trains a model now.
+    pub fn running(&self, model: &ModelId) -> Option<JobId> {
+        self.shared.lock().active.get(model).map(|active| active.id)
+    }
+
+    /// Asks a job to end; what it published stays.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Precondition`] where the job has ended already.
+    pub fn cancel(&self, id: JobId) -> Result<JobRecord> {
+        let record = self.shared.registry.job(id)?;
+        let state = self.shared.lock();
+        match state.active.get(&record.model).filter(|active| active.id == id) {
+            Some(active) => {
+                active.stop.set(Stop::CANCELLED);
+                info!(job = %id, "cancel asked for");
+                Ok(record)
+            }
+            None => Err(Error::Precondition {
+                reason: "JOB_ENDED",
+                subject: id.name(),
+                description: format!("{} has ended already; there is nothing to cancel", id.name()),
+            }),
+        }
+    }
+
+    /// Runs `delete` while no job of the model can start, and refuses while one runs.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] naming the job, or what `delete` returns.
+    pub fn while_idle<T>(&self, model: &ModelId, delete: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _changing = self.shared.lock_changes();
+        self.shared.refuse_active(model)?;
+        delete()
+    }
+
+    /// Ends all jobs as interrupted and waits for the training thread. Blocks for up to one step of a training.
+    pub fn close(&self) {
+        {
+            let mut state = self.shared.lock();
+            state.queue = None;
+            state.active.values().for_each(|active| active.stop.set(Stop::INTERRUPTED));
+        }
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if worker.is_some_and(|worker| worker.join().is_err()) {
+            error!("the training thread panicked");
+        }
+    }
+}
+
+impl Shared {
+    /// Puts an accepted job in the queue.
+    pub(super) fn enqueue(
+        &self,
+        record: JobRecord,
+        options: TrainOptions,
+        refines_change: bool,
+    ) -> Result<JobRecord> {
+        let span = info_span!("job", id = %record.id, model = %record.model);
+        let (feed, stop) = (Feed::new(), Arc::new(Stop::default()));
+        feed.send(EventKind::Accepted);
+        let mut state = self.lock();
+        let active = Active { id: record.id, refines_change, stop: Arc::clone(&stop) };
+        state.active.insert(record.model.clone(), active);
+        state.feeds.insert(record.id, Arc::clone(&feed));
+        let task = Task { record: record.clone(), options, feed, stop, span };
+        if state.queue.as_ref().is_none_or(|queue| queue.send(task).is_err()) {
+            state.active.remove(&record.model);
+            return Err(Error::Unavailable("the daemon is shutting down; try again later".into()));
+        }
+        Ok(record)
+    }
+
+    /// Ends an accepted job that will not run, because what it was to follow failed.
+    pub(super) fn fail_unqueued(&self, job: JobRecord, cause: &Error) -> Result<()> {
+        let (state, ended) = (JobState::Failed, Some(SystemTime::now()));
+        self.registry.put_job(&JobRecord { state, ended, message: cause.to_string(), ..job })
+    }
+
+    /// Refuses while a job trains the model.
+    fn refuse_active(&self, model: &ModelId) -> Result<()> {
+        match self.lock().active.get(model) {
+            Some(active) => Err(training_already(model, active.id)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes way for a change of a model's classes: a job that refines an earlier change is stopped, another refuses.
+    pub(super) fn make_way(&self, model: &ModelId) -> Result<()> {
+        match self.lock().active.get(model) {
+            Some(active) if active.refines_change => active.stop.set(Stop::SUPERSEDED),
+            Some(active) => return Err(training_already(model, active.id)),
+            None => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn lock_changes(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one job to its end, whatever happens in it.
+    fn work(&self, task: Task) {
+        let Task { mut record, options, feed, stop, span } = task;
+        let _entered = span.enter();
+        let started = Instant::now();
+        let result = if stop.is_set() {
+            Err(Error::Cancelled)
+        } else {
+            catch_unwind(AssertUnwindSafe(|| run::run(self, &mut record, &options, &feed, &stop)))
+                .unwrap_or_else(|_| Err(Error::Internal("the training panicked; see the log".into())))
+        };
+        let (state, message) = match result {
+            Ok(()) => (JobState::Succeeded, String::new()),
+            Err(Error::Cancelled) => {
+                let (state, message) = stop.ending();
+                (state, message.to_owned())
+            }
+            // Only a change of the classes or a moved alias gets between a job and its publication.
+            Err(Error::Conflict { reason: "SERVING_MOVED", description, .. }) => {
+                (JobState::Superseded, description)
+            }
+            Err(cause) => (JobState::Failed, cause.to_string()),
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        match state {
+            JobState::Failed => error!(seconds, message, "job failed"),
+            _ => info!(seconds, ?state, "job ended"),
+        }
+        (record.state, record.message, record.ended) = (state, message, Some(SystemTime::now()));
+        if let Err(cause) = self.registry.put_job(&record) {
+            error!(%cause, "the end of the job could not be stored");
+        }
+        let mut state = self.lock();
+        // A change may have put its own job in this one's place already.
+        if state.active.get(&record.model).is_some_and(|active| active.id == record.id) {
+            state.active.remove(&record.model);
+        }
+        while state.feeds.len() > KEPT_FEEDS {
+            let active: Vec<JobId> = state.active.values().map(|active| active.id).collect();
+            let Some(oldest) = state.feeds.keys().find(|id| !active.contains(id)).copied() else { break };
+            state.feeds.remove(&oldest);
+        }
+        drop(state);
+        feed.send(EventKind::Finished(Box::new(record)));
+    }
+}
+
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Jobs").finish_non_exhaustive()
+    }
+}
+
+fn training_already(model: &ModelId, job: JobId) -> Error {
+    Error::Conflict {
+        reason: "MODEL_TRAINING",
+        subject: job.name(),
+        description: format!(
+            "{} is being trained by {}; wait for it, or cancel it first",
+            model.name(),
+            job.name()
+        ),
+    }
+}
+
+/// The error for a model that has nothing to learn from.
+pub(super) fn no_examples(model: &Model) -> Error {
+    Error::Precondition {
+        reason: "NO_EXAMPLES",
+        subject: model.id.name(),
+        description: format!("{} has no examples; add some first", model.id.name()),
+    }
+}

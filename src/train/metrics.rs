@@ -1,0 +1,159 @@
+//! What answers are worth, from the counts of each label and each answer.
+//!
+//! ```text
+//! precision = hits / answers    recall = hits / support    F1 = 2 hits / (answers + support)
+//! ```
+
+/// Counts of texts by label and answer over K classes, by column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confusion {
+    classes: usize,
+    /// `[K, K]`, label by answer.
+    counts: Vec<u64>,
+}
+
+/// Measures of one class.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClassMetrics {
+    /// Column of the class.
+    pub class: usize,
+    /// Texts with this label.
+    pub support: u64,
+    /// Share of the answers for this class that were right; 0 without an answer.
+    pub precision: f64,
+    /// Share of the texts with this label that were found; 0 without a text.
+    pub recall: f64,
+    /// Harmonic mean of precision and recall; 0 where both are.
+    pub f1: f64,
+}
+
+/// Texts of one class that were taken for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConfusedPair {
+    /// Column of the label.
+    pub label: usize,
+    /// Column of the answer.
+    pub answer: usize,
+    /// How many texts.
+    pub count: u64,
+}
+
+impl Confusion {
+    /// No text yet.
+    pub fn new(classes: usize) -> Self {
+        Self { classes, counts: vec![0; classes * classes] }
+    }
+
+    /// Counts a text.
+    ///
+    /// # Panics
+    /// If a column is none of the classes'.
+    pub fn add(&mut self, label: usize, answer: usize) {
+        assert!(label < self.classes && answer < self.classes, "columns are below {}", self.classes);
+        self.counts[label * self.classes + answer] += 1;
+    }
+
+    /// Texts in all.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Share of the texts whose answer was right; 0 without a text.
+    pub fn accuracy(&self) -> f64 {
+        ratio((0..self.classes).map(|class| self.count(class, class)).sum(), self.total())
+    }
+
+    /// Measures of each class that occurs, as label or as answer, by column.
+    pub fn classes(&self) -> Vec<ClassMetrics> {
+        let mut answers = vec![0; self.classes];
+        for row in self.counts.chunks_exact(self.classes.max(1)) {
+            answers.iter_mut().zip(row).for_each(|(sum, count)| *sum += count);
+        }
+        (0..self.classes)
+            .filter_map(|class| {
+                let support = self.counts[class * self.classes..][..self.classes].iter().sum();
+                let (hits, answers) = (self.count(class, class), answers[class]);
+                (support + answers > 0).then(|| ClassMetrics {
+                    class,
+                    support,
+                    precision: ratio(hits, answers),
+                    recall: ratio(hits, support),
+                    f1: ratio(2 * hits, answers + support),
+                })
+            })
+            .collect()
+    }
+
+    /// Mean F1 of the classes that occur, as label or as answer; 0 without a text.
+    pub fn macro_f1(&self) -> f64 {
+        let classes = self.classes();
+        classes.iter().map(|class| class.f1).sum::<f64>() / classes.len().max(1) as f64
+    }
+
+    /// The most frequent errors, most frequent first, equally frequent ones by column.
+    pub fn confused(&self, limit: usize) -> Vec<ConfusedPair> {
+        let mut pairs: Vec<ConfusedPair> = (0..self.classes)
+            .flat_map(|label| (0..self.classes).map(move |answer| (label, answer)))
+            .filter(|(label, answer)| label != answer)
+            .map(|(label, answer)| ConfusedPair { label, answer, count: self.count(label, answer) })
+            .filter(|pair| pair.count > 0)
+            .collect();
+        pairs.sort_by_key(|pair| std::cmp::Reverse(pair.count));
+        pairs.truncate(limit);
+        pairs
+    }
+
+    fn count(&self, label: usize, answer: usize) -> u64 {
+        self.counts[label * self.classes + answer]
+    }
+}
+
+/// Column of the largest number, the first of equal ones; 0 of none.
+pub fn argmax(numbers: &[f64]) -> usize {
+    (1..numbers.len()).fold(0, |best, at| if numbers[at] > numbers[best] { at } else { best })
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn confusion(pairs: &[(usize, usize)]) -> Confusion {
+        let mut confusion = Confusion::new(5);
+        pairs.iter().for_each(|&(label, answer)| confusion.add(label, answer));
+        confusion
+    }
+
+    #[test]
+    fn measures_are_those_of_scikit_learn() {
+        // from sklearn.metrics import classification_report
+        // print(classification_report([0,0,0,1,1,2,3], [0,0,1,1,2,2,0], digits=6, zero_division=0))
+        let confusion = confusion(&[(0, 0), (0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (3, 0)]);
+        assert!((confusion.accuracy() - 4.0 / 7.0).abs() < 1e-12);
+        let classes = confusion.classes();
+        assert_eq!(classes.iter().map(|class| class.support).collect::<Vec<_>>(), [3, 2, 1, 1]);
+        assert!((classes[0].precision - 2.0 / 3.0).abs() < 1e-12);
+        assert!((classes[1].recall - 0.5).abs() < 1e-12);
+        assert!((classes[2].f1 - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!((classes[3].precision, classes[3].recall, classes[3].f1), (0.0, 0.0, 0.0));
+        assert!((confusion.macro_f1() - (2.0 / 3.0 + 0.5 + 2.0 / 3.0) / 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn errors_are_ranked() {
+        let confusion = confusion(&[(4, 0), (1, 0), (1, 0), (0, 4), (2, 2)]);
+        let pairs: Vec<_> = confusion.confused(2).iter().map(|p| (p.label, p.answer, p.count)).collect();
+        assert_eq!(pairs, [(1, 0, 2), (0, 4, 1)]);
+    }
+
+    #[test]
+    fn no_text_measures_nothing() {
+        assert_eq!((argmax(&[]), argmax(&[0.1, 0.4, 0.4])), (0, 1));
+        for confusion in [confusion(&[]), Confusion::new(0)] {
+            assert_eq!((confusion.accuracy(), confusion.macro_f1()), (0.0, 0.0));
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What a training does: scratch, continue or transfer, decided by comparing the classes of the data with those of
+//! the manifest.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    error::{Error, Result},
+    registry::Mode,
+    taxonomy::{ClassName, Manifest, Meaning, Provenance},
+};
+
+/// The decision, and the manifest that the training answers in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Scratch, continue or transfer.
+    pub mode: Mode,
+    /// What was compared and what differed.
+    pub reason: String,
+    /// The manifest to train for: the current one, or a new revision where classes come in.
+    pub manifest: Manifest,
+    /// Names of the classes that the data brings.
+    pub added: Vec<ClassName>,
+    /// Labels that could mean several classes; their examples take no part.
+    pub ambiguous: Vec<ClassName>,
+}
+
+/// The state a training starts from.
+#[derive(Debug, Clone, Copy)]
+pub struct Current<'a> {
+    /// The manifest of the serving version.
+    pub manifest: &'a Manifest,
+    /// Whether the serving version was learnt in that manifest. It was not where a change of the classes made it.
+    pub learnt: bool,
+}
+
+/// Decides what a training on examples with these labels does.
+///
+/// Classes of the manifest that have no example among the labels stay: nothing is forgotten.
+///
+/// # Errors
+/// [`Error::Precondition`] with reason `ONE_CLASS` where fewer than two classes would remain.
+pub fn plan(
+    current: Option<Current<'_>>,
+    labels: &BTreeSet<ClassName>,
+    provenance: Provenance,
+) -> Result<Plan> {
+    let Some(Current { manifest, learnt }) = current else {
+        let names: Vec<ClassName> = labels.iter().cloned().collect();
+        let manifest =
+            Manifest { reason: provenance.reason, ..Manifest::create(&names, provenance.created)? };
+        let plan = Plan {
+            mode: Mode::Scratch,
+            reason: format!("there is no version yet; the data has {} classes", names.len()),
+            manifest,
+            added: names,
+            ambiguous: Vec::new(),
+        };
+        return enough_classes(plan);
+    };
+
+    let (mut added, mut ambiguous) = (Vec::new(), Vec::new());
+    for label in labels {
+        match manifest.meaning(label) {
+            Meaning::Class(_) => {}
+            Meaning::Ambiguous(_) => ambiguous.push(label.clone()),
+            Meaning::Unknown => added.push(label.clone()),
+        }
+    }
+    let count = manifest.active().count();
+    let (mode, reason, manifest) = if !added.is_empty() {
+        let reason = format!(
+            "the data brings {} to the {count} classes of revision {}: {}",
+            plural(added.len(), "class", "classes"),
+            manifest.revision,
+            listed(&added)
+        );
+        (Mode::Transfer, reason, manifest.add(&added, provenance)?)
+    } else if !learnt {
+        let change = manifest.describe();
+        let reason = format!("the classes changed since the serving version was learnt: {change}");
+        (Mode::Transfer, reason, manifest.clone())
+    } else {
+        let reason = format!("the data has no class beyond the {count} of revision {}", manifest.revision);
+        (Mode::Continue, reason, manifest.clone())
+    };
+    enough_classes(Plan { mode, reason, manifest, added, ambiguous })
+}
+
+fn enough_classes(plan: Plan) -> Result<Plan> {
+    let names: Vec<&str> = plan.manifest.active().map(|class| class.name.as_str()).collect();
+    if names.len() >= 2 {
+        return Ok(plan);
+    }
+    Err(Error::Precondition {
+        reason: "ONE_CLASS",
+        subject: "labels".into(),
+        description: format!(
+            "a classifier needs examples of at least two classes, the data has {}; add examples with other labels",
+            names.first().map_or_else(|| "none".into(), |name| format!("only '{name}'"))
+        ),
+    })
+}
+
+fn plural(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// The first few names.
+fn listed(names: &[ClassName]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = names.iter().take(SHOWN).map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::taxonomy::{Revision, VersionNumber};
+
+    fn labels(names: &[&str]) -> BTreeSet<ClassName> {
+        names.iter().map(|name| ClassName::new(name).unwrap()).collect()
+    }
+
+    fn next(revision: u64) -> Provenance {
+        Provenance {
+            revision: Revision(revision),
+            serving: VersionNumber(1),
+            reason: String::new(),
+            created: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    fn first() -> Manifest {
+        plan(None, &labels(&["a", "b", "c"]), next(1)).unwrap().manifest
+    }
+
+    #[test]
+    fn no_version_means_scratch() {
+        let plan = plan(None, &labels(&["b", "a"]), next(1)).unwrap();
+        assert_eq!(plan.mode, Mode::Scratch);
+        assert_eq!(plan.manifest.revision, Revision(1));
+        assert_eq!(plan.manifest.active().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn the_same_classes_mean_continue_and_missing_ones_stay() {
+        let manifest = first();
+        let current = Current { manifest: &manifest, learnt: true };
+        for data in [&["a", "b", "c"][..], &["b"]] {
+            let plan = plan(Some(current), &labels(data), next(2)).unwrap();
+            assert_eq!(plan.mode, Mode::Continue);
+            assert_eq!(plan.manifest, manifest);
+        }
+    }
+
+    #[test]
+    fn a_new_class_means_transfer() {
+        let manifest = first();
+        let plan =
+            plan(Some(Current { manifest: &manifest, learnt: true }), &labels(&["d", "a"]), next(2)).unwrap();
+        assert_eq!(plan.mode, Mode::Transfer);
+        assert_eq!(plan.manifest.revision, Revision(2));
+        assert!(plan.reason.contains("'d'"), "{}", plan.reason);
+        let kept: Vec<_> = manifest.active().collect();
+        assert!(kept.iter().all(|class| plan.manifest.classes[&class.id] == **class));
+    }
+
+    #[test]
+    fn a_change_that_was_not_learnt_means_transfer() {
+        let manifest = first();
+        let merged = manifest.merge(&["a".into(), "b".into()], "ab", next(2)).unwrap();
+        let current = Current { manifest: &merged, learnt: false };
+        let plan = plan(Some(current), &labels(&["a", "b", "c"]), next(3)).unwrap();
+        assert_eq!(plan.mode, Mode::Transfer);
+        assert!(plan.added.is_empty());
+        assert!(plan.reason.contains("merge a, b into ab"), "{}", plan.reason);
+    }
+
+    #[test]
+    fn one_class_is_refused() {
+        let error = plan(None, &labels(&["a"]), next(1)).unwrap_err();
+        assert!(matches!(error, Error::Precondition { reason: "ONE_CLASS", .. }), "{error}");
+        assert!(error.to_string().contains("only 'a'"));
+    }
+}

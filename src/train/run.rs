@@ -1,0 +1,282 @@
+//! One job from start to end: examples, plan, start network, fit, gate, publication.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tracing::{info, warn};
+
+use super::{
+    Current, EventKind, FitProgress, Fitted, Plan, Planned, Recipe, Sample, TrainOptions,
+    feed::Feed,
+    fit, gate,
+    jobs::{Shared, Stop, no_examples},
+    plan,
+};
+use crate::{
+    dataset::{Example, Split},
+    error::{Error, Result},
+    model::{Architecture, Checkpoint, Classifier, surgery},
+    registry::{
+        JobRecord, JobState, Mode, Model, Origin, Publication, PublishedManifest, Registry, Report, Tensors,
+        Version,
+    },
+    taxonomy::{ClassName, LeafGroups, LeafId, Manifest, Meaning, Provenance, Revision, VersionNumber},
+    text::TextEncoder,
+};
+
+/// Progress is passed on at most this often.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// The examples of a model, ready to learn from: each with the column of its class.
+pub(super) struct Samples {
+    pub(super) train: Vec<Sample>,
+    pub(super) validation: Vec<Sample>,
+}
+
+/// Refuses a model whose training could only fail.
+pub(super) fn check_trainable(shared: &Shared, model: &Model) -> Result<()> {
+    if shared.dataset.count(model.uid)? == 0 {
+        return Err(no_examples(model));
+    }
+    let labels = shared.dataset.stats(model.uid)?.labels.into_keys().collect();
+    make_plan(&shared.registry, model, &labels).map(|_| ())
+}
+
+/// Runs a job. Leaves the record as it shall be stored when the job succeeded.
+///
+/// # Errors
+/// [`Error::Cancelled`] once `stop` is set; else what kept the job from succeeding.
+pub(super) fn run(
+    shared: &Shared,
+    record: &mut JobRecord,
+    options: &TrainOptions,
+    feed: &Feed,
+    stop: &Stop,
+) -> Result<()> {
+    let started = Instant::now();
+    let registry = &shared.registry;
+    record.state = JobState::Running;
+    let model = registry.model(&record.model)?;
+    let examples = shared.dataset.all(model.uid)?;
+    let labels: BTreeSet<ClassName> = examples.iter().map(|example| example.label.clone()).collect();
+    let plan = make_plan(registry, &model, &labels)?;
+    (record.mode, record.mode_reason) = (Some(plan.mode), plan.reason.clone());
+    registry.put_job(record)?;
+    info!(mode = ?plan.mode, reason = plan.reason, "planned");
+    if !plan.ambiguous.is_empty() {
+        warn!(labels = plan.ambiguous.len(), "labels that could mean several classes take no part");
+    }
+
+    let start = start_network(registry, &model, &plan, &examples, options.seed)?;
+    let groups = LeafGroups::new(&plan.manifest, &start.leaves)?;
+    let samples = samples(&plan.manifest, &groups, &start.text_encoder()?, &examples);
+    if samples.train.is_empty() {
+        return Err(no_examples(&model));
+    }
+    let recipe = recipe(model.preset, plan.mode, samples.train.len(), options);
+    feed.send(EventKind::Planned(Planned {
+        mode: plan.mode,
+        reason: plan.reason.clone(),
+        added: plan.added.clone(),
+        train_examples: samples.train.len() as u64,
+        validation_examples: samples.validation.len() as u64,
+        epochs: recipe.epochs,
+    }));
+
+    let mut passed_on: Option<(Instant, u32)> = None;
+    let fitted = fit(
+        &start,
+        &samples.train,
+        &samples.validation,
+        &groups,
+        &recipe,
+        options.seed,
+        &shared.device,
+        &mut |progress: &FitProgress| {
+            if stop.is_set() {
+                return ControlFlow::Break(());
+            }
+            if passed_on.is_none_or(|(at, epoch)| at.elapsed() >= PROGRESS_EVERY || epoch != progress.epoch) {
+                passed_on = Some((Instant::now(), progress.epoch));
+                feed.send(EventKind::Progress(progress.clone()));
+            }
+            ControlFlow::Continue(())
+        },
+    )?;
+    if stop.is_set() {
+        return Err(Error::Cancelled);
+    }
+
+    let replaced = match model.serving() {
+        Some(number) => accuracy(shared, &model, number, &plan.manifest, &examples)?,
+        None => None,
+    };
+    let decision = gate::decide(replaced, fitted.validation_accuracy);
+    info!(gate = decision.explanation, seconds = started.elapsed().as_secs_f64(), "learnt");
+    record.state = JobState::Succeeded;
+    record.ended = Some(SystemTime::now());
+    let report = Report {
+        train_examples: samples.train.len() as u64,
+        validation_examples: samples.validation.len() as u64,
+        validation_accuracy: fitted.validation_accuracy,
+        validation_macro_f1: fitted.validation_macro_f1,
+        replaced_validation_accuracy: replaced,
+        train_loss: fitted.train_loss,
+        epochs: fitted.epochs,
+        best_epoch: fitted.best_epoch,
+        seed: options.seed,
+        seconds: started.elapsed().as_secs_f64(),
+        gate: decision.explanation,
+    };
+    let version = publish(registry, &model, plan, fitted, report, decision.promote, record)?;
+    record.versions.push(version.number);
+    if decision.promote {
+        (shared.promoted)(&version);
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    feed.send(EventKind::Published { version: Box::new(version), promoted: decision.promote, seconds });
+    Ok(())
+}
+
+fn publish(
+    registry: &Registry,
+    model: &Model,
+    plan: Plan,
+    fitted: Fitted,
+    report: Report,
+    promote: bool,
+    record: &JobRecord,
+) -> Result<Version> {
+    let known = plan.manifest.revision.0 <= model.latest_revision;
+    let manifest = if known {
+        PublishedManifest::Existing(plan.manifest.revision)
+    } else {
+        PublishedManifest::New(plan.manifest)
+    };
+    registry.publish(Publication {
+        model: model.id.clone(),
+        tensors: Tensors::New(fitted.checkpoint),
+        manifest,
+        parent: model.serving(),
+        origin: Origin::Training,
+        mode: Some(plan.mode),
+        reason: plan.reason,
+        job: Some(record.id),
+        report: Some(report),
+        promote,
+        expected_serving: Some(model.serving()),
+        job_record: Some(record.clone()),
+        receipt: None,
+    })
+}
+
+fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>) -> Result<Plan> {
+    let serving = model.serving().map(|number| registry.version(&model.id, number)).transpose()?;
+    let manifest =
+        serving.as_ref().map(|version| registry.manifest(&model.id, version.revision)).transpose()?;
+    let learnt = match &serving {
+        Some(version) => is_learnt(registry, version)?,
+        None => false,
+    };
+    let provenance = Provenance {
+        revision: Revision(model.latest_revision + 1),
+        serving: model.serving().unwrap_or(VersionNumber(0)),
+        reason: "labels of the examples".into(),
+        created: SystemTime::now(),
+    };
+    plan(manifest.as_ref().map(|manifest| Current { manifest, learnt }), labels, provenance)
+}
+
+/// Whether a version was learnt in the classes it answers in. What an undo restored counts as what it restored.
+fn is_learnt(registry: &Registry, version: &Version) -> Result<bool> {
+    match (version.origin, version.parent) {
+        (Origin::Training, _) => Ok(true),
+        (Origin::Instant, _) | (Origin::Undo, None) => Ok(false),
+        (Origin::Undo, Some(parent)) => is_learnt(registry, &registry.version(&version.model, parent)?),
+    }
+}
+
+/// The network that the training starts from: new, or the serving one with the rows that the manifest needs and the
+/// vocabulary that the examples bring.
+fn start_network(
+    registry: &Registry,
+    model: &Model,
+    plan: &Plan,
+    examples: &[Example],
+    seed: u64,
+) -> Result<Checkpoint> {
+    let leaves: Vec<LeafId> = plan.manifest.leaves().into_iter().collect();
+    let texts = || examples.iter().filter(|e| e.split == Split::Train).map(|e| e.text.as_str());
+    match model.serving() {
+        None => Ok(surgery::from_scratch(Architecture::preset(model.preset), texts(), &leaves, seed)),
+        Some(number) => {
+            let serving = registry.checkpoint(&model.id, number)?;
+            let grown = surgery::with_vocabulary_of(&serving, texts(), seed)?;
+            surgery::with_leaves(&grown, &leaves, seed)
+        }
+    }
+}
+
+/// Encodes the examples whose label means one class of the manifest.
+pub(super) fn samples(
+    manifest: &Manifest,
+    groups: &LeafGroups,
+    encoder: &TextEncoder,
+    examples: &[Example],
+) -> Samples {
+    let mut columns: BTreeMap<&ClassName, Option<u32>> = BTreeMap::new();
+    let mut samples = Samples { train: Vec::new(), validation: Vec::new() };
+    for example in examples {
+        let column =
+            *columns.entry(&example.label).or_insert_with(|| match manifest.meaning(&example.label) {
+                Meaning::Class(id) => groups.column(id),
+                Meaning::Ambiguous(_) | Meaning::Unknown => None,
+            });
+        let Some(class) = column else { continue };
+        let sample = Sample { text: encoder.encode(&example.text), class };
+        match example.split {
+            Split::Train => samples.train.push(sample),
+            Split::Validation => samples.validation.push(sample),
+        }
+    }
+    samples
+}
+
+/// Accuracy of a version on the validation examples, measured in the classes of `manifest`: an answer is right where
+/// its class lives on in the class of the label.
+pub(super) fn accuracy(
+    shared: &Shared,
+    model: &Model,
+    number: VersionNumber,
+    manifest: &Manifest,
+    examples: &[Example],
+) -> Result<Option<f64>> {
+    let version = shared.registry.version(&model.id, number)?;
+    let own = shared.registry.manifest(&model.id, version.revision)?;
+    let checkpoint = shared.registry.checkpoint(&model.id, number)?;
+    let classifier = Classifier::from_checkpoint(&checkpoint, &shared.device)?;
+    let groups = LeafGroups::new(&own, &checkpoint.leaves)?;
+    let validation: Vec<&Example> = examples.iter().filter(|e| e.split == Split::Validation).collect();
+    let texts: Vec<_> = validation.iter().map(|example| classifier.encode(&example.text)).collect();
+    let rows = classifier.leaf_probabilities(&texts)?;
+    let (mut right, mut counted) = (0usize, 0usize);
+    for (example, row) in validation.iter().zip(rows.iter()) {
+        let Meaning::Class(label) = manifest.meaning(&example.label) else { continue };
+        counted += 1;
+        let answer = super::metrics::argmax(&groups.sums(row));
+        right += usize::from(manifest.heirs(groups.classes[answer]).contains(&label));
+    }
+    Ok((counted > 0).then(|| right as f64 / counted as f64))
+}
+
+fn recipe(preset: crate::model::Preset, mode: Mode, examples: usize, options: &TrainOptions) -> Recipe {
+    let recipe = Recipe::for_training(preset, mode, examples);
+    Recipe {
+        epochs: options.epochs.unwrap_or(recipe.epochs),
+        learning_rate: options.learning_rate.unwrap_or(recipe.learning_rate),
+        ..recipe
+    }
+}

@@ -1,0 +1,178 @@
+//! Examples are added all at once or not at all, once each, and keep their side of the split.
+
+mod store_fixtures;
+
+use std::{collections::BTreeSet, path::Path, time::SystemTime};
+
+use store_fixtures::{id, kind, label, open};
+use taxond::{
+    dataset::{Added, Dataset, LabelStats, Split},
+    model::Preset,
+    registry::{Model, Receipt, Registry},
+    taxonomy::ClassName,
+};
+
+fn reopen(path: &Path) -> (Registry, Dataset) {
+    let store = open(path);
+    let registry = Registry::open(store.clone()).expect("it opens");
+    let uids = registry.uids().expect("readable");
+    (registry, Dataset::open(store, &uids).expect("it opens"))
+}
+
+fn with_model(path: &Path) -> (Registry, Dataset, Model) {
+    let (registry, dataset) = reopen(path);
+    let model = registry.create_model(&id("bank"), Preset::Default, None).expect("created");
+    (registry, dataset, model)
+}
+
+fn texts(numbers: std::ops::Range<usize>, class: &str) -> Vec<(String, ClassName)> {
+    numbers.map(|number| (format!("Text {number}"), label(class))).collect()
+}
+
+fn add(dataset: &Dataset, model: &Model, examples: Vec<(String, ClassName)>) -> Added {
+    let mut session = dataset.add(model).expect("begun");
+    session.push(examples).expect("pushed");
+    session.commit(None).expect("committed")
+}
+
+#[test]
+fn a_session_without_a_commit_leaves_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (registry, dataset, model) = with_model(dir.path());
+    add(&dataset, &model, texts(0..3, "card"));
+    let mut abandoned = dataset.add(&model).expect("begun");
+    abandoned.push(texts(100..200, "card")).expect("pushed");
+    assert_eq!(dataset.count(model.uid).expect("readable"), 3, "not before the commit");
+    drop((abandoned, registry, dataset));
+
+    let (_registry, dataset) = reopen(dir.path());
+    assert_eq!(dataset.all(model.uid).expect("readable").len(), 3);
+    let added = add(&dataset, &model, texts(100..102, "cash"));
+    assert_eq!(
+        added,
+        Added { added: 2, duplicates: 0, total: 5 },
+        "what was abandoned counts as nobody's duplicate"
+    );
+    let all = dataset.all(model.uid).expect("readable");
+    let ids: Vec<u64> = all.iter().map(|example| example.id).collect();
+    assert_eq!(ids, [1, 2, 3, 4, 5]);
+    assert_eq!(all[4].label, label("cash"), "the abandoned example of this id was overwritten");
+}
+
+#[test]
+fn a_committed_session_is_whole_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (registry, dataset, model) = with_model(dir.path());
+    let mut session = dataset.add(&model).expect("begun");
+    for start in 0..5 {
+        session.push(texts(start * 100..start * 100 + 100, "card")).expect("pushed");
+    }
+    let long = "长 ".repeat(20_000);
+    session.push(vec![(long.clone(), label("取款"))]).expect("pushed");
+    session.commit(None).expect("committed");
+    let before = dataset.all(model.uid).expect("readable");
+    drop((registry, dataset));
+
+    let (_registry, dataset) = reopen(dir.path());
+    let after = dataset.all(model.uid).expect("readable");
+    assert_eq!(after, before);
+    assert_eq!((after.len(), after[500].text.as_str()), (501, long.as_str()));
+    assert!(after.iter().all(|example| example.split == Split::of(&example.text)));
+}
+
+#[test]
+fn the_same_text_with_the_same_label_is_stored_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (registry, dataset, model) = with_model(dir.path());
+    assert_eq!(add(&dataset, &model, texts(0..10, "card")), Added { added: 10, duplicates: 0, total: 10 });
+    let mut again = texts(5..12, "card");
+    again.extend([("TEXT  11".to_owned(), label("card")), ("Text 11".to_owned(), label("cash"))]);
+    let expected = Added { added: 3, duplicates: 6, total: 13 };
+    let mut abandoned = dataset.add(&model).expect("begun");
+    abandoned.push(again.clone()).expect("pushed");
+    drop(abandoned);
+    assert_eq!(add(&dataset, &model, again.clone()), expected);
+    drop((registry, dataset));
+
+    let (_registry, dataset) = reopen(dir.path());
+    assert_eq!(add(&dataset, &model, again), Added { added: 0, duplicates: 9, total: 13 });
+}
+
+#[test]
+fn one_session_a_model_at_a_time() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (registry, dataset, model) = with_model(dir.path());
+    let other = registry.create_model(&id("weather"), Preset::Default, None).expect("created");
+    let session = dataset.add(&model).expect("begun");
+    assert_eq!(kind(&dataset.add(&model).expect_err("one runs")), "ADDING");
+    add(&dataset, &other, texts(0..1, "sun"));
+    drop(session);
+    add(&dataset, &model, texts(0..1, "card"));
+    assert_eq!(dataset.count(other.uid).expect("readable"), 1);
+}
+
+#[test]
+fn a_session_cannot_outlive_its_model() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (registry, dataset, model) = with_model(dir.path());
+    let mut session = dataset.add(&model).expect("begun");
+    session.push(texts(0..3, "card")).expect("pushed");
+    registry.delete_model(&model.id, None, None).expect("deleted");
+    dataset.delete_all(model.uid).expect("deleted");
+    let gone = "not found: model models/bank";
+    assert_eq!(kind(&session.push(texts(3..4, "card")).expect_err("deleted")), gone);
+    assert_eq!(kind(&session.commit(None).expect_err("deleted")), gone);
+    assert_eq!(kind(&dataset.add(&model).expect_err("deleted")), gone);
+    assert!(dataset.all(model.uid).expect("readable").is_empty());
+}
+
+#[test]
+fn lists_page_and_filter_and_counts_agree() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_registry, dataset, model) = with_model(dir.path());
+    add(&dataset, &model, texts(0..60, "card"));
+    add(&dataset, &model, texts(60..100, "cash"));
+    let ids = |label: Option<&ClassName>, after, limit| -> Vec<u64> {
+        let page = dataset.list(model.uid, label, after, limit).expect("readable");
+        page.into_iter().map(|example| example.id).collect()
+    };
+    assert_eq!(ids(None, 0, 3), [1, 2, 3]);
+    assert_eq!(ids(None, 98, 10), [99, 100]);
+    assert_eq!(ids(Some(&label("cash")), 0, 2), [61, 62]);
+    assert_eq!(ids(Some(&label("card")), 59, 10), [60]);
+    assert_eq!(ids(Some(&label("none")), 0, 10), [0; 0]);
+
+    let stats = dataset.stats(model.uid).expect("readable");
+    let all = dataset.all(model.uid).expect("readable");
+    let on = |class: &str, split| {
+        all.iter().filter(|e| e.label == label(class) && e.split == split).count() as u64
+    };
+    for class in ["card", "cash"] {
+        let counted = LabelStats { train: on(class, Split::Train), validation: on(class, Split::Validation) };
+        assert_eq!(stats.labels[&label(class)], counted);
+        assert!(counted.validation > 0, "a hundred texts have some on either side");
+    }
+    assert_eq!(stats.train + stats.validation, 100);
+    assert_eq!(
+        stats.labels.keys().cloned().collect::<BTreeSet<_>>(),
+        BTreeSet::from([label("card"), label("cash")])
+    );
+}
+
+#[test]
+fn the_receipt_comes_with_the_commit_and_holds_its_answer() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (registry, dataset, model) = with_model(dir.path());
+    let receipt = || Receipt {
+        request_id: "load-1".to_owned(),
+        fingerprint: [1; 32],
+        outcome: String::new(),
+        created: SystemTime::now(),
+    };
+    let mut session = dataset.add(&model).expect("begun");
+    session.push(texts(0..3, "card")).expect("pushed");
+    assert_eq!(registry.receipt("load-1").expect("readable"), None);
+    let added = session.commit(Some(receipt())).expect("committed");
+    let kept = registry.receipt("load-1").expect("readable").expect("kept");
+    assert_eq!(serde_json::from_str::<Added>(&kept.outcome).expect("JSON"), added);
+}

@@ -1,0 +1,146 @@
+//! Jobs outlive their clients: detach, watch again, cancel, supersede, stop of the daemon.
+
+mod support;
+
+use support::{BANK, Daemon, QUESTIONS, assert_succeeded, finished, long_train_request, train_request};
+use taxond::proto::v1::{
+    self, CancelJobRequest, JobEvent, JobState, Learn, ListJobsRequest, TrainRequest, WatchJobRequest,
+    job_event::Event,
+};
+
+async fn watch(daemon: &mut Daemon, name: &str) -> Vec<JobEvent> {
+    let request = WatchJobRequest { name: name.into() };
+    let mut stream = daemon.training.watch_job(request).await.unwrap().into_inner();
+    let mut events = Vec::new();
+    while let Some(response) = stream.message().await.unwrap() {
+        events.push(response.event.unwrap());
+    }
+    events
+}
+
+/// Waits until a job has learnt something, by its events.
+async fn until_progress(daemon: &mut Daemon, name: &str) {
+    let request = WatchJobRequest { name: name.into() };
+    let mut stream = daemon.training.watch_job(request).await.unwrap().into_inner();
+    while let Some(response) = stream.message().await.unwrap() {
+        match response.event.unwrap().event.unwrap() {
+            Event::Progress(_) => return,
+            Event::Finished(finished) => panic!("{finished:?}"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detached_training_goes_on_and_can_be_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::with_examples(dir.path()).await;
+    let events = daemon.train(TrainRequest { detach: true, ..train_request() }).await;
+    assert_eq!(events.len(), 1);
+    let Some(Event::Accepted(_)) = &events[0].event else { panic!("{events:?}") };
+
+    let watched = watch(&mut daemon, &events[0].job).await;
+    assert_eq!(watched[0].sequence, 1, "what was before is told again");
+    assert_succeeded(&watched);
+    // A job that ended is told from its record, as often as asked.
+    assert_succeeded(&watch(&mut daemon, &events[0].job).await);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_does_not_stop_the_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::with_examples(dir.path()).await;
+    let mut stream = daemon.training.train(train_request()).await.unwrap().into_inner();
+    let job = stream.message().await.unwrap().unwrap().event.unwrap().job;
+    drop(stream);
+    assert_succeeded(&watch(&mut daemon, &job).await);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_job_says_so_and_the_model_is_free_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::with_examples(dir.path()).await;
+    let started = daemon.train(TrainRequest { detach: true, ..long_train_request() }).await;
+    let name = started[0].job.clone();
+    until_progress(&mut daemon, &name).await;
+    let running = daemon.job(&name).await;
+    assert_eq!(running.state(), JobState::Running);
+    assert!(running.progress.unwrap().steps > 0);
+
+    daemon.training.cancel_job(CancelJobRequest { name: name.clone() }).await.unwrap();
+    let job = finished(&watch(&mut daemon, &name).await);
+    assert_eq!(job.state(), JobState::Cancelled);
+    assert!(job.versions.is_empty() && job.end_time.is_some());
+    let status = daemon.training.cancel_job(CancelJobRequest { name }).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+
+    assert_succeeded(&daemon.train(train_request()).await);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_supersedes_the_learning_of_the_change_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::trained(dir.path()).await;
+    let (applied, _stream) = daemon.merge(Learn::Auto).await;
+    // Whether the job was faster or not, the undo stands and nothing of the job serves.
+    daemon.undo().await;
+    let job = finished(&watch(&mut daemon, &applied.job).await);
+    assert!(matches!(job.state(), JobState::Superseded | JobState::Succeeded), "{job:?}");
+    let answers = daemon.ask(BANK, &QUESTIONS).await;
+    let first = daemon.ask("models/bank/versions/1", &QUESTIONS).await;
+    assert_eq!(answers.predictions, first.predictions);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_the_stop_of_the_daemon_ends_is_interrupted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::with_examples(dir.path()).await;
+    let mut stream = daemon.training.train(long_train_request()).await.unwrap().into_inner();
+    let job = stream.message().await.unwrap().unwrap().event.unwrap().job;
+    until_progress(&mut daemon, &job).await;
+    let follower = tokio::spawn(async move {
+        let mut last = None;
+        while let Ok(Some(response)) = stream.message().await {
+            last = response.event;
+        }
+        last
+    });
+    daemon.stop().await;
+    let last = follower.await.unwrap().expect("the stream told the end");
+    let Some(Event::Finished(told)) = last.event else { panic!("{last:?}") };
+    assert_eq!(told.job.unwrap().state(), JobState::Interrupted);
+
+    let mut daemon = Daemon::start(dir.path()).await;
+    let stored = daemon.job(&job).await;
+    assert_eq!(stored.state(), JobState::Interrupted);
+    assert!(stored.message.contains("start it again"), "{}", stored.message);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_listed_newest_first_in_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::trained(dir.path()).await;
+    for _ in 0..2 {
+        daemon.train(TrainRequest { epochs: Some(1), ..train_request() }).await;
+    }
+    let mut names = Vec::new();
+    let mut token = String::new();
+    loop {
+        let request = ListJobsRequest { model: BANK.into(), page_size: 2, page_token: token };
+        let page = daemon.training.list_jobs(request).await.unwrap().into_inner();
+        names.extend(page.jobs.into_iter().map(|job| job.name));
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(names, ["jobs/3", "jobs/2", "jobs/1"]);
+    let request = v1::ListJobsRequest { page_token: "x".into(), ..Default::default() };
+    assert_eq!(daemon.training.list_jobs(request).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    daemon.stop().await;
+}

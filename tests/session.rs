@@ -1,0 +1,167 @@
+//! The whole way of a model: create, add, train, predict, merge, undo, restart.
+
+mod support;
+
+use support::{BANK, Daemon, QUESTIONS, assert_succeeded, finished, probability, texts, train_request};
+use taxond::proto::v1::{self, GetManifestRequest, Learn, job_event::Event, merge_classes_response};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn training_streams_its_plan_its_progress_and_its_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::with_examples(dir.path()).await;
+    let events = daemon.train(train_request()).await;
+    assert_succeeded(&events);
+
+    assert!(events.windows(2).all(|pair| pair[0].sequence < pair[1].sequence));
+    let Some(Event::Accepted(_)) = &events[0].event else { panic!("{:?}", events[0]) };
+    let Some(Event::Planned(planned)) = &events[1].event else { panic!("{:?}", events[1]) };
+    assert_eq!(planned.mode(), v1::TrainingMode::Scratch);
+    assert!(planned.reason.contains("no version yet"), "{}", planned.reason);
+    assert_eq!(planned.added_classes, ["balance", "card lost", "withdraw over 20k", "withdraw under 20k"]);
+    assert_eq!(planned.train_examples + planned.validation_examples, texts().len() as u64);
+
+    let progress: Vec<_> = events
+        .iter()
+        .filter_map(|event| match &event.event {
+            Some(Event::Progress(progress)) => Some(progress),
+            _ => None,
+        })
+        .collect();
+    assert!(progress.iter().any(|p| p.epoch == 4) && progress.iter().all(|p| p.loss.is_finite()));
+    assert!(progress.iter().all(|p| p.step <= p.steps && p.eta_seconds >= 0.0));
+    let published: Vec<_> = events
+        .iter()
+        .filter_map(|event| match &event.event {
+            Some(Event::Published(published)) => Some(published),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(published.len(), 1);
+    let version = published[0].version.as_ref().unwrap();
+    assert!(published[0].promoted);
+    assert_eq!(version.name, "models/bank/versions/1");
+    assert_eq!(version.mode(), v1::TrainingMode::Scratch);
+    assert!(version.report.as_ref().unwrap().validation_accuracy.unwrap() > 0.8);
+    assert_eq!(finished(&events).versions, ["models/bank/versions/1"]);
+
+    let answers = daemon.ask(BANK, &QUESTIONS).await;
+    assert_eq!(answers.version, "models/bank/versions/1");
+    assert_eq!(answers.predictions[2].classes[0].name, "balance");
+    assert_eq!(answers.predictions[3].classes[0].name, "card lost");
+    for prediction in &answers.predictions {
+        let total: f64 = prediction.classes.iter().map(|class| class.probability).sum();
+        assert!((total - 1.0).abs() < 1e-5, "{total}");
+        assert!(prediction.classes.is_sorted_by(|a, b| a.probability >= b.probability));
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_answers_with_the_exact_sum_and_undo_restores_the_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::trained(dir.path()).await;
+    let before = daemon.ask(BANK, &QUESTIONS).await;
+
+    let (applied, _stream) = daemon.merge(Learn::None).await;
+    assert_eq!(applied.version.as_ref().unwrap().number, 2);
+    assert_eq!(applied.version.as_ref().unwrap().origin(), v1::VersionOrigin::Instant);
+    assert_eq!(applied.manifest.as_ref().unwrap().revision, 2);
+    assert!(applied.job.is_empty());
+    let merged = daemon.ask(BANK, &QUESTIONS).await;
+    assert_eq!((merged.version.as_str(), merged.manifest_revision), ("models/bank/versions/2", 2));
+    for (old, new) in before.predictions.iter().zip(&merged.predictions) {
+        let sum = probability(old, "withdraw under 20k") + probability(old, "withdraw over 20k");
+        assert_eq!(probability(new, "withdraw"), sum);
+        for class in ["balance", "card lost"] {
+            assert_eq!(probability(new, class), probability(old, class));
+        }
+        assert_eq!(new.classes.len(), 3);
+    }
+
+    let undone = daemon.undo().await;
+    assert_eq!(undone.version.unwrap().origin(), v1::VersionOrigin::Undo);
+    assert_eq!(undone.manifest.unwrap().revision, 3);
+    let after = daemon.ask(BANK, &QUESTIONS).await;
+    assert_eq!(after.version, "models/bank/versions/3");
+    assert_eq!(after.predictions, before.predictions);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_merge_a_job_transfers_and_publishes_what_is_not_worse() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::trained(dir.path()).await;
+    let (applied, mut stream) = daemon.merge(Learn::Auto).await;
+    assert_eq!(applied.job, "jobs/2");
+    let mut events = Vec::new();
+    while let Some(response) = stream.message().await.unwrap() {
+        match response.result.unwrap() {
+            merge_classes_response::Result::Event(event) => events.push(event),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_succeeded(&events);
+    let job = finished(&events);
+    assert_eq!(job.mode(), v1::TrainingMode::Transfer);
+    assert!(job.mode_reason.contains("merge withdraw under 20k, withdraw over 20k into withdraw"), "{job:?}");
+    let published = events.iter().find_map(|event| match &event.event {
+        Some(Event::Published(published)) => Some(published),
+        _ => None,
+    });
+    let published = published.expect("a job that succeeds stores a version");
+    let version = published.version.as_ref().unwrap();
+    let report = version.report.as_ref().unwrap();
+    let not_worse = report.validation_accuracy.unwrap() >= report.replaced_validation_accuracy.unwrap();
+    assert_eq!(published.promoted, not_worse, "{}", report.gate);
+    assert_eq!((version.parent, version.manifest_revision), (2, 2));
+    let serving = if not_worse { "models/bank/versions/3" } else { "models/bank/versions/2" };
+    assert_eq!(daemon.ask(BANK, &QUESTIONS).await.version, serving);
+
+    // Undo leads back over what was learnt since.
+    daemon.undo().await;
+    let first = daemon.ask("models/bank/versions/1", &QUESTIONS).await;
+    assert_eq!(daemon.ask(BANK, &QUESTIONS).await.predictions, first.predictions);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_serves_the_same_bits_in_the_same_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::trained(dir.path()).await;
+    let _merge = daemon.merge(Learn::None).await;
+    let before = daemon.ask(BANK, &QUESTIONS).await;
+    drop(_merge);
+    daemon.stop().await;
+
+    let mut daemon = Daemon::start(dir.path()).await;
+    assert_eq!(daemon.ask(BANK, &QUESTIONS).await, before);
+    let request = GetManifestRequest { name: BANK.into() };
+    let manifest = daemon.taxonomy.get_manifest(request).await.unwrap().into_inner().manifest.unwrap();
+    assert_eq!(manifest.description, "merge withdraw under 20k, withdraw over 20k into withdraw");
+    assert!(manifest.undoable);
+    daemon.undo().await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_decide_between_continue_and_transfer_and_old_ones_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::trained(dir.path()).await;
+
+    let job = finished(&daemon.train(train_request()).await);
+    assert_eq!(job.mode(), v1::TrainingMode::Continue);
+
+    // A new label makes the next training a transfer; classes without new examples stay.
+    let loans =
+        (0..40).map(|i| v1::LabelledText { text: format!("i need a loan of {i}000"), label: "loan".into() });
+    daemon.add(BANK, loans.collect()).await;
+    let events = daemon.train(train_request()).await;
+    let job = finished(&events);
+    assert_eq!(job.mode(), v1::TrainingMode::Transfer);
+    assert!(job.mode_reason.contains("'loan'"), "{}", job.mode_reason);
+    let answers = daemon.ask(BANK, &["i need a loan of 7500", "my card is lost"]).await;
+    assert_eq!(answers.predictions[0].classes.len(), 5);
+    assert_eq!(answers.predictions[0].classes[0].name, "loan");
+    assert_eq!(answers.predictions[1].classes[0].name, "card lost");
+    daemon.stop().await;
+}
