@@ -6,8 +6,7 @@ pub mod v1 {
     tonic::include_proto!("taxond.v1");
 
     /// The compiled protos, served by reflection.
-    pub const FILE_DESCRIPTOR_SET: &[u8] =
-        include_bytes!(concat!(env!("OUT_DIR"), "/taxond.v1.bin"));
+    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/taxond.v1.bin"));
 }
 
 /// Package `taxond.storage.v1`: the values in the store.

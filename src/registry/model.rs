@@ -194,7 +194,8 @@ impl fmt::Display for AliasName {
 
 /// The error for a model that does not exist, with the nearest name there is.
 pub(super) fn not_found(id: &ModelId, existing: impl Iterator<Item = ModelId>) -> Error {
-    let suggestion = nearest(id.as_str(), existing.map(|other| other.0)).map(|other| format!("models/{other}"));
+    let suggestion =
+        nearest(id.as_str(), existing.map(|other| other.0)).map(|other| format!("models/{other}"));
     Error::NotFound { resource: Resource::Model, name: id.name(), suggestion }
 }
 

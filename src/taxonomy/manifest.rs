@@ -208,7 +208,8 @@ impl Manifest {
     }
 
     fn unknown(&self, reference: &str) -> Error {
-        let suggestion = nearest(reference, self.active().map(|class| class.name.as_str())).map(str::to_owned);
+        let suggestion =
+            nearest(reference, self.active().map(|class| class.name.as_str())).map(str::to_owned);
         Error::NotFound { resource: Resource::Class, name: reference.to_owned(), suggestion }
     }
 }

@@ -17,7 +17,7 @@ def bank(own_daemon, examples):
     with Client(own_daemon.address) as client:
         name = client.create("bank")
         client.add(name, examples)
-        client.train(name, seed=3)
+        client.train(name, seed=3, epochs=3)
     return name
 
 

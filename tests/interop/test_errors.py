@@ -137,7 +137,7 @@ INVALID_FIELDS = {
         "page_token",
         "!!",
     ),
-    "no text": (lambda c, m: ask(c, m, texts=[]), "texts", "0"),
+    "no text": (lambda c, m: ask(c, m, texts=[]), "texts", "at least one"),
     "too many texts": (lambda c, m: ask(c, m, texts=["a"] * 257), "texts", "257"),
     "blank text": (lambda c, m: ask(c, m, texts=["fine", " \t"]), "texts[1]", "blank"),
     "text over the limit": (lambda c, m: ask(c, m, texts=["x" * (LIMIT + 1)]), "texts[0]", str(LIMIT + 1)),
@@ -162,7 +162,7 @@ INVALID_FIELDS = {
         "examples[0].label",
         "U+202E",
     ),
-    "no model in the first message": (lambda c, m: c.add("", [("text", "a")]), "model", "empty"),
+    "no model in the first message": (lambda c, m: c.add("", [("text", "a")]), "model", "got ''"),
 }
 
 
@@ -199,12 +199,12 @@ def test_a_model_without_examples_cannot_train(client, fresh_id):
 
 def test_one_class_is_not_enough_to_train(client, fresh_id):
     name = client.create(fresh_id())
-    client.add(name, [(f"text number {n}", "only") for n in range(20)])
+    client.add(name, [(f"text number {n}", "solo") for n in range(20)])
     with refused() as refusal:
         client.train(name)
     assert refusal[0].code == grpc.StatusCode.FAILED_PRECONDITION
-    assert refusal[0].precondition[0].subject == name
-    assert "only" in refusal[0].message
+    assert refusal[0].precondition[0].type == "ONE_CLASS"
+    assert "solo" in refusal[0].message
 
 
 def test_a_model_without_a_version_cannot_answer(client, fresh_id):
