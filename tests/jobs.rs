@@ -1,4 +1,5 @@
 //! Jobs outlive their clients: detach, watch again, cancel, supersede, stop of the daemon.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! The algebra of classes and leaves: merge then undo is identity, the order of merges does not matter,
 //! probabilities sum to 1, ids are never reused.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

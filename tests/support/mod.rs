@@ -1,5 +1,11 @@
 //! A daemon in this process on a free port, clients of it, and a small data set that trains in about a second.
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "shared by test files, each of which uses a part")]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "shared by test files, each of which uses a part"
+)]
 
 use std::path::Path;
 
