@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     error::{Error, Result},
-    registry::Mode,
+    registry::{Mode, ModelId},
     taxonomy::{ClassName, Manifest, Meaning, Provenance},
 };
 
@@ -40,6 +40,7 @@ pub struct Current<'a> {
 /// # Errors
 /// [`Error::Precondition`] with reason `ONE_CLASS` where fewer than two classes would remain.
 pub fn plan(
+    model: &ModelId,
     current: Option<Current<'_>>,
     labels: &BTreeSet<ClassName>,
     provenance: Provenance,
@@ -55,7 +56,7 @@ pub fn plan(
             added: names,
             ambiguous: Vec::new(),
         };
-        return enough_classes(plan);
+        return enough_classes(model, plan);
     };
 
     let (mut added, mut ambiguous) = (Vec::new(), Vec::new());
@@ -83,17 +84,17 @@ pub fn plan(
         let reason = format!("the data has no class beyond the {count} of revision {}", manifest.revision);
         (Mode::Continue, reason, manifest.clone())
     };
-    enough_classes(Plan { mode, reason, manifest, added, ambiguous })
+    enough_classes(model, Plan { mode, reason, manifest, added, ambiguous })
 }
 
-fn enough_classes(plan: Plan) -> Result<Plan> {
+fn enough_classes(model: &ModelId, plan: Plan) -> Result<Plan> {
     let names: Vec<&str> = plan.manifest.active().map(|class| class.name.as_str()).collect();
     if names.len() >= 2 {
         return Ok(plan);
     }
     Err(Error::Precondition {
         reason: "ONE_CLASS",
-        subject: "labels".into(),
+        subject: model.name(),
         description: format!(
             "a classifier needs examples of at least two classes, the data has {}; add examples with other labels",
             names.first().map_or_else(|| "none".into(), |name| format!("only '{name}'"))
@@ -122,6 +123,10 @@ mod tests {
     use super::*;
     use crate::taxonomy::{Revision, VersionNumber};
 
+    fn bank() -> ModelId {
+        ModelId::new("bank").unwrap()
+    }
+
     fn labels(names: &[&str]) -> BTreeSet<ClassName> {
         names.iter().map(|name| ClassName::new(name).unwrap()).collect()
     }
@@ -136,12 +141,12 @@ mod tests {
     }
 
     fn first() -> Manifest {
-        plan(None, &labels(&["a", "b", "c"]), next(1)).unwrap().manifest
+        plan(&bank(), None, &labels(&["a", "b", "c"]), next(1)).unwrap().manifest
     }
 
     #[test]
     fn no_version_means_scratch() {
-        let plan = plan(None, &labels(&["b", "a"]), next(1)).unwrap();
+        let plan = plan(&bank(), None, &labels(&["b", "a"]), next(1)).unwrap();
         assert_eq!(plan.mode, Mode::Scratch);
         assert_eq!(plan.manifest.revision, Revision(1));
         assert_eq!(plan.manifest.active().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
@@ -152,7 +157,7 @@ mod tests {
         let manifest = first();
         let current = Current { manifest: &manifest, learnt: true };
         for data in [&["a", "b", "c"][..], &["b"]] {
-            let plan = plan(Some(current), &labels(data), next(2)).unwrap();
+            let plan = plan(&bank(), Some(current), &labels(data), next(2)).unwrap();
             assert_eq!(plan.mode, Mode::Continue);
             assert_eq!(plan.manifest, manifest);
         }
@@ -162,7 +167,8 @@ mod tests {
     fn a_new_class_means_transfer() {
         let manifest = first();
         let plan =
-            plan(Some(Current { manifest: &manifest, learnt: true }), &labels(&["d", "a"]), next(2)).unwrap();
+            plan(&bank(), Some(Current { manifest: &manifest, learnt: true }), &labels(&["d", "a"]), next(2))
+                .unwrap();
         assert_eq!(plan.mode, Mode::Transfer);
         assert_eq!(plan.manifest.revision, Revision(2));
         assert!(plan.reason.contains("'d'"), "{}", plan.reason);
@@ -175,7 +181,7 @@ mod tests {
         let manifest = first();
         let merged = manifest.merge(&["a".into(), "b".into()], "ab", next(2)).unwrap();
         let current = Current { manifest: &merged, learnt: false };
-        let plan = plan(Some(current), &labels(&["a", "b", "c"]), next(3)).unwrap();
+        let plan = plan(&bank(), Some(current), &labels(&["a", "b", "c"]), next(3)).unwrap();
         assert_eq!(plan.mode, Mode::Transfer);
         assert!(plan.added.is_empty());
         assert!(plan.reason.contains("merge a, b into ab"), "{}", plan.reason);
@@ -183,8 +189,9 @@ mod tests {
 
     #[test]
     fn one_class_is_refused() {
-        let error = plan(None, &labels(&["a"]), next(1)).unwrap_err();
-        assert!(matches!(error, Error::Precondition { reason: "ONE_CLASS", .. }), "{error}");
+        let error = plan(&bank(), None, &labels(&["a"]), next(1)).unwrap_err();
+        let Error::Precondition { reason, subject, .. } = &error else { panic!("{error}") };
+        assert_eq!((*reason, subject.as_str()), ("ONE_CLASS", "models/bank"));
         assert!(error.to_string().contains("only 'a'"));
     }
 }

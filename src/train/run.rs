@@ -187,7 +187,7 @@ fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>) -
         reason: "labels of the examples".into(),
         created: SystemTime::now(),
     };
-    plan(manifest.as_ref().map(|manifest| Current { manifest, learnt }), labels, provenance)
+    plan(&model.id, manifest.as_ref().map(|manifest| Current { manifest, learnt }), labels, provenance)
 }
 
 /// Whether a version was learnt in the classes it answers in. What an undo restored counts as what it restored.

@@ -204,6 +204,7 @@ def test_one_class_is_not_enough_to_train(client, fresh_id):
         client.train(name)
     assert refusal[0].code == grpc.StatusCode.FAILED_PRECONDITION
     assert refusal[0].precondition[0].type == "ONE_CLASS"
+    assert refusal[0].precondition[0].subject == name, refusal
     assert "solo" in refusal[0].message
 
 
