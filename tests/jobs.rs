@@ -145,3 +145,20 @@ async fn jobs_are_listed_newest_first_in_pages() {
     assert_eq!(daemon.training.list_jobs(request).await.unwrap_err().code(), tonic::Code::InvalidArgument);
     daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_in_a_row_never_meet_the_publication_of_a_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::trained(dir.path()).await;
+    let first = daemon.ask(BANK, &QUESTIONS).await;
+    // The pauses let each learning job come to another point, its publication among them.
+    for round in 0..8 {
+        let (applied, _stream) = daemon.merge(Learn::Auto).await;
+        tokio::time::sleep(std::time::Duration::from_millis(60 * round)).await;
+        daemon.undo().await;
+        let job = finished(&watch(&mut daemon, &applied.job).await);
+        assert!(matches!(job.state(), JobState::Superseded | JobState::Succeeded), "{job:?}");
+        assert_eq!(daemon.ask(BANK, &QUESTIONS).await.predictions, first.predictions);
+    }
+    daemon.stop().await;
+}

@@ -21,8 +21,12 @@ async fn a_repeated_call_answers_as_the_first_did() {
 
     let add = v1::AddExamplesRequest { model: BANK.into(), examples: texts(), request_id: "add-1".into() };
     let first = daemon.dataset.add_examples(tokio_stream::once(add.clone())).await.unwrap().into_inner();
-    let again = daemon.dataset.add_examples(tokio_stream::once(add)).await.unwrap().into_inner();
+    let again = daemon.dataset.add_examples(tokio_stream::once(add.clone())).await.unwrap().into_inner();
     assert_eq!((again, first.added), (first, texts().len() as u64));
+    // Other examples under the same id are refused, not swallowed.
+    let other = v1::AddExamplesRequest { examples: texts()[..1].to_vec(), ..add };
+    let status = daemon.dataset.add_examples(tokio_stream::once(other)).await.unwrap_err();
+    assert!(status.message().contains("was used for another request"), "{status}");
 
     let train = v1::TrainRequest { request_id: "train-1".into(), ..train_request() };
     let first = finished(&daemon.train(train.clone()).await);

@@ -32,13 +32,9 @@ impl DatasetService for Services {
             return Err(status(Error::invalid("model", "the stream held no message")));
         };
         let id = name::model("model", &first.model).map_err(status)?;
-        let header = v1::AddExamplesRequest {
-            model: first.model.clone(),
-            request_id: first.request_id.clone(),
-            examples: Vec::new(),
-        };
-        let call =
-            repeat::check(&self.registry, "AddExamples", &header.request_id, &header).map_err(status)?;
+        let model = first.model.clone();
+        // The first message stands for the stream: what follows is not there yet.
+        let call = repeat::check(&self.registry, "AddExamples", &first.request_id, &first).map_err(status)?;
         let receipt = match call {
             Call::First(receipt) => receipt,
             Call::Repeat(outcome) => {
@@ -51,7 +47,7 @@ impl DatasetService for Services {
         let mut seen = 0;
         let mut next = Some(first);
         while let Some(request) = next {
-            if !request.model.is_empty() && request.model != header.model {
+            if !request.model.is_empty() && request.model != model {
                 let description = format!("must not change within a stream, got '{}'", request.model);
                 return Err(status(Error::invalid("model", description)));
             }

@@ -5,15 +5,13 @@ use std::time::{Instant, SystemTime};
 
 use tracing::info;
 
-use super::{Jobs, TrainOptions, metrics::argmax};
+use super::{Jobs, TrainOptions, answered::Answered};
 use crate::{
-    dataset::Split,
     error::{Error, Result},
-    model::Classifier,
     registry::{
-        JobRecord, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Tensors, Version,
+        JobId, JobRecord, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Tensors, Version,
     },
-    taxonomy::{LeafGroups, Manifest, Meaning, Provenance, Revision, VersionNumber},
+    taxonomy::{Manifest, Provenance, Revision, VersionNumber},
 };
 
 /// A merge as asked for.
@@ -78,13 +76,17 @@ impl Jobs {
             true => Some(self.shared.registry.new_job(&order.model, None)?),
             false => None,
         };
-        let published =
-            self.publish(&serving, Origin::Instant, serving.number, &manifest, job.clone(), receipt);
-        let version = match (published, job.clone()) {
-            (Ok(version), _) => version,
-            (Err(cause), None) => return Err(cause),
-            (Err(cause), Some(job)) => {
-                self.shared.fail_unqueued(job, &cause)?;
+        let version = match self.publish(
+            &serving,
+            Origin::Instant,
+            serving.number,
+            &manifest,
+            job.as_ref().map(|job| job.id),
+            receipt,
+        ) {
+            Ok(version) => version,
+            Err(cause) => {
+                job.map(|job| self.shared.fail_unqueued(job, &cause)).transpose()?;
                 return Err(cause);
             }
         };
@@ -109,28 +111,12 @@ impl Jobs {
     pub fn preview_merge(&self, order: &MergeOrder) -> Result<Preview> {
         let serving = self.serving(&order.model, order.expected_revision)?;
         let manifest = serving.merged(order)?;
-        let checkpoint = self.shared.registry.checkpoint(&order.model, serving.number)?;
-        let classifier = Classifier::from_checkpoint(&checkpoint, &self.shared.device)?;
-        let mut examples = self.shared.dataset.all(serving.model.uid)?;
-        examples.retain(|example| example.split == Split::Validation);
-        let texts: Vec<_> = examples.iter().map(|example| classifier.encode(&example.text)).collect();
-        let rows = classifier.leaf_probabilities(&texts)?;
-
-        let mut accuracies = [0.0; 2];
-        let mut counted = 0u64;
-        for (slot, manifest) in accuracies.iter_mut().zip([&serving.manifest, &manifest]) {
-            let groups = LeafGroups::new(manifest, &checkpoint.leaves)?;
-            let (mut right, mut all) = (0u64, 0u64);
-            for (example, row) in examples.iter().zip(rows.iter()) {
-                let Meaning::Class(label) = manifest.meaning(&example.label) else { continue };
-                all += 1;
-                right += u64::from(groups.classes[argmax(&groups.sums(row))] == label);
-            }
-            *slot = right as f64 / all.max(1) as f64;
-            counted = all;
-        }
-        let accuracy = (counted > 0).then_some((accuracies[0], accuracies[1]));
-        Ok(Preview { manifest, accuracy, validation_examples: counted })
+        let examples = self.shared.dataset.all(serving.model.uid)?;
+        let answered = Answered::by(&self.shared, &order.model, serving.number, examples)?;
+        let before = answered.score(&serving.manifest, &serving.manifest)?;
+        let after = answered.score(&manifest, &manifest)?;
+        let accuracy = before.accuracy().zip(after.accuracy());
+        Ok(Preview { manifest, accuracy, validation_examples: after.counted })
     }
 
     /// Undoes the latest change of the classes: the classes, the tensors and so the answers are those from before it.
@@ -174,7 +160,7 @@ impl Jobs {
         origin: Origin,
         tensors: VersionNumber,
         manifest: &Manifest,
-        job: Option<JobRecord>,
+        job: Option<JobId>,
         receipt: Option<Receipt>,
     ) -> Result<Version> {
         let version = self.shared.registry.publish(Publication {
@@ -185,7 +171,7 @@ impl Jobs {
             origin,
             mode: None,
             reason: manifest.describe(),
-            job: job.as_ref().map(|job| job.id),
+            job,
             report: None,
             promote: true,
             expected_serving: Some(Some(serving.number)),

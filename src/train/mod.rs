@@ -4,6 +4,7 @@
 //! `metrics`; `gate` decides about promotion; `run` takes one job through all of them; `jobs` queues the jobs, `feed`
 //! tells what happens to them, and `change` applies changes of the classes to a living model.
 
+mod answered;
 mod batches;
 mod change;
 mod feed;

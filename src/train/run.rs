@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::{
     Current, EventKind, FitProgress, Fitted, Plan, Planned, Recipe, Sample, TrainOptions,
+    answered::Answered,
     feed::Feed,
     fit, gate,
     jobs::{Shared, Stop, no_examples},
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     dataset::{Example, Split},
     error::{Error, Result},
-    model::{Architecture, Checkpoint, Classifier, surgery},
+    model::{Architecture, Checkpoint, surgery},
     registry::{
         JobRecord, JobState, Mode, Model, Origin, Publication, PublishedManifest, Registry, Report, Tensors,
         Version,
@@ -106,12 +107,13 @@ pub(super) fn run(
             ControlFlow::Continue(())
         },
     )?;
-    if stop.is_set() {
-        return Err(Error::Cancelled);
-    }
 
     let replaced = match model.serving() {
-        Some(number) => accuracy(shared, &model, number, &plan.manifest, &examples)?,
+        Some(number) => {
+            let own = registry.manifest(&model.id, registry.version(&model.id, number)?.revision)?;
+            let answered = Answered::by(shared, &model.id, number, examples)?;
+            answered.score(&own, &plan.manifest)?.accuracy()
+        }
         None => None,
     };
     let decision = gate::decide(replaced, fitted.validation_accuracy);
@@ -131,11 +133,17 @@ pub(super) fn run(
         seconds: started.elapsed().as_secs_f64(),
         gate: decision.explanation,
     };
+    // A change of the classes that began before this stops the job first, so that neither publishes over the other.
+    let changing = shared.lock_changes();
+    if stop.is_set() {
+        return Err(Error::Cancelled);
+    }
     let version = publish(registry, &model, plan, fitted, report, decision.promote, record)?;
     record.versions.push(version.number);
     if decision.promote {
         (shared.promoted)(&version);
     }
+    drop(changing);
     let seconds = started.elapsed().as_secs_f64();
     feed.send(EventKind::Published { version: Box::new(version), promoted: decision.promote, seconds });
     Ok(())
@@ -243,33 +251,6 @@ pub(super) fn samples(
         }
     }
     samples
-}
-
-/// Accuracy of a version on the validation examples, measured in the classes of `manifest`: an answer is right where
-/// its class lives on in the class of the label.
-pub(super) fn accuracy(
-    shared: &Shared,
-    model: &Model,
-    number: VersionNumber,
-    manifest: &Manifest,
-    examples: &[Example],
-) -> Result<Option<f64>> {
-    let version = shared.registry.version(&model.id, number)?;
-    let own = shared.registry.manifest(&model.id, version.revision)?;
-    let checkpoint = shared.registry.checkpoint(&model.id, number)?;
-    let classifier = Classifier::from_checkpoint(&checkpoint, &shared.device)?;
-    let groups = LeafGroups::new(&own, &checkpoint.leaves)?;
-    let validation: Vec<&Example> = examples.iter().filter(|e| e.split == Split::Validation).collect();
-    let texts: Vec<_> = validation.iter().map(|example| classifier.encode(&example.text)).collect();
-    let rows = classifier.leaf_probabilities(&texts)?;
-    let (mut right, mut counted) = (0usize, 0usize);
-    for (example, row) in validation.iter().zip(rows.iter()) {
-        let Meaning::Class(label) = manifest.meaning(&example.label) else { continue };
-        counted += 1;
-        let answer = super::metrics::argmax(&groups.sums(row));
-        right += usize::from(manifest.heirs(groups.classes[answer]).contains(&label));
-    }
-    Ok((counted > 0).then(|| right as f64 / counted as f64))
 }
 
 fn recipe(preset: crate::model::Preset, mode: Mode, examples: usize, options: &TrainOptions) -> Recipe {
