@@ -127,8 +127,17 @@ impl Store {
     }
 
     /// What went wrong in a read: after a failed write, the cause of that comes back for pages it touched.
+    ///
+    /// sled writes in the background too, so a read may be the first to meet such a failure. Flushing tells it from a
+    /// read that failed by itself: it fails exactly when a write has.
     pub(super) fn read_error(&self, error: sled::Error) -> Error {
-        if self.is_writable() { storage_error("reading the store", error) } else { closed() }
+        if !self.is_writable() {
+            return closed();
+        }
+        if matches!(error, sled::Error::Io(_)) && self.inner.db.flush().is_err() {
+            self.inner.failed.store(true, Ordering::Release);
+        }
+        storage_error("reading the store", error)
     }
 
     /// Cell by cell.
