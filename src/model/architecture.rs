@@ -19,12 +19,14 @@ pub struct Architecture {
     pub subwords: bool,
     /// How the states of all tokens become one vector.
     pub pooling: Pooling,
+    /// Whether a wide branch reads the n-grams of the text beside the LSTM.
+    pub wide: bool,
 }
 
 /// Which network a model trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
-    /// Words and character n-grams, a bidirectional LSTM of 128, three poolings: fast and accurate.
+    /// Words and character n-grams, a bidirectional LSTM of 128, three poolings, and a wide branch: fast and accurate.
     Default,
     /// Words of 300 dimensions, one LSTM of 1000 over the reversed text, mean pooling: large and slow.
     Seed,
@@ -52,6 +54,7 @@ impl Architecture {
                 max_tokens: 128,
                 subwords: true,
                 pooling: Pooling::MeanMaxInput,
+                wide: true,
             },
             Preset::Seed => Self {
                 preset,
@@ -62,6 +65,7 @@ impl Architecture {
                 max_tokens: 30,
                 subwords: false,
                 pooling: Pooling::Mean,
+                wide: false,
             },
         }
     }

@@ -4,11 +4,13 @@ mod batch;
 mod encode;
 mod features;
 mod normalise;
+mod terms;
 mod tokenise;
 mod vocabulary;
 
 pub use batch::{Bags, PackedBatch, Packing};
 pub use encode::{EncodedText, TextEncoder};
 pub use normalise::{MAX_TEXT_BYTES, normalise};
+pub use terms::{MAX_TERMS, Terms};
 pub use tokenise::tokens;
 pub use vocabulary::{MAX_VOCABULARY, Vocabulary};

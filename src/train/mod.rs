@@ -6,6 +6,7 @@
 
 mod answered;
 mod batches;
+mod calibrate;
 mod change;
 mod feed;
 mod fit;
@@ -17,7 +18,9 @@ mod plan;
 mod recipe;
 mod run;
 mod trainer;
+mod wide;
 
+pub use calibrate::{Judged, RejectionPoint};
 pub use change::{Applied, MergeOrder, Preview};
 pub use feed::{Event, EventKind, Planned, Watch};
 pub use fit::{FitProgress, Fitted, Sample, fit};
@@ -25,3 +28,4 @@ pub use jobs::{Jobs, TrainOptions};
 pub use metrics::Confusion;
 pub use plan::{Current, Plan, plan};
 pub use recipe::Recipe;
+pub use wide::WideRecipe;

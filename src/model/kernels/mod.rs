@@ -13,6 +13,7 @@ mod loss;
 mod lstm;
 mod matrix;
 mod pool;
+mod sparse;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -22,3 +23,4 @@ pub use linear::Linear;
 pub use loss::{ClassTargets, group_cross_entropy};
 pub use lstm::{Directions, Lstm};
 pub use pool::pool;
+pub use sparse::{add_rows, step_rows};
