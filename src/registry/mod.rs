@@ -26,7 +26,7 @@ pub use job::{JobId, JobRecord, JobState};
 pub use model::{AliasName, MAX_NAME_BYTES, Model, ModelId, Selector};
 pub use publish::{Publication, PublishedManifest, Tensors};
 pub use receipt::{RECEIPT_LIFETIME, Receipt};
-pub use version::{Mode, Origin, Report, Version};
+pub use version::{Epoch, Mode, Origin, Report, Version};
 
 use crate::{
     error::Result,

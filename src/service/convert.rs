@@ -9,7 +9,7 @@ use crate::{
     model::Preset,
     predict,
     proto::v1,
-    registry::{self, JobRecord, JobState, Mode, ModelId, Origin, Report, Version},
+    registry::{self, Epoch, JobRecord, JobState, Mode, ModelId, Origin, Report, Version},
     taxonomy::{Change, Class, ClassState, Manifest},
     train::{Event, EventKind, FitProgress},
 };
@@ -108,6 +108,18 @@ fn report(report: Report) -> v1::TrainingReport {
         seed: report.seed,
         seconds: report.seconds,
         gate: report.gate,
+        curve: report.curve.into_iter().map(epoch).collect(),
+    }
+}
+
+fn epoch(epoch: Epoch) -> v1::TrainingEpoch {
+    v1::TrainingEpoch {
+        epoch: epoch.epoch,
+        step: epoch.step,
+        train_loss: epoch.train_loss,
+        learning_rate: epoch.learning_rate,
+        validation_accuracy: epoch.validation_accuracy,
+        seconds: epoch.seconds,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     model::Preset,
     proto::v1::{self, registry_service_server::RegistryService},
-    registry::{AliasName, Model, ModelId, Selector},
+    registry::{AliasName, Model, ModelId, Selector, Version},
     taxonomy::VersionNumber,
 };
 
@@ -119,7 +119,7 @@ impl RegistryService for Services {
                 let next =
                     page.last().filter(|_| page.len() == size).map(|version| version.number.to_string());
                 Ok(v1::ListVersionsResponse {
-                    versions: page.into_iter().map(convert::version).collect(),
+                    versions: page.into_iter().map(without_curve).map(convert::version).collect(),
                     next_page_token: next.unwrap_or_default(),
                 })
             })
@@ -198,6 +198,12 @@ impl Services {
         };
         Ok(convert::model(model, facts))
     }
+}
+
+/// Curves of many versions would make a page larger than clients take.
+fn without_curve(mut version: Version) -> Version {
+    version.report.iter_mut().for_each(|report| report.curve.clear());
+    version
 }
 
 fn preset(preset: i32) -> Result<Preset> {

@@ -9,10 +9,11 @@ use std::{
 
 use candle_core::Device;
 
-use super::{Confusion, Recipe, batches, metrics::argmax, trainer::Trainer};
+use super::{Confusion, Recipe, batches, metrics::argmax, optimiser::one_cycle, trainer::Trainer};
 use crate::{
     error::{Error, Result},
     model::{Checkpoint, Network},
+    registry::Epoch,
     taxonomy::LeafGroups,
     text::EncodedText,
 };
@@ -64,6 +65,8 @@ pub struct Fitted {
     pub validation_accuracy: Option<f64>,
     /// Macro F1 of the network on the validation samples; none without samples.
     pub validation_macro_f1: Option<f64>,
+    /// Every epoch that ran.
+    pub curve: Vec<Epoch>,
 }
 
 /// Trains a network on samples.
@@ -109,6 +112,7 @@ pub fn fit(
         ControlFlow::Break(()) => Err(Error::Cancelled),
     };
     let mut best: Option<Fitted> = None;
+    let mut curve = Vec::with_capacity(recipe.epochs as usize);
     for epoch in 1..=recipe.epochs {
         (progress.epoch, progress.stage) = (epoch, "fit");
         let epoch_began = Instant::now();
@@ -132,6 +136,14 @@ pub fn fit(
         };
         progress.stage = "evaluate";
         progress.validation_accuracy = measured.as_ref().map(Confusion::accuracy);
+        curve.push(Epoch {
+            epoch,
+            step: progress.step,
+            train_loss: progress.loss,
+            learning_rate: rate(recipe, progress.step, progress.steps),
+            validation_accuracy: progress.validation_accuracy,
+            seconds: began.elapsed().as_secs_f64(),
+        });
         observe(&progress)?;
         // Of equally good epochs the later one: its rate was lower.
         if best.as_ref().is_none_or(|best| progress.validation_accuracy >= best.validation_accuracy) {
@@ -142,10 +154,17 @@ pub fn fit(
                 train_loss: progress.loss,
                 validation_accuracy: progress.validation_accuracy,
                 validation_macro_f1: measured.as_ref().map(Confusion::macro_f1),
+                curve: Vec::new(),
             });
         }
     }
-    best.ok_or_else(|| Error::Internal("no epoch ran".into()))
+    let best = best.ok_or_else(|| Error::Internal("no epoch ran".into()))?;
+    Ok(Fitted { curve, ..best })
+}
+
+/// Learning rate of a step, counted from 1.
+fn rate(recipe: &Recipe, step: u64, steps: u64) -> f64 {
+    one_cycle(step as usize - 1, steps as usize, recipe.learning_rate, recipe.warmup)
 }
 
 fn evaluate(network: &Network, samples: &[Sample], groups: &LeafGroups) -> Result<Confusion> {
@@ -251,6 +270,25 @@ mod tests {
             &seen.iter().filter(|p| p.stage == "evaluate").nth(fitted.best_epoch as usize - 1).unwrap();
         assert_eq!(best.validation_accuracy, fitted.validation_accuracy);
         assert_eq!(best.loss, fitted.train_loss);
+    }
+
+    #[test]
+    fn the_curve_has_every_epoch_as_it_was_told() {
+        let mut toy = toy();
+        toy.recipe.epochs = 3;
+        let mut told = Vec::new();
+        let fitted = toy.fit(1, &mut |progress| {
+            if progress.stage == "evaluate" {
+                told.push((progress.epoch, progress.step, progress.loss, progress.validation_accuracy));
+            }
+            ControlFlow::Continue(())
+        });
+        let curve = fitted.unwrap().curve;
+        let points = curve.iter().map(|at| (at.epoch, at.step, at.train_loss, at.validation_accuracy));
+        assert!(points.eq(told));
+        assert!(curve.is_sorted_by(|a, b| a.seconds <= b.seconds && a.learning_rate > b.learning_rate));
+        // The last rate of a cosine over 24 steps, two of them climbing.
+        assert!(curve[2].learning_rate < 0.01 * toy.recipe.learning_rate, "{curve:?}");
     }
 
     #[test]

@@ -132,6 +132,7 @@ pub(super) fn run(
         seed: options.seed,
         seconds: started.elapsed().as_secs_f64(),
         gate: decision.explanation,
+        curve: fitted.curve.clone(),
     };
     // A change of the classes that began before this stops the job first, so that neither publishes over the other.
     let changing = shared.lock_changes();
