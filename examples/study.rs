@@ -8,11 +8,14 @@
 //! A tenth of the training file, every tenth row, validates and chooses the best epoch. Without `--test` that tenth is
 //! all that is measured.
 
-use std::{collections::BTreeSet, error::Error, ops::ControlFlow, path::PathBuf, time::Instant};
+use std::{
+    collections::BTreeSet, error::Error, fs::File, io::BufReader, ops::ControlFlow, path::PathBuf,
+    time::Instant,
+};
 
 use clap::{Args, Parser, Subcommand};
 use taxond::{
-    model::{Architecture, Checkpoint, Classifier, DeviceChoice, Preset, surgery},
+    model::{Architecture, Checkpoint, Classifier, DeviceChoice, Preset, VectorFile, from_vectors, surgery},
     registry::Mode,
     taxonomy::{ClassName, LeafGroups, LeafId, Manifest},
     text::EncodedText,
@@ -52,6 +55,12 @@ struct Options {
     /// Trains the seed network instead of the default one.
     #[arg(long)]
     seed_preset: bool,
+    /// Starts from the word vectors of this file.
+    #[arg(long)]
+    vectors: Option<PathBuf>,
+    /// Leaves the word vectors as they are.
+    #[arg(long, requires = "vectors")]
+    frozen: bool,
     /// Prints one JSON object instead of a sentence.
     #[arg(long)]
     json: bool,
@@ -81,7 +90,15 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let preset = if options.seed_preset { Preset::Seed } else { Preset::Default };
     let texts = training.iter().map(|(_, row)| row.text.as_str());
-    let start = surgery::from_scratch(Architecture::preset(preset), texts, &leaves, options.seed);
+    let architecture = Architecture::preset(preset);
+    let start = match &options.vectors {
+        None => surgery::from_scratch(architecture, texts, &leaves, options.seed),
+        Some(path) => {
+            let input = BufReader::with_capacity(1 << 20, File::open(path)?);
+            let file = VectorFile { name: path.display().to_string(), input, frozen: options.frozen };
+            from_vectors(architecture, texts, &leaves, options.seed, file)?
+        }
+    };
     let training = samples(&start, &training, &manifest, &groups)?;
     let validation = samples(&start, &validation, &manifest, &groups)?;
     let recipe = Recipe::for_training(preset, Mode::Scratch, training.len());

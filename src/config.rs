@@ -50,6 +50,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Whether to listen beyond this machine without encryption and authentication. Default false.
     pub insecure: bool,
+    /// Folder of the word vectors that models may start from, which must be there. Default: none.
+    pub vectors_dir: Option<PathBuf>,
 }
 
 /// How log lines look.
@@ -97,6 +99,9 @@ pub struct Settings {
     /// Listen beyond this machine without encryption and authentication
     #[arg(long, env = "TAXOND_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub insecure: Option<bool>,
+    /// Folder of the word vectors that models may start from [default: none]
+    #[arg(long, env = "TAXOND_VECTORS_DIR", value_name = "DIR")]
+    pub vectors_dir: Option<PathBuf>,
 }
 
 impl Settings {
@@ -128,6 +133,7 @@ impl Settings {
             log: self.log.or(base.log),
             log_format: self.log_format.or(base.log_format),
             insecure: self.insecure.or(base.insecure),
+            vectors_dir: self.vectors_dir.or(base.vectors_dir),
         }
     }
 }
@@ -186,6 +192,7 @@ impl Config {
             log,
             log_format: settings.log_format.unwrap_or_default(),
             insecure,
+            vectors_dir: settings.vectors_dir,
         })
     }
 }
@@ -229,10 +236,14 @@ mod tests {
             .map(|line| format!("{line}\n"))
             .collect();
         let settings = Settings::from_toml(&commented).unwrap();
-        // Two defaults depend on the machine; the file shows examples of them.
-        let (data_dir, threads) = (settings.data_dir.clone(), settings.threads);
-        assert!(data_dir.is_some() && threads.is_some());
-        let machine = Settings { data_dir, threads, ..Settings::default() };
+        // These defaults depend on the machine, or are nothing; the file shows examples of them.
+        let machine = Settings {
+            data_dir: settings.data_dir.clone(),
+            threads: settings.threads,
+            vectors_dir: settings.vectors_dir.clone(),
+            ..Settings::default()
+        };
+        assert!(machine.data_dir.is_some() && machine.threads.is_some() && machine.vectors_dir.is_some());
         assert_eq!(config(settings).unwrap(), config(machine).unwrap());
 
         let fields = format!("{:?}", Settings::default());

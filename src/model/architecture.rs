@@ -19,6 +19,8 @@ pub struct Architecture {
     pub subwords: bool,
     /// How the states of all tokens become one vector.
     pub pooling: Pooling,
+    /// Rows of the embedding, from row 1 on, that training leaves as they are: words whose vectors came from a file.
+    pub frozen_rows: usize,
 }
 
 /// Which network a model trains.
@@ -52,6 +54,7 @@ impl Architecture {
                 max_tokens: 128,
                 subwords: true,
                 pooling: Pooling::MeanMaxInput,
+                frozen_rows: 0,
             },
             Preset::Seed => Self {
                 preset,
@@ -62,8 +65,14 @@ impl Architecture {
                 max_tokens: 30,
                 subwords: false,
                 pooling: Pooling::Mean,
+                frozen_rows: 0,
             },
         }
+    }
+
+    /// Whether training leaves a row of the embedding as it is.
+    pub fn is_frozen(&self, row: u32) -> bool {
+        (1..=self.frozen_rows).contains(&(row as usize))
     }
 
     /// D: LSTMs that read the text, 1 or 2.

@@ -121,6 +121,10 @@ impl Checkpoint {
         if self.vocabulary.is_empty() || self.leaves.is_empty() {
             return Err(damaged("there is no vocabulary or no leaf".into()));
         }
+        if self.architecture.frozen_rows >= self.vocabulary.len() {
+            let rows = self.architecture.frozen_rows;
+            return Err(damaged(format!("{rows} rows are frozen, more than the vocabulary has")));
+        }
         let mut leaves = self.leaves.clone();
         leaves.sort_unstable();
         if let Some(twice) = leaves.windows(2).find(|pair| pair[0] == pair[1]) {

@@ -17,6 +17,7 @@ mod head;
 pub mod init;
 pub mod kernels;
 mod network;
+mod pretrained;
 pub mod surgery;
 
 pub use architecture::{Architecture, Pooling, Preset};
@@ -26,6 +27,7 @@ pub use device::DeviceChoice;
 pub use encoder::Encoder;
 pub use head::{Head, LeafProbabilities};
 pub use network::Network;
+pub use pretrained::{VectorFile, from_vectors};
 
 use crate::error::Error;
 

@@ -136,6 +136,7 @@ fn to_architecture(architecture: &Architecture) -> storage::Architecture {
         max_tokens: architecture.max_tokens as u32,
         subwords: architecture.subwords,
         pooling: pooling.into(),
+        frozen_rows: architecture.frozen_rows as u32,
     }
 }
 
@@ -156,5 +157,6 @@ fn from_architecture(what: &str, record: &storage::Architecture) -> Result<Archi
         max_tokens: record.max_tokens as usize,
         subwords: record.subwords,
         pooling,
+        frozen_rows: record.frozen_rows as usize,
     })
 }

@@ -67,6 +67,9 @@ pub(super) fn model(model: registry::Model, facts: ModelFacts) -> v1::Model {
     v1::Model {
         name: model.id.name(),
         preset: preset(model.preset).into(),
+        word_vectors: model
+            .word_vectors
+            .map(|vectors| v1::WordVectors { file: vectors.file.to_string(), frozen: vectors.frozen }),
         aliases: model.aliases.iter().map(|(alias, number)| (alias.to_string(), number.0)).collect(),
         manifest_revision: facts.manifest_revision,
         latest_version: model.latest_version,

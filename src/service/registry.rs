@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     model::Preset,
     proto::v1::{self, registry_service_server::RegistryService},
-    registry::{AliasName, Model, ModelId, Selector, Version},
+    registry::{AliasName, Design, FileName, Model, ModelId, PretrainedVectors, Selector, Version},
     taxonomy::VersionNumber,
 };
 
@@ -28,10 +28,15 @@ impl RegistryService for Services {
             .blocking(move |services| {
                 let id = ModelId::new(&request.model_id)
                     .map_err(|description| Error::invalid("model_id", description))?;
-                let preset = preset(request.preset)?;
+                let design = design(&request)?;
                 let model =
                     match repeat::check(&services.registry, "CreateModel", &request.request_id, &request)? {
-                        Call::First(receipt) => services.registry.create_model(&id, preset, receipt)?,
+                        Call::First(receipt) => {
+                            if let Some(vectors) = &design.word_vectors {
+                                services.jobs.vectors().check(&vectors.file)?;
+                            }
+                            services.registry.create_model(&id, design, receipt)?
+                        }
                         Call::Repeat(_) => services.registry.model(&id)?,
                     };
                 services.model(model)
@@ -204,6 +209,15 @@ impl Services {
 fn without_curve(mut version: Version) -> Version {
     version.report.iter_mut().for_each(|report| report.curve.clear());
     version
+}
+
+fn design(request: &v1::CreateModelRequest) -> Result<Design> {
+    let vectors = request.word_vectors.as_ref().map(|vectors| {
+        let file =
+            FileName::new(&vectors.file).map_err(|fault| Error::invalid("word_vectors.file", fault))?;
+        Ok::<_, Error>(PretrainedVectors { file, frozen: vectors.frozen })
+    });
+    Ok(Design { preset: preset(request.preset)?, word_vectors: vectors.transpose()? })
 }
 
 fn preset(preset: i32) -> Result<Preset> {

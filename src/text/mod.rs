@@ -5,10 +5,12 @@ mod encode;
 mod features;
 mod normalise;
 mod tokenise;
+mod vectors;
 mod vocabulary;
 
 pub use batch::{Bags, PackedBatch, Packing};
 pub use encode::{EncodedText, TextEncoder};
 pub use normalise::{MAX_TEXT_BYTES, normalise};
 pub use tokenise::tokens;
+pub use vectors::{MAX_VECTOR_WIDTH, WordVectors};
 pub use vocabulary::{MAX_VOCABULARY, Vocabulary};

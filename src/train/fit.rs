@@ -329,6 +329,18 @@ mod tests {
     }
 
     #[test]
+    fn frozen_rows_stay_as_they_were_and_the_rest_learns() {
+        let mut toy = toy();
+        toy.recipe.epochs = 1;
+        toy.start.architecture.frozen_rows = 5;
+        let fitted = toy.fit(1, &mut go_on).unwrap();
+        let (before, after) = (&toy.start.tensors[EMBEDDING], &fitted.checkpoint.tensors[EMBEDDING]);
+        let moved = |row: usize| before.row(row) != after.row(row);
+        assert!(!(1..=5).any(moved));
+        assert!((6..12).all(moved), "the most frequent features are touched");
+    }
+
+    #[test]
     fn it_stops_when_told() {
         let mut steps = 0;
         let stopped = toy().fit(1, &mut |_| {

@@ -15,7 +15,7 @@ use std::{
 use candle_core::Device;
 use tracing::{Span, error, info, info_span};
 
-use super::{EventKind, FitProgress, Watch, feed::Feed, run};
+use super::{EventKind, FitProgress, VectorsDir, Watch, feed::Feed, run};
 use crate::{
     dataset::Dataset,
     error::{Error, Result},
@@ -47,6 +47,7 @@ pub(super) struct Shared {
     pub(super) registry: Arc<Registry>,
     pub(super) dataset: Dataset,
     pub(super) device: Device,
+    pub(super) vectors: VectorsDir,
     /// Told of every promoted version before clients are.
     pub(super) promoted: Box<dyn Fn(&Version) + Send + Sync>,
     state: Mutex<State>,
@@ -121,12 +122,20 @@ impl Jobs {
         registry: Arc<Registry>,
         dataset: Dataset,
         device: Device,
+        vectors: VectorsDir,
         promoted: Box<dyn Fn(&Version) + Send + Sync>,
     ) -> Result<Self> {
         let (queue, tasks) = mpsc::channel::<Task>();
         let state = Mutex::new(State { queue: Some(queue), ..State::default() });
-        let shared =
-            Arc::new(Shared { registry, dataset, device, promoted, state, changing: Mutex::default() });
+        let shared = Arc::new(Shared {
+            registry,
+            dataset,
+            device,
+            vectors,
+            promoted,
+            state,
+            changing: Mutex::default(),
+        });
         let worker = std::thread::Builder::new()
             .name("train".into())
             .spawn({
@@ -173,6 +182,11 @@ impl Jobs {
     /// The latest progress of a job that has not ended.
     pub fn progress(&self, id: JobId) -> Option<FitProgress> {
         self.shared.lock().feeds.get(&id).and_then(|feed| feed.progress())
+    }
+
+    /// The folder of word vectors.
+    pub fn vectors(&self) -> &VectorsDir {
+        &self.shared.vectors
     }
 
     /// The job that trains a model now.

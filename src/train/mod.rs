@@ -17,6 +17,7 @@ mod plan;
 mod recipe;
 mod run;
 mod trainer;
+mod vectors;
 
 pub use change::{Applied, MergeOrder, Preview};
 pub use feed::{Event, EventKind, Planned, Watch};
@@ -25,3 +26,4 @@ pub use jobs::{Jobs, TrainOptions};
 pub use metrics::Confusion;
 pub use plan::{Current, Plan, plan};
 pub use recipe::Recipe;
+pub use vectors::VectorsDir;

@@ -53,6 +53,7 @@ pub(crate) fn checkpoint(body: u32, head: u32, numbers: usize) -> Checkpoint {
             max_tokens: 8,
             subwords: true,
             pooling: Pooling::MeanMaxInput,
+            frozen_rows: 0,
         },
         vocabulary: vec![String::new(), format!("word {body}"), "取款".to_owned()],
         leaves: vec![LeafId(1), LeafId(2)],
