@@ -19,7 +19,7 @@ use taxond::{
     registry::Mode,
     taxonomy::{ClassName, LeafGroups, LeafId, Manifest},
     text::EncodedText,
-    train::{Confusion, Recipe, Sample, fit, metrics::argmax},
+    train::{Confusion, Memory, Recipe, Sample, fit, metrics::argmax},
 };
 
 /// Trains and measures networks without a daemon.
@@ -107,6 +107,7 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
         learning_rate: options.learning_rate.unwrap_or(recipe.learning_rate),
         ..recipe
     };
+    let memory = Memory::estimate(&start, &training, &validation, &recipe);
     let fitted = fit(&start, &training, &validation, &groups, &recipe, options.seed, &device, &mut |at| {
         if at.stage == "evaluate" && !options.json {
             let accuracy = at.validation_accuracy.unwrap_or(f64::NAN);
@@ -145,6 +146,7 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
             "best_epoch": fitted.best_epoch,
             "seed": options.seed,
             "train_seconds": train_seconds,
+            "estimated_memory_bytes": memory.total(),
             "validation_accuracy": fitted.validation_accuracy,
             "test_accuracy": accuracy,
             "test_macro_f1": macro_f1,

@@ -22,7 +22,7 @@ use crate::{
     registry::{Registry, Version},
     service::Services,
     store::{Store, StoreOptions},
-    train::{Jobs, VectorsDir},
+    train::{Host, Jobs, VectorsDir},
 };
 
 /// Streams that one connection may have open. tonic would set no limit.
@@ -173,7 +173,8 @@ fn open(config: &Config) -> Result<(Store, Services)> {
             }
         })
     };
-    let jobs = Arc::new(Jobs::start(Arc::clone(&registry), dataset.clone(), device, vectors, warm)?);
+    let host = Host { device, vectors, memory_limit: config.training_memory_limit };
+    let jobs = Arc::new(Jobs::start(Arc::clone(&registry), dataset.clone(), host, warm)?);
     info!(millis = started.elapsed().as_millis(), "data folder open");
     Ok((store, Services { registry, dataset, jobs, predictor }))
 }

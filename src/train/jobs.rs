@@ -36,6 +36,17 @@ pub struct TrainOptions {
     pub seed: u64,
 }
 
+/// What trainings may use of the machine.
+#[derive(Debug)]
+pub struct Host {
+    /// Where networks run.
+    pub device: Device,
+    /// The folder of word vectors.
+    pub vectors: VectorsDir,
+    /// Bytes that a training may take.
+    pub memory_limit: u64,
+}
+
 /// The jobs of all models.
 pub struct Jobs {
     pub(super) shared: Arc<Shared>,
@@ -48,6 +59,8 @@ pub(super) struct Shared {
     pub(super) dataset: Dataset,
     pub(super) device: Device,
     pub(super) vectors: VectorsDir,
+    /// Bytes that a training may take.
+    pub(super) memory_limit: u64,
     /// Told of every promoted version before clients are.
     pub(super) promoted: Box<dyn Fn(&Version) + Send + Sync>,
     state: Mutex<State>,
@@ -121,21 +134,15 @@ impl Jobs {
     pub fn start(
         registry: Arc<Registry>,
         dataset: Dataset,
-        device: Device,
-        vectors: VectorsDir,
+        host: Host,
         promoted: Box<dyn Fn(&Version) + Send + Sync>,
     ) -> Result<Self> {
         let (queue, tasks) = mpsc::channel::<Task>();
         let state = Mutex::new(State { queue: Some(queue), ..State::default() });
-        let shared = Arc::new(Shared {
-            registry,
-            dataset,
-            device,
-            vectors,
-            promoted,
-            state,
-            changing: Mutex::default(),
-        });
+        let Host { device, vectors, memory_limit } = host;
+        let changing = Mutex::default();
+        let shared =
+            Arc::new(Shared { registry, dataset, device, vectors, memory_limit, promoted, state, changing });
         let worker = std::thread::Builder::new()
             .name("train".into())
             .spawn({

@@ -9,7 +9,7 @@ use std::{
 use tracing::{info, warn};
 
 use super::{
-    Current, EventKind, FitProgress, Fitted, Plan, Planned, Recipe, Sample, TrainOptions,
+    Current, EventKind, FitProgress, Fitted, Memory, Plan, Planned, Recipe, Sample, TrainOptions,
     answered::Answered,
     feed::Feed,
     fit, gate,
@@ -86,6 +86,10 @@ pub(super) fn run(
         validation_examples: samples.validation.len() as u64,
         epochs: recipe.epochs,
     }));
+
+    let memory = Memory::estimate(&start, &samples.train, &samples.validation, &recipe);
+    info!(estimate = %memory, "memory");
+    memory.check(shared.memory_limit)?;
 
     let mut passed_on: Option<(Instant, u32)> = None;
     let fitted = fit(

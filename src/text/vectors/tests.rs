@@ -69,9 +69,9 @@ fn all_ways_of_writing_the_same_vectors_read_the_same() {
 fn a_fasttext_model_gives_the_vectors_that_it_prints() {
     // for w in m.words: print(w, m.get_word_vector(w).tolist())
     let expected = [
-        ("card", [6.0, -40.20000076293945]),
-        ("lost", [5.700000286102295, -35.10000228881836]),
-        ("取款", [6.1666669845581055, -42.16666793823242]),
+        ("card", [6.0, -40.2]),
+        ("lost", [5.7, -35.1]),
+        ("取款", [6.166_667, -42.166_668]),
         ("</s>", [4.0, -16.0]),
     ];
     let vectors = all(&fasttext(&expected.map(|(word, _)| word), 0));
