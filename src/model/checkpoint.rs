@@ -108,8 +108,9 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Corrupt`] for a vocabulary that cannot be.
     pub fn text_encoder(&self) -> Result<TextEncoder> {
-        let vocabulary = Vocabulary::from_entries(self.vocabulary.clone(), self.architecture.subwords)?;
-        Ok(TextEncoder::new(vocabulary, self.architecture.max_tokens))
+        let Architecture { subwords, segmentation, max_tokens, .. } = self.architecture;
+        let vocabulary = Vocabulary::from_entries(self.vocabulary.clone(), subwords)?;
+        Ok(TextEncoder::new(vocabulary.segmented(segmentation), max_tokens))
     }
 
     /// Checks that the tensors are those of the dimensions, all of them and no other, and hold finite numbers.

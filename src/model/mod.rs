@@ -29,6 +29,8 @@ pub use head::{Head, LeafProbabilities};
 pub use network::Network;
 pub use pretrained::{VectorFile, from_vectors};
 
+pub use crate::text::Segmentation;
+
 use crate::error::Error;
 
 /// A failed tensor operation: the shapes are fixed by construction, so it is a fault of the daemon.

@@ -13,7 +13,7 @@ use super::{Architecture, Array, Checkpoint, checkpoint::EMBEDDING, init};
 use crate::{
     error::{Error, Result},
     taxonomy::LeafId,
-    text::{MAX_VOCABULARY, Vocabulary, WordVectors, normalise, tokens},
+    text::{MAX_VOCABULARY, Vocabulary, WordVectors, normalise},
 };
 
 /// Most words that no training text holds. Their rows are stored with every version; twenty thousand cover nearly all of
@@ -44,9 +44,12 @@ pub fn from_vectors<'a, R: BufRead>(
     seed: u64,
     file: VectorFile<R>,
 ) -> Result<Checkpoint> {
-    let vocabulary = Vocabulary::build(texts.clone(), architecture.subwords);
-    let seen: HashSet<String> =
-        texts.flat_map(|text| tokens(&normalise(text)).map(str::to_owned).collect::<Vec<_>>()).collect();
+    let segmentation = architecture.segmentation;
+    let mut vocabulary = Vocabulary::new(architecture.subwords, segmentation);
+    vocabulary.extend(texts.clone());
+    let words =
+        |text: &str| segmentation.tokens(&normalise(text)).map(str::to_owned).collect::<Vec<String>>();
+    let seen: HashSet<String> = texts.flat_map(words).collect();
     let known: HashSet<&str> = vocabulary.entries().iter().map(String::as_str).collect();
 
     // Half of the largest vocabulary is left for what later trainings bring.
@@ -60,7 +63,7 @@ pub fn from_vectors<'a, R: BufRead>(
                 return true;
             }
             (true, false) => &mut seen_room,
-            (false, _) if is_token(word) => &mut unseen_room,
+            (false, _) if segmentation.tokens(word).next() == Some(word) => &mut unseen_room,
             (false, _) => return false,
         };
         let fits = *room > 0;
@@ -105,11 +108,6 @@ pub fn from_vectors<'a, R: BufRead>(
     let shape = [network.vocabulary.len(), width];
     network.tensors.insert(EMBEDDING.to_owned(), Array::new(shape, rows));
     Ok(network)
-}
-
-/// Whether a text can hold a word as one token.
-fn is_token(word: &str) -> bool {
-    tokens(word).next() == Some(word)
 }
 
 /// Not 0, also for vectors of zeros.

@@ -18,7 +18,8 @@ pub fn from_scratch<'a>(
     leaves: &[LeafId],
     seed: u64,
 ) -> Checkpoint {
-    let vocabulary = Vocabulary::build(texts, architecture.subwords);
+    let mut vocabulary = Vocabulary::new(architecture.subwords, architecture.segmentation);
+    vocabulary.extend(texts);
     init::initial(architecture, vocabulary.entries().to_vec(), leaves.to_vec(), seed)
 }
 
@@ -31,8 +32,9 @@ pub fn with_vocabulary_of<'a>(
     texts: impl IntoIterator<Item = &'a str>,
     seed: u64,
 ) -> Result<Checkpoint> {
+    let Architecture { subwords, segmentation, .. } = checkpoint.architecture;
     let mut vocabulary =
-        Vocabulary::from_entries(checkpoint.vocabulary.clone(), checkpoint.architecture.subwords)?;
+        Vocabulary::from_entries(checkpoint.vocabulary.clone(), subwords)?.segmented(segmentation);
     if vocabulary.extend(texts) == 0 {
         return Ok(checkpoint.clone());
     }

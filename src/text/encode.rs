@@ -2,7 +2,7 @@
 
 use super::{
     features::Features,
-    normalise, tokens,
+    normalise,
     vocabulary::{UNKNOWN_ROW, Vocabulary},
 };
 
@@ -48,7 +48,7 @@ impl TextEncoder {
         let mut encoded = EncodedText { features: Vec::new(), offsets: vec![0], tokens: 0, truncated: false };
         let mut features = Features::default();
         let mut before = None;
-        for token in tokens(&text) {
+        for token in self.vocabulary.segmentation().tokens(&text) {
             if encoded.tokens == self.max_tokens {
                 encoded.truncated = true;
                 break;

@@ -54,6 +54,7 @@ pub(crate) fn checkpoint(body: u32, head: u32, numbers: usize) -> Checkpoint {
             subwords: true,
             pooling: Pooling::MeanMaxInput,
             frozen_rows: 0,
+            segmentation: taxond::text::Segmentation::Words,
         },
         vocabulary: vec![String::new(), format!("word {body}"), "取款".to_owned()],
         leaves: vec![LeafId(1), LeafId(2)],
