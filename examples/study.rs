@@ -8,18 +8,22 @@
 //! A tenth of the training file, every tenth row, validates and chooses the best epoch. Without `--test` that tenth is
 //! all that is measured.
 
-use std::{collections::BTreeSet, error::Error, ops::ControlFlow, path::PathBuf, time::Instant};
+use std::{
+    collections::BTreeSet, error::Error, fs::File, io::BufReader, ops::ControlFlow, path::PathBuf,
+    time::Instant,
+};
 
 use clap::{Args, Parser, Subcommand};
 use taxond::{
     model::{
-        Architecture, Array, Checkpoint, Classifier, DeviceChoice, Preset, checkpoint::OUTPUT_SCALES, surgery,
+        Architecture, Array, Checkpoint, Classifier, DeviceChoice, Preset, VectorFile,
+        checkpoint::OUTPUT_SCALES, from_vectors, surgery,
     },
     registry::Mode,
     taxonomy::{ClassName, LeafGroups, LeafId, Manifest},
     text::EncodedText,
     train::{
-        Confusion, Judged, Recipe, Sample, fit,
+        Confusion, Judged, Memory, Recipe, Sample, fit,
         metrics::{argmax, calibration_error},
     },
 };
@@ -54,6 +58,12 @@ struct Options {
     /// Threads to compute with; one for each processor if absent.
     #[arg(long)]
     threads: Option<usize>,
+    /// Starts from the word vectors of this file.
+    #[arg(long)]
+    vectors: Option<PathBuf>,
+    /// Leaves the word vectors as they are.
+    #[arg(long, requires = "vectors")]
+    frozen: bool,
     /// Sets a number of the recipe, as in `--set epochs=6 --set wide.rate=0.1`; may be given several times.
     #[arg(long, value_name = "NAME=NUMBER", value_parser = setting)]
     set: Vec<(String, f64)>,
@@ -134,12 +144,21 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
 
     let began = Instant::now();
     let texts = training.iter().map(|(_, row)| row.text.as_str());
-    let start = surgery::from_scratch(Architecture::preset(options.preset), texts, &leaves, options.seed);
+    let architecture = Architecture::preset(options.preset);
+    let start = match &options.vectors {
+        None => surgery::from_scratch(architecture, texts, &leaves, options.seed),
+        Some(path) => {
+            let input = BufReader::with_capacity(1 << 20, File::open(path)?);
+            let file = VectorFile { name: path.display().to_string(), input, frozen: options.frozen };
+            from_vectors(architecture, texts, &leaves, options.seed, file)?
+        }
+    };
     let training = samples(&start, &training, &manifest, &groups)?;
     let validation = samples(&start, &validation, &manifest, &groups)?;
     let prepared = began.elapsed().as_secs_f64();
     let recipe = Recipe::for_training(options.preset, Mode::Scratch, training.len());
     let recipe = adjusted(recipe, &options.set)?;
+    let memory = Memory::estimate(&start, &training, &validation, &recipe);
     let mut wide_end = prepared;
     let fitted = fit(&start, &training, &validation, &groups, &recipe, options.seed, &device, &mut |at| {
         let seconds = began.elapsed().as_secs_f64();
@@ -192,6 +211,7 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
             "best_epoch": fitted.best_epoch,
             "seed": options.seed,
             "threads": rayon::current_num_threads(),
+            "estimated_memory_bytes": memory.total(),
             "validation_accuracy": fitted.validation_accuracy,
         });
         println!("{report}");

@@ -26,6 +26,7 @@ const DEFAULT_DRAIN_SECONDS: f64 = 10.0;
 const DEFAULT_LOG: &str = "info";
 
 const MIB: u64 = 1024 * 1024;
+const MAX_MEMORY: u64 = 64 * 1024 * 1024 * MIB;
 
 /// The checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +51,11 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Whether to listen beyond this machine without encryption and authentication. Default false.
     pub insecure: bool,
+    /// Folder of the word vectors that models may start from, which must be there. Default: none.
+    pub vectors_dir: Option<PathBuf>,
+    /// Memory that a training may take, in bytes, 16 MiB to 64 TiB; one that is estimated at more is refused. Default:
+    /// half of the memory that the machine, or the control group of the daemon, has.
+    pub training_memory_limit: u64,
 }
 
 /// How log lines look.
@@ -97,6 +103,12 @@ pub struct Settings {
     /// Listen beyond this machine without encryption and authentication
     #[arg(long, env = "TAXOND_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub insecure: Option<bool>,
+    /// Folder of the word vectors that models may start from [default: none]
+    #[arg(long, env = "TAXOND_VECTORS_DIR", value_name = "DIR")]
+    pub vectors_dir: Option<PathBuf>,
+    /// Memory that a training may take, in bytes [default: half of what the machine or container has]
+    #[arg(long, env = "TAXOND_TRAINING_MEMORY_LIMIT", value_name = "BYTES")]
+    pub training_memory_limit: Option<u64>,
 }
 
 impl Settings {
@@ -128,6 +140,8 @@ impl Settings {
             log: self.log.or(base.log),
             log_format: self.log_format.or(base.log_format),
             insecure: self.insecure.or(base.insecure),
+            vectors_dir: self.vectors_dir.or(base.vectors_dir),
+            training_memory_limit: self.training_memory_limit.or(base.training_memory_limit),
         }
     }
 }
@@ -171,6 +185,8 @@ impl Config {
         within("predict_queue", predict_queue, 1, 1_000_000)?;
         within("cache_bytes", cache_bytes, MIB, 1024 * 1024 * MIB)?;
         within("drain_seconds", drain, 0.0, 3600.0)?;
+        let training_memory_limit = settings.training_memory_limit.unwrap_or_else(|| memory() / 2);
+        within("training_memory_limit", training_memory_limit, 16 * MIB, MAX_MEMORY)?;
 
         let log = settings.log.unwrap_or_else(|| DEFAULT_LOG.to_owned());
         tracing_subscriber::EnvFilter::try_new(&log)
@@ -186,6 +202,8 @@ impl Config {
             log,
             log_format: settings.log_format.unwrap_or_default(),
             insecure,
+            vectors_dir: settings.vectors_dir,
+            training_memory_limit,
         })
     }
 }
@@ -198,6 +216,21 @@ fn data_dir(given: Option<PathBuf>, variable: impl Fn(&str) -> Option<PathBuf>) 
     path.filter(|path| !path.as_os_str().is_empty()).ok_or_else(|| {
         Error::invalid("data_dir", "is not set, and there is no home folder to derive it from; name a folder")
     })
+}
+
+/// Memory that this process may use: the machine's, or what its control group leaves of it; as much as can be where the
+/// system does not tell.
+fn memory() -> u64 {
+    use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
+
+    let (Ok(mut system), Ok(own)) = (System::new(), get_current_pid()) else { return MAX_MEMORY };
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[own]), true, ProcessRefreshKind::nothing());
+    // A container sees its own group as the root, a unit of systemd as a path below it.
+    let group = system.process(own).and_then(|process| process.cgroup_limits());
+    let limits = group.into_iter().chain(system.cgroup_limits()).map(|limits| limits.total_memory);
+    let memory = limits.chain([system.total_memory()]).filter(|&bytes| bytes > 0).min();
+    memory.unwrap_or(MAX_MEMORY).clamp(32 * MIB, MAX_MEMORY)
 }
 
 fn within<T: PartialOrd + std::fmt::Display>(field: &str, value: T, low: T, high: T) -> Result<()> {
@@ -229,10 +262,16 @@ mod tests {
             .map(|line| format!("{line}\n"))
             .collect();
         let settings = Settings::from_toml(&commented).unwrap();
-        // Two defaults depend on the machine; the file shows examples of them.
-        let (data_dir, threads) = (settings.data_dir.clone(), settings.threads);
-        assert!(data_dir.is_some() && threads.is_some());
-        let machine = Settings { data_dir, threads, ..Settings::default() };
+        // These defaults depend on the machine, or are nothing; the file shows examples of them.
+        let machine = Settings {
+            data_dir: settings.data_dir.clone(),
+            threads: settings.threads,
+            vectors_dir: settings.vectors_dir.clone(),
+            training_memory_limit: settings.training_memory_limit,
+            ..Settings::default()
+        };
+        assert!(machine.data_dir.is_some() && machine.threads.is_some());
+        assert!(machine.vectors_dir.is_some() && machine.training_memory_limit.is_some());
         assert_eq!(config(settings).unwrap(), config(machine).unwrap());
 
         let fields = format!("{:?}", Settings::default());
@@ -276,6 +315,7 @@ mod tests {
             (Settings { threads: Some(0), ..none() }, "threads", "got 0"),
             (Settings { predict_queue: Some(0), ..none() }, "predict_queue", "got 0"),
             (Settings { cache_bytes: Some(5), ..none() }, "cache_bytes", "got 5"),
+            (Settings { training_memory_limit: Some(6), ..none() }, "training_memory_limit", "got 6"),
             (Settings { drain_seconds: Some(f64::NAN), ..none() }, "drain_seconds", "got NaN"),
             (Settings { drain_seconds: Some(-1.0), ..none() }, "drain_seconds", "got -1"),
             (Settings { log: Some("info,=".into()), ..none() }, "log", "'info,='"),
@@ -283,6 +323,13 @@ mod tests {
             let message = message(settings);
             assert!(message.starts_with(field) && message.contains(value), "{message}");
         }
+    }
+
+    #[test]
+    fn a_training_may_take_half_of_the_memory() {
+        let limit = config(Settings::default()).unwrap().training_memory_limit;
+        assert!(limit == memory() / 2 && limit >= 16 * MIB, "{limit}");
+        assert!(memory() < MAX_MEMORY, "this system tells its memory");
     }
 
     #[test]

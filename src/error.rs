@@ -107,6 +107,8 @@ pub enum Resource {
     Class,
     /// `jobs/{id}`
     Job,
+    /// A file in the daemon's folder of word vectors.
+    WordVectors,
 }
 
 /// One wrong field of a request.
@@ -144,6 +146,7 @@ impl fmt::Display for Resource {
             Self::Manifest => "manifest",
             Self::Class => "class",
             Self::Job => "job",
+            Self::WordVectors => "word vectors",
         })
     }
 }

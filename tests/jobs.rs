@@ -3,7 +3,10 @@
 
 mod support;
 
-use support::{BANK, Daemon, QUESTIONS, assert_succeeded, finished, long_train_request, train_request};
+use support::{
+    BANK, Daemon, QUESTIONS, assert_succeeded, finished, long_train_request, texts, train_request,
+};
+use taxond::config::Settings;
 use taxond::proto::v1::{
     self, CancelJobRequest, JobEvent, JobState, Learn, ListJobsRequest, TrainRequest, WatchJobRequest,
     job_event::Event,
@@ -119,6 +122,25 @@ async fn a_job_that_the_stop_of_the_daemon_ends_is_interrupted() {
     let stored = daemon.job(&job).await;
     assert_eq!(stored.state(), JobState::Interrupted);
     assert!(stored.message.contains("start it again"), "{}", stored.message);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_over_the_memory_limit_is_refused_with_its_estimate() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { training_memory_limit: Some(16 << 20), ..Settings::default() };
+    let mut daemon = Daemon::start_with(dir.path(), settings).await;
+    let request = v1::CreateModelRequest {
+        model_id: "bank".into(),
+        preset: v1::Preset::Seed.into(),
+        ..Default::default()
+    };
+    daemon.registry.create_model(request).await.unwrap();
+    daemon.add(BANK, texts()).await;
+    let job = finished(&daemon.train(train_request()).await);
+    assert_eq!(job.state(), JobState::Failed);
+    assert!(job.message.contains("would take about"), "{}", job.message);
+    assert!(job.message.contains("the limit is 16.0 MiB"), "{}", job.message);
     daemon.stop().await;
 }
 

@@ -114,6 +114,7 @@ fn apply(registry: &Registry, reference: &mut Reference, step: Step) -> Result<(
                 id: id.clone(),
                 uid: reference.latest_uid,
                 preset: Preset::Seed,
+                word_vectors: None,
                 aliases: BTreeMap::new(),
                 latest_version: 0,
                 latest_revision: 0,

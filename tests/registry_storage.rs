@@ -13,7 +13,9 @@ use taxond::{
     dataset::Dataset,
     error::Error,
     model::Preset,
-    registry::{JobState, Mode, Origin, RECEIPT_LIFETIME, Receipt, Registry, Report, Selector, Tensors},
+    registry::{
+        Epoch, JobState, Mode, Origin, RECEIPT_LIFETIME, Receipt, Registry, Report, Selector, Tensors,
+    },
     store::{Batch, Store, Tree},
     taxonomy::{LeafId, VersionNumber},
 };
@@ -30,6 +32,17 @@ fn files_beside_the_log(path: &Path) -> Vec<String> {
 
 fn receipt(request_id: &str, created: SystemTime) -> Option<Receipt> {
     Some(Receipt { request_id: request_id.to_owned(), fingerprint: [7; 32], outcome: String::new(), created })
+}
+
+fn epoch(epoch: u32) -> Epoch {
+    Epoch {
+        epoch,
+        step: u64::from(epoch) * 10,
+        train_loss: 0.5,
+        learning_rate: 1e-3,
+        validation_accuracy: (epoch > 1).then_some(0.75),
+        seconds: f64::from(epoch),
+    }
 }
 
 #[test]
@@ -116,6 +129,7 @@ fn a_version_comes_back_with_all_that_is_known_of_it() {
         seed: u64::MAX,
         seconds: 0.125,
         gate: "promoted".to_owned(),
+        curve: (1..=3).map(epoch).collect(),
     });
     let published = registry.publish(all).expect("published");
     drop(registry);

@@ -41,8 +41,21 @@ async fn training_streams_its_plan_its_progress_and_its_version() {
     assert!(published[0].promoted);
     assert_eq!(version.name, "models/bank/versions/1");
     assert_eq!(version.mode(), v1::TrainingMode::Scratch);
-    assert!(version.report.as_ref().unwrap().validation_accuracy.unwrap() > 0.8);
+    let report = version.report.as_ref().unwrap();
+    assert!(report.validation_accuracy.unwrap() > 0.8);
     assert_eq!(finished(&events).versions, ["models/bank/versions/1"]);
+
+    // The curve is stored with the version; lists leave it out.
+    let request = v1::GetVersionRequest { name: version.name.clone() };
+    let stored = daemon.registry.get_version(request).await.unwrap().into_inner().version.unwrap();
+    let curve = stored.report.unwrap().curve;
+    assert!(curve.iter().map(|epoch| epoch.epoch).eq(1..=4));
+    let kept = &curve[report.best_epoch as usize - 1];
+    assert_eq!(kept.validation_accuracy, report.validation_accuracy);
+    assert_eq!(kept.train_loss, report.train_loss);
+    let request = v1::ListVersionsRequest { model: BANK.into(), ..Default::default() };
+    let page = daemon.registry.list_versions(request).await.unwrap().into_inner();
+    assert!(page.versions[0].report.as_ref().unwrap().curve.is_empty());
 
     let answers = daemon.ask(BANK, &QUESTIONS).await;
     assert_eq!(answers.version, "models/bank/versions/1");

@@ -9,7 +9,7 @@ use crate::{
         failure::{Exit, Failure},
         json, names, output,
     },
-    proto::v1::{CreateModelRequest, Model, Preset},
+    proto::v1::{CreateModelRequest, Model, Preset, WordVectors},
 };
 
 #[derive(Debug, Args)]
@@ -20,6 +20,12 @@ pub(super) struct Create {
     /// Which network it trains
     #[arg(long, value_enum, default_value_t)]
     preset: Network,
+    /// Word vectors to start from: the name of a file in the daemon's folder of vectors (`serve --vectors-dir`)
+    #[arg(long, value_name = "FILE")]
+    vectors: Option<String>,
+    /// Leave the word vectors as they are
+    #[arg(long, requires = "vectors")]
+    frozen_vectors: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -38,7 +44,9 @@ impl Create {
             Network::Default => Preset::Default,
             Network::Seed => Preset::Seed,
         };
-        let model = create(&connection, &self.model, preset).await?;
+        let frozen = self.frozen_vectors;
+        let vectors = self.vectors.map(|file| WordVectors { file, frozen });
+        let model = create(&connection, &self.model, preset, vectors).await?;
         if global.json {
             return output::json(&json::model(&model));
         }
@@ -48,11 +56,17 @@ impl Create {
 }
 
 /// Makes a model.
-pub(super) async fn create(connection: &Connection, model: &str, preset: Preset) -> Result<Model, Failure> {
+pub(super) async fn create(
+    connection: &Connection,
+    model: &str,
+    preset: Preset,
+    word_vectors: Option<WordVectors>,
+) -> Result<Model, Failure> {
     let request = CreateModelRequest {
         model_id: names::short(model).to_owned(),
         preset: preset.into(),
         request_id: String::new(),
+        word_vectors,
     };
     let response = connection.registry().create_model(connection.request(request)).await?.into_inner();
     response.model.ok_or_else(|| Failure::new(Exit::Failed, "the daemon answered without the model"))

@@ -59,6 +59,7 @@ pub(crate) fn model(model: &Model) -> Value {
         "running_job": model.running_job,
         "etag": model.etag,
         "create_time": time(model.create_time.as_ref()),
+        "word_vectors": model.word_vectors.as_ref().map(|of| json!({"file": of.file, "frozen": of.frozen})),
     })
 }
 

@@ -8,6 +8,7 @@ mod classes;
 mod completions;
 mod connection;
 mod create;
+mod curves;
 mod delete;
 pub mod demo;
 mod evaluate;
@@ -94,6 +95,8 @@ enum Command {
     Models(models::Models),
     /// List the versions of a model
     Versions(versions::Versions),
+    /// Show how a version was learnt, epoch by epoch
+    Curves(curves::Curves),
     /// List the classes of a model
     Classes(classes::Classes),
     /// List how the classes of a model changed
@@ -137,6 +140,7 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Undo(command) => command.run(&global).await,
         Command::Models(command) => command.run(&global).await,
         Command::Versions(command) => command.run(&global).await,
+        Command::Curves(command) => command.run(&global).await,
         Command::Classes(command) => command.run(&global).await,
         Command::Manifests(command) => command.run(&global).await,
         Command::Jobs(command) => command.run(&global).await,

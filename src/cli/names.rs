@@ -43,6 +43,23 @@ pub(crate) fn version(text: &str) -> Result<u64, String> {
     number.parse().map_err(|_| "must be the number of a version, for example 3".into())
 }
 
+/// The target, or the version or alias of it that the options `--version` and `--alias` choose.
+pub(crate) fn chosen(target: &str, version: Option<u64>, alias: Option<&str>) -> Result<String, String> {
+    let qualified = target.contains('@') || target.contains("/versions/");
+    match (version, alias) {
+        (None, None) => Ok(target.to_owned()),
+        _ if qualified => Err(format!("'{target}' names a version already; leave out --version and --alias")),
+        (Some(version), _) => Ok(format!("{target}/versions/{version}")),
+        (None, Some(alias)) => Ok(format!("{target}@{alias}")),
+    }
+}
+
+/// `bank` of `models/bank/versions/3` or `bank@canary`.
+pub(crate) fn model_of(target: &str) -> &str {
+    let short = short(target);
+    short.split(['/', '@']).next().unwrap_or(short)
+}
+
 /// The id without the collection, as tables show it.
 pub(crate) fn short(name: &str) -> &str {
     name.strip_prefix("models/").unwrap_or(name)
@@ -73,6 +90,19 @@ mod tests {
         assert_eq!(version("3"), Ok(3));
         assert_eq!(version("models/bank/versions/3"), Ok(3));
         assert_eq!(version("v3"), Ok(3));
+    }
+
+    #[test]
+    fn options_choose_a_version_or_an_alias_once() {
+        let bank = "models/bank";
+        assert_eq!(chosen(bank, None, None).as_deref(), Ok(bank));
+        assert_eq!(chosen(bank, Some(3), None).as_deref(), Ok("models/bank/versions/3"));
+        assert_eq!(chosen(bank, None, Some("canary")).as_deref(), Ok("models/bank@canary"));
+        assert_eq!(chosen("models/bank@canary", None, None).as_deref(), Ok("models/bank@canary"));
+        assert!(chosen("models/bank@canary", Some(3), None).is_err());
+        for name in ["models/bank", "bank/versions/3", "models/bank@canary"] {
+            assert_eq!(model_of(name), "bank");
+        }
     }
 
     #[test]

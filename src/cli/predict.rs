@@ -50,7 +50,8 @@ pub(super) struct Predict {
 
 impl Predict {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let model = self.target()?;
+        let model = names::chosen(&self.model, self.version, self.alias.as_deref())
+            .map_err(|what| Failure::new(Exit::Usage, what))?;
         let texts = match &self.file {
             Some(file) => read_lines(file)?,
             None => self.texts,
@@ -80,29 +81,12 @@ impl Predict {
             return Ok(());
         }
         rows.print("")?;
-        output::line(format!("answered by version {} of {}", names::last(&version), model_of(&version)))
+        output::line(format!(
+            "answered by version {} of {}",
+            names::last(&version),
+            names::model_of(&version)
+        ))
     }
-
-    /// The name to ask, from the argument and the options.
-    fn target(&self) -> Result<String, Failure> {
-        let qualified = self.model.contains('@') || self.model.contains("/versions/");
-        match (self.version, &self.alias) {
-            (None, None) => Ok(self.model.clone()),
-            _ if qualified => {
-                let what =
-                    format!("'{}' names a version already; leave out --version and --alias", self.model);
-                Err(Failure::new(Exit::Usage, what))
-            }
-            (Some(version), _) => Ok(format!("{}/versions/{version}", self.model)),
-            (None, Some(alias)) => Ok(format!("{}@{alias}", self.model)),
-        }
-    }
-}
-
-/// `bank` of `models/bank/versions/3`.
-fn model_of(version: &str) -> &str {
-    let short = names::short(version);
-    short.split_once('/').map_or(short, |(model, _)| model)
 }
 
 fn read_lines(file: &str) -> Result<Vec<String>, Failure> {
@@ -169,20 +153,6 @@ mod tests {
     struct Line {
         #[command(flatten)]
         predict: Predict,
-    }
-
-    fn target(args: &[&str]) -> Result<String, Exit> {
-        let line = ["predict"].iter().chain(args).chain(&["text"]);
-        Line::try_parse_from(line).unwrap().predict.target().map_err(|failure| failure.exit)
-    }
-
-    #[test]
-    fn versions_and_aliases_are_asked_by_name() {
-        assert_eq!(target(&["bank"]).unwrap(), "models/bank");
-        assert_eq!(target(&["bank", "--version", "3"]).unwrap(), "models/bank/versions/3");
-        assert_eq!(target(&["bank", "--alias", "canary"]).unwrap(), "models/bank@canary");
-        assert_eq!(target(&["bank@canary"]).unwrap(), "models/bank@canary");
-        assert_eq!(target(&["bank@canary", "--version", "3"]), Err(Exit::Usage));
     }
 
     #[test]

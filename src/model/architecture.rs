@@ -1,5 +1,7 @@
 //! The dimensions of a network, fixed when a model is made.
 
+use crate::text::Segmentation;
+
 /// Dimensions and choices that fix the shape of every tensor but the head's, which also depends on the leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Architecture {
@@ -17,10 +19,14 @@ pub struct Architecture {
     pub max_tokens: usize,
     /// Whether a token is a bag of its word, its character n-grams and its bigram, or its word alone.
     pub subwords: bool,
+    /// What a token of ideographs is.
+    pub segmentation: Segmentation,
     /// How the states of all tokens become one vector.
     pub pooling: Pooling,
     /// Whether a wide branch reads the n-grams of the text beside the LSTM.
     pub wide: bool,
+    /// Rows of the embedding, from row 1 on, that training leaves as they are: words whose vectors came from a file.
+    pub frozen_rows: usize,
 }
 
 /// Which network a model trains.
@@ -28,7 +34,7 @@ pub struct Architecture {
 pub enum Preset {
     /// Words and character n-grams, a bidirectional LSTM of 128, three poolings, and a wide branch: fast and accurate.
     Default,
-    /// Words of 300 dimensions, one LSTM of 1000 over the reversed text, mean pooling: large and slow.
+    /// Words (of Chinese too) of 300 dimensions, one LSTM of 1000 over the reversed text, mean pooling: large and slow.
     Seed,
 }
 
@@ -53,8 +59,10 @@ impl Architecture {
                 reversed: false,
                 max_tokens: 128,
                 subwords: true,
+                segmentation: Segmentation::Characters,
                 pooling: Pooling::MeanMaxInput,
                 wide: true,
+                frozen_rows: 0,
             },
             Preset::Seed => Self {
                 preset,
@@ -64,10 +72,17 @@ impl Architecture {
                 reversed: true,
                 max_tokens: 30,
                 subwords: false,
+                segmentation: Segmentation::Words,
                 pooling: Pooling::Mean,
                 wide: false,
+                frozen_rows: 0,
             },
         }
+    }
+
+    /// Whether training leaves a row of the embedding as it is.
+    pub fn is_frozen(&self, row: u32) -> bool {
+        (1..=self.frozen_rows).contains(&(row as usize))
     }
 
     /// D: LSTMs that read the text, 1 or 2.

@@ -132,8 +132,9 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Corrupt`] for a vocabulary that cannot be.
     pub fn text_encoder(&self) -> Result<TextEncoder> {
-        let vocabulary = Vocabulary::from_entries(self.vocabulary.clone(), self.architecture.subwords)?;
-        Ok(TextEncoder::new(vocabulary, self.architecture.max_tokens, self.term_table()?))
+        let Architecture { subwords, segmentation, max_tokens, .. } = self.architecture;
+        let vocabulary = Vocabulary::from_entries(self.vocabulary.clone(), subwords)?;
+        Ok(TextEncoder::new(vocabulary.segmented(segmentation), max_tokens, self.term_table()?))
     }
 
     /// The terms of the wide branch; empty without one.
@@ -154,6 +155,10 @@ impl Checkpoint {
             Self::shapes(&self.architecture, self.vocabulary.len(), self.terms.len(), self.leaves.len());
         if self.vocabulary.is_empty() || self.leaves.is_empty() {
             return Err(damaged("there is no vocabulary or no leaf".into()));
+        }
+        if self.architecture.frozen_rows >= self.vocabulary.len() {
+            let rows = self.architecture.frozen_rows;
+            return Err(damaged(format!("{rows} rows are frozen, more than the vocabulary has")));
         }
         let mut leaves = self.leaves.clone();
         leaves.sort_unstable();

@@ -28,7 +28,8 @@ use super::{
 };
 use crate::taxonomy::LeafId;
 
-const EMBEDDING_DEVIATION: f32 = 0.1;
+/// Standard deviation of the numbers of a new row of the embedding.
+pub(super) const EMBEDDING_DEVIATION: f32 = 0.1;
 
 /// What a stream of random numbers is for.
 #[derive(Debug, Clone, Copy)]

@@ -19,6 +19,7 @@ mod head;
 pub mod init;
 pub mod kernels;
 mod network;
+mod pretrained;
 pub mod surgery;
 mod wide;
 
@@ -29,7 +30,10 @@ pub use device::DeviceChoice;
 pub use encoder::Encoder;
 pub use head::{Head, LeafProbabilities};
 pub use network::{BranchLogits, Network};
+pub use pretrained::{VectorFile, from_vectors};
 pub use wide::{DEFAULT_SCALES, Wide};
+
+pub use crate::text::Segmentation;
 
 use crate::error::Error;
 

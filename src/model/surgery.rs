@@ -19,13 +19,10 @@ pub fn from_scratch<'a>(
     leaves: &[LeafId],
     seed: u64,
 ) -> Checkpoint {
-    let vocabulary = Vocabulary::build(texts.clone(), architecture.subwords);
-    let empty = init::initial(architecture, vocabulary.entries().to_vec(), leaves.to_vec(), seed);
-    if !architecture.wide {
-        return empty;
-    }
-    let terms = Terms::build(texts, Wide::term_limit(leaves.len()));
-    with_terms(&empty, &terms, &[])
+    let mut vocabulary = Vocabulary::new(architecture.subwords, architecture.segmentation);
+    vocabulary.extend(texts.clone());
+    let network = init::initial(architecture, vocabulary.entries().to_vec(), leaves.to_vec(), seed);
+    with_terms_of(&network, texts)
 }
 
 /// The same network with rows for the features and terms that the texts bring and it does not hold yet.
@@ -37,9 +34,10 @@ pub fn with_vocabulary_of<'a>(
     texts: impl IntoIterator<Item = &'a str> + Clone,
     seed: u64,
 ) -> Result<Checkpoint> {
+    let Architecture { subwords, segmentation, .. } = checkpoint.architecture;
     let mut grown = checkpoint.clone();
     let mut vocabulary =
-        Vocabulary::from_entries(checkpoint.vocabulary.clone(), checkpoint.architecture.subwords)?;
+        Vocabulary::from_entries(checkpoint.vocabulary.clone(), subwords)?.segmented(segmentation);
     if vocabulary.extend(texts.clone()) > 0 {
         grown = with_vocabulary(&grown, &vocabulary, seed)?;
     }
@@ -93,6 +91,18 @@ pub fn with_leaves(checkpoint: &Checkpoint, leaves: &[LeafId], seed: u64) -> Res
         new.tensors.insert(WIDE_BIAS.to_owned(), Array::new([leaves.len()], pick(&bias.data)));
     }
     Ok(new)
+}
+
+/// The same new network with the terms of the texts, if it has a wide branch.
+pub(super) fn with_terms_of<'a>(
+    network: &Checkpoint,
+    texts: impl IntoIterator<Item = &'a str>,
+) -> Checkpoint {
+    if !network.architecture.wide {
+        return network.clone();
+    }
+    let terms = Terms::build(texts, Wide::term_limit(network.leaves.len()));
+    with_terms(network, &terms, &[])
 }
 
 /// The same network with these terms, of which the first have the weights given and the others zeros.

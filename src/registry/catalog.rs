@@ -5,14 +5,15 @@ use std::{collections::BTreeMap, time::SystemTime};
 use prost::Message as _;
 
 use super::{
-    AliasName, CheckpointId, Model, ModelId, Receipt, Registry, Selector, Version, checkpoint, key, manifest,
+    AliasName, CheckpointId, Design, Model, ModelId, Receipt, Registry, Selector, Version, checkpoint, key,
+    manifest,
     model::not_found,
     publish::put_model,
     record::{damaged, decode},
 };
 use crate::{
     error::{Error, Resource, Result},
-    model::{Checkpoint, Preset},
+    model::Checkpoint,
     proto::storage,
     store::{Batch, Tree},
     taxonomy::{Manifest, Revision, VersionNumber},
@@ -23,7 +24,13 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] when the name is taken.
-    pub fn create_model(&self, id: &ModelId, preset: Preset, receipt: Option<Receipt>) -> Result<Model> {
+    pub fn create_model(
+        &self,
+        id: &ModelId,
+        design: impl Into<Design>,
+        receipt: Option<Receipt>,
+    ) -> Result<Model> {
+        let Design { preset, word_vectors } = design.into();
         let mut writer = self.writer();
         if self.store.contains(Tree::Catalog, &key::model(id))? {
             return Err(Error::AlreadyExists { resource: Resource::Model, name: id.name() });
@@ -34,6 +41,7 @@ impl Registry {
             id: id.clone(),
             uid: counters.model_uid,
             preset,
+            word_vectors,
             aliases: BTreeMap::new(),
             latest_version: 0,
             latest_revision: 0,

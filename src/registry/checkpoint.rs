@@ -7,7 +7,7 @@ use prost::Message as _;
 use super::record::{damaged, decode, from_preset, to_preset};
 use crate::{
     error::Result,
-    model::{Architecture, Array, Checkpoint, Pooling},
+    model::{Architecture, Array, Checkpoint, Pooling, Segmentation},
     proto::storage,
     store::{BlobId, Store},
     taxonomy::LeafId,
@@ -129,6 +129,10 @@ fn to_architecture(architecture: &Architecture) -> storage::Architecture {
         Pooling::Mean => storage::Pooling::Mean,
         Pooling::MeanMaxInput => storage::Pooling::MeanMaxInput,
     };
+    let segmentation = match architecture.segmentation {
+        Segmentation::Characters => storage::Segmentation::Characters,
+        Segmentation::Words => storage::Segmentation::Words,
+    };
     storage::Architecture {
         preset: from_preset(architecture.preset),
         embedding: architecture.embedding as u32,
@@ -139,6 +143,8 @@ fn to_architecture(architecture: &Architecture) -> storage::Architecture {
         subwords: architecture.subwords,
         pooling: pooling.into(),
         wide: architecture.wide,
+        frozen_rows: architecture.frozen_rows as u32,
+        segmentation: segmentation.into(),
     }
 }
 
@@ -148,6 +154,13 @@ fn from_architecture(what: &str, record: &storage::Architecture) -> Result<Archi
         Ok(storage::Pooling::MeanMaxInput) => Pooling::MeanMaxInput,
         Ok(storage::Pooling::Unspecified) | Err(_) => {
             return Err(damaged(what, format!("pooling {} is unknown", record.pooling)));
+        }
+    };
+    let segmentation = match storage::Segmentation::try_from(record.segmentation) {
+        Ok(storage::Segmentation::Characters) => Segmentation::Characters,
+        Ok(storage::Segmentation::Words) => Segmentation::Words,
+        Ok(storage::Segmentation::Unspecified) | Err(_) => {
+            return Err(damaged(what, format!("segmentation {} is unknown", record.segmentation)));
         }
     };
     Ok(Architecture {
@@ -160,5 +173,7 @@ fn from_architecture(what: &str, record: &storage::Architecture) -> Result<Archi
         subwords: record.subwords,
         pooling,
         wide: record.wide,
+        frozen_rows: record.frozen_rows as usize,
+        segmentation,
     })
 }

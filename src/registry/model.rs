@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, time::SystemTime};
 
-use super::record::{damaged, from_preset, time, timestamp, to_preset};
+use super::{
+    PretrainedVectors,
+    record::{damaged, from_preset, time, timestamp, to_preset},
+};
 use crate::{
     error::{Error, Resource, nearest},
     model::Preset,
@@ -38,6 +41,8 @@ pub struct Model {
     pub uid: u64,
     /// Which network it trains.
     pub preset: Preset,
+    /// The word vectors that its first training starts from; none for random ones.
+    pub word_vectors: Option<PretrainedVectors>,
     /// Where each alias points.
     pub aliases: BTreeMap<AliasName, VersionNumber>,
     /// Number of the newest version; 0 before the first.
@@ -152,6 +157,7 @@ impl Model {
             latest_revision: self.latest_revision,
             sequence: self.sequence,
             created: timestamp(self.created),
+            word_vectors: self.word_vectors.as_ref().map(PretrainedVectors::to_record),
         }
     }
 
@@ -170,6 +176,10 @@ impl Model {
         Ok(Self {
             uid: record.uid,
             preset: to_preset(&what, record.preset)?,
+            word_vectors: record
+                .word_vectors
+                .map(|vectors| PretrainedVectors::from_record(&what, vectors))
+                .transpose()?,
             aliases,
             latest_version: record.latest_version,
             latest_revision: record.latest_revision,

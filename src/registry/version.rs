@@ -88,6 +88,25 @@ pub struct Report {
     pub seconds: f64,
     /// Whether the version was promoted, and if not, why.
     pub gate: String,
+    /// The training curve: an entry an epoch.
+    pub curve: Vec<Epoch>,
+}
+
+/// One epoch of a training.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Epoch {
+    /// Counted from 1.
+    pub epoch: u32,
+    /// Optimiser steps done at its end, over all epochs.
+    pub step: u64,
+    /// Mean training loss over the epoch, with dropout and label smoothing, in nats.
+    pub train_loss: f64,
+    /// Learning rate of its last step.
+    pub learning_rate: f64,
+    /// Accuracy on the validation examples at its end, 0 to 1; none without such examples.
+    pub validation_accuracy: Option<f64>,
+    /// Seconds from the start of the first epoch to the end of this one.
+    pub seconds: f64,
 }
 
 impl Version {
@@ -163,6 +182,7 @@ impl Report {
             seed: self.seed,
             seconds: self.seconds,
             gate: self.gate.clone(),
+            curve: self.curve.iter().copied().map(Epoch::to_record).collect(),
         }
     }
 
@@ -179,6 +199,31 @@ impl Report {
             seed: record.seed,
             seconds: record.seconds,
             gate: record.gate,
+            curve: record.curve.into_iter().map(Epoch::from_record).collect(),
+        }
+    }
+}
+
+impl Epoch {
+    fn to_record(self) -> storage::Epoch {
+        storage::Epoch {
+            epoch: self.epoch,
+            step: self.step,
+            train_loss: self.train_loss,
+            learning_rate: self.learning_rate,
+            validation_accuracy: self.validation_accuracy,
+            seconds: self.seconds,
+        }
+    }
+
+    fn from_record(record: storage::Epoch) -> Self {
+        Self {
+            epoch: record.epoch,
+            step: record.step,
+            train_loss: record.train_loss,
+            learning_rate: record.learning_rate,
+            validation_accuracy: record.validation_accuracy,
+            seconds: record.seconds,
         }
     }
 }

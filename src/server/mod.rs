@@ -22,7 +22,7 @@ use crate::{
     registry::{Registry, Version},
     service::Services,
     store::{Store, StoreOptions},
-    train::Jobs,
+    train::{Host, Jobs, VectorsDir},
 };
 
 /// Streams that one connection may have open. tonic would set no limit.
@@ -157,6 +157,7 @@ fn flatten(result: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
 fn open(config: &Config) -> Result<(Store, Services)> {
     let started = Instant::now();
     let device = config.device.open()?;
+    let vectors = VectorsDir::new(config.vectors_dir.clone())?;
     // The pool of a process is set once; a second daemon in the same process (in a test) shares the first one's.
     let _already_set = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global();
     let store = Store::open(&config.data_dir, StoreOptions { cache_bytes: config.cache_bytes })?;
@@ -172,7 +173,8 @@ fn open(config: &Config) -> Result<(Store, Services)> {
             }
         })
     };
-    let jobs = Arc::new(Jobs::start(Arc::clone(&registry), dataset.clone(), device, warm)?);
+    let host = Host { device, vectors, memory_limit: config.training_memory_limit };
+    let jobs = Arc::new(Jobs::start(Arc::clone(&registry), dataset.clone(), host, warm)?);
     info!(millis = started.elapsed().as_millis(), "data folder open");
     Ok((store, Services { registry, dataset, jobs, predictor }))
 }

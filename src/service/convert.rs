@@ -9,7 +9,7 @@ use crate::{
     model::Preset,
     predict,
     proto::v1,
-    registry::{self, JobRecord, JobState, Mode, ModelId, Origin, Report, Version},
+    registry::{self, Epoch, JobRecord, JobState, Mode, ModelId, Origin, Report, Version},
     taxonomy::{Change, Class, ClassState, Manifest},
     train::{Event, EventKind, FitProgress},
 };
@@ -67,6 +67,9 @@ pub(super) fn model(model: registry::Model, facts: ModelFacts) -> v1::Model {
     v1::Model {
         name: model.id.name(),
         preset: preset(model.preset).into(),
+        word_vectors: model
+            .word_vectors
+            .map(|vectors| v1::WordVectors { file: vectors.file.to_string(), frozen: vectors.frozen }),
         aliases: model.aliases.iter().map(|(alias, number)| (alias.to_string(), number.0)).collect(),
         manifest_revision: facts.manifest_revision,
         latest_version: model.latest_version,
@@ -108,6 +111,18 @@ fn report(report: Report) -> v1::TrainingReport {
         seed: report.seed,
         seconds: report.seconds,
         gate: report.gate,
+        curve: report.curve.into_iter().map(epoch).collect(),
+    }
+}
+
+fn epoch(epoch: Epoch) -> v1::TrainingEpoch {
+    v1::TrainingEpoch {
+        epoch: epoch.epoch,
+        step: epoch.step,
+        train_loss: epoch.train_loss,
+        learning_rate: epoch.learning_rate,
+        validation_accuracy: epoch.validation_accuracy,
+        seconds: epoch.seconds,
     }
 }
 

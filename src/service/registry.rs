@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     model::Preset,
     proto::v1::{self, registry_service_server::RegistryService},
-    registry::{AliasName, Model, ModelId, Selector},
+    registry::{AliasName, Design, FileName, Model, ModelId, PretrainedVectors, Selector, Version},
     taxonomy::VersionNumber,
 };
 
@@ -28,10 +28,15 @@ impl RegistryService for Services {
             .blocking(move |services| {
                 let id = ModelId::new(&request.model_id)
                     .map_err(|description| Error::invalid("model_id", description))?;
-                let preset = preset(request.preset)?;
+                let design = design(&request)?;
                 let model =
                     match repeat::check(&services.registry, "CreateModel", &request.request_id, &request)? {
-                        Call::First(receipt) => services.registry.create_model(&id, preset, receipt)?,
+                        Call::First(receipt) => {
+                            if let Some(vectors) = &design.word_vectors {
+                                services.jobs.vectors().check(&vectors.file)?;
+                            }
+                            services.registry.create_model(&id, design, receipt)?
+                        }
                         Call::Repeat(_) => services.registry.model(&id)?,
                     };
                 services.model(model)
@@ -119,7 +124,7 @@ impl RegistryService for Services {
                 let next =
                     page.last().filter(|_| page.len() == size).map(|version| version.number.to_string());
                 Ok(v1::ListVersionsResponse {
-                    versions: page.into_iter().map(convert::version).collect(),
+                    versions: page.into_iter().map(without_curve).map(convert::version).collect(),
                     next_page_token: next.unwrap_or_default(),
                 })
             })
@@ -198,6 +203,21 @@ impl Services {
         };
         Ok(convert::model(model, facts))
     }
+}
+
+/// Curves of many versions would make a page larger than clients take.
+fn without_curve(mut version: Version) -> Version {
+    version.report.iter_mut().for_each(|report| report.curve.clear());
+    version
+}
+
+fn design(request: &v1::CreateModelRequest) -> Result<Design> {
+    let vectors = request.word_vectors.as_ref().map(|vectors| {
+        let file =
+            FileName::new(&vectors.file).map_err(|fault| Error::invalid("word_vectors.file", fault))?;
+        Ok::<_, Error>(PretrainedVectors { file, frozen: vectors.frozen })
+    });
+    Ok(Design { preset: preset(request.preset)?, word_vectors: vectors.transpose()? })
 }
 
 fn preset(preset: i32) -> Result<Preset> {

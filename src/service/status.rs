@@ -94,6 +94,7 @@ fn resource_type(resource: Resource) -> &'static str {
         Resource::Manifest => "taxond.v1/Manifest",
         Resource::Class => "taxond.v1/Class",
         Resource::Job => "taxond.v1/Job",
+        Resource::WordVectors => "taxond.v1/WordVectors",
     }
 }
 

@@ -4,7 +4,6 @@ use super::{
     features::Features,
     normalise,
     terms::Terms,
-    tokens,
     vocabulary::{UNKNOWN_ROW, Vocabulary},
 };
 
@@ -59,7 +58,7 @@ impl TextEncoder {
         };
         let mut features = Features::default();
         let mut before = None;
-        for token in tokens(&text) {
+        for token in self.vocabulary.segmentation().tokens(&text) {
             if encoded.tokens == self.max_tokens {
                 encoded.truncated = true;
                 break;

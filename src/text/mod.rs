@@ -4,13 +4,17 @@ mod batch;
 mod encode;
 mod features;
 mod normalise;
+mod segment;
 mod terms;
 mod tokenise;
+mod vectors;
 mod vocabulary;
 
 pub use batch::{Bags, PackedBatch, Packing};
 pub use encode::{EncodedText, TextEncoder};
 pub use normalise::{MAX_TEXT_BYTES, normalise};
+pub use segment::Segmentation;
 pub use terms::{MAX_TERMS, Terms};
 pub use tokenise::tokens;
+pub use vectors::{MAX_VECTOR_WIDTH, WordVectors};
 pub use vocabulary::{MAX_VOCABULARY, Vocabulary};

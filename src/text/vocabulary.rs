@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{features::Features, normalise, tokens};
+use super::{Segmentation, features::Features, normalise};
 use crate::error::{Error, Result};
 
 /// Most rows of a vocabulary: the most frequent features stay.
@@ -23,19 +23,32 @@ pub struct Vocabulary {
     entries: Vec<String>,
     rows: HashMap<String, u32>,
     subwords: bool,
+    segmentation: Segmentation,
 }
 
 impl Vocabulary {
     /// The features that occur at least twice in the texts, most frequent first, equally frequent ones in the order of
     /// their characters.
     pub fn build<'a>(texts: impl IntoIterator<Item = &'a str>, subwords: bool) -> Self {
-        let mut vocabulary = Self {
+        let mut vocabulary = Self::new(subwords, Segmentation::Characters);
+        vocabulary.extend(texts);
+        vocabulary
+    }
+
+    /// A vocabulary of nothing but the unknown.
+    pub fn new(subwords: bool, segmentation: Segmentation) -> Self {
+        Self {
             entries: vec![UNKNOWN_ENTRY.to_owned()],
             rows: HashMap::from([(UNKNOWN_ENTRY.to_owned(), UNKNOWN_ROW)]),
             subwords,
-        };
-        vocabulary.extend(texts);
-        vocabulary
+            segmentation,
+        }
+    }
+
+    /// The same vocabulary over texts that are cut in another way.
+    #[must_use]
+    pub fn segmented(self, segmentation: Segmentation) -> Self {
+        Self { segmentation, ..self }
     }
 
     /// A vocabulary from its entries, as [`Vocabulary::entries`] gave them.
@@ -58,7 +71,7 @@ impl Vocabulary {
         if rows.len() != entries.len() {
             return Err(damaged("a feature has two rows".into()));
         }
-        Ok(Self { entries, rows, subwords })
+        Ok(Self { entries, rows, subwords, segmentation: Segmentation::Characters })
     }
 
     /// Appends the features that the texts bring and that are not here yet, by the same rule; old rows stay where they
@@ -74,7 +87,7 @@ impl Vocabulary {
                 continue;
             }
             let mut before = None;
-            for token in tokens(&text) {
+            for token in self.segmentation.tokens(&text) {
                 features.visit(before, token, self.subwords, |feature| {
                     if self.rows.contains_key(feature) {
                         return;
@@ -119,6 +132,11 @@ impl Vocabulary {
     /// Whether a token is more than its word.
     pub fn subwords(&self) -> bool {
         self.subwords
+    }
+
+    /// How texts are cut into tokens.
+    pub fn segmentation(&self) -> Segmentation {
+        self.segmentation
     }
 
     pub(super) fn row(&self, feature: &str) -> Option<u32> {

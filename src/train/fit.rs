@@ -13,12 +13,14 @@ use super::{
     Confusion, Judged, Recipe, RejectionPoint, batches,
     calibrate::{fit_scales, rejection_curve},
     metrics::{argmax, calibration_error},
+    optimiser::one_cycle,
     trainer::Trainer,
     wide::fit_wide,
 };
 use crate::{
     error::{Error, Result},
     model::{Array, Checkpoint, DEFAULT_SCALES, Network, checkpoint::OUTPUT_SCALES},
+    registry::Epoch,
     taxonomy::LeafGroups,
     text::EncodedText,
 };
@@ -74,6 +76,8 @@ pub struct Fitted {
     pub calibration_error: Option<f64>,
     /// From which confidence on its answers can be trusted, measured on the validation samples.
     pub rejection: Vec<RejectionPoint>,
+    /// Every epoch that ran.
+    pub curve: Vec<Epoch>,
 }
 
 /// How a network stands on the validation samples, with the scales that suit them best.
@@ -106,6 +110,7 @@ pub fn fit(
         return Err(failed("NOTHING_TO_LEARN", "there are no training examples or no epochs".into()));
     }
     start.validate()?;
+    let began = Instant::now();
     let lengths: Vec<usize> = train.iter().map(|sample| sample.text.tokens).collect();
     let steps_per_epoch = train.len().div_ceil(recipe.batch);
     let mut trainer = Trainer::new(start, groups, recipe, steps_per_epoch, seed, device)?;
@@ -133,6 +138,7 @@ pub fn fit(
     };
     let mut best: Option<Fitted> = None;
     let deep_began = Instant::now();
+    let mut curve = Vec::with_capacity(recipe.epochs as usize);
     for epoch in 1..=recipe.epochs {
         (progress.epoch, progress.stage) = (epoch, "fit");
         let epoch_began = Instant::now();
@@ -158,6 +164,14 @@ pub fn fit(
         };
         progress.stage = "evaluate";
         progress.validation_accuracy = measured.as_ref().map(|measured| measured.confusion.accuracy());
+        curve.push(Epoch {
+            epoch,
+            step: progress.step,
+            train_loss: progress.loss,
+            learning_rate: rate(recipe, progress.step, progress.steps),
+            validation_accuracy: progress.validation_accuracy,
+            seconds: began.elapsed().as_secs_f64(),
+        });
         observe(&progress)?;
         // Of equally good epochs the later one: its rate was lower.
         if best.as_ref().is_none_or(|best| progress.validation_accuracy >= best.validation_accuracy) {
@@ -173,10 +187,17 @@ pub fn fit(
                 validation_macro_f1: measured.as_ref().map(|measured| measured.confusion.macro_f1()),
                 calibration_error: judged.map(calibration_error),
                 rejection: rejection_curve(judged.unwrap_or_default()),
+                curve: Vec::new(),
             });
         }
     }
-    best.ok_or_else(|| Error::Internal("no epoch ran".into()))
+    let best = best.ok_or_else(|| Error::Internal("no epoch ran".into()))?;
+    Ok(Fitted { curve, ..best })
+}
+
+/// Learning rate of a step, counted from 1.
+fn rate(recipe: &Recipe, step: u64, steps: u64) -> f64 {
+    one_cycle(step as usize - 1, steps as usize, recipe.learning_rate, recipe.warmup)
 }
 
 fn validate(
@@ -303,6 +324,25 @@ mod tests {
     }
 
     #[test]
+    fn the_curve_has_every_epoch_as_it_was_told() {
+        let mut toy = toy();
+        toy.recipe.epochs = 3;
+        let mut told = Vec::new();
+        let fitted = toy.fit(1, &mut |progress| {
+            if progress.stage == "evaluate" {
+                told.push((progress.epoch, progress.step, progress.loss, progress.validation_accuracy));
+            }
+            ControlFlow::Continue(())
+        });
+        let curve = fitted.unwrap().curve;
+        let points = curve.iter().map(|at| (at.epoch, at.step, at.train_loss, at.validation_accuracy));
+        assert!(points.eq(told));
+        assert!(curve.is_sorted_by(|a, b| a.seconds <= b.seconds && a.learning_rate > b.learning_rate));
+        // The last rate of a cosine over 24 steps, two of them climbing.
+        assert!(curve[2].learning_rate < 0.01 * toy.recipe.learning_rate, "{curve:?}");
+    }
+
+    #[test]
     fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
         let mut toy = toy();
         toy.recipe.epochs = 2;
@@ -337,6 +377,18 @@ mod tests {
             *(if touched { &mut moved } else { &mut stayed }) += 1;
         }
         assert!(moved > 10 && stayed > 0, "{moved} {stayed}");
+    }
+
+    #[test]
+    fn frozen_rows_stay_as_they_were_and_the_rest_learns() {
+        let mut toy = toy();
+        toy.recipe.epochs = 1;
+        toy.start.architecture.frozen_rows = 5;
+        let fitted = toy.fit(1, &mut go_on).unwrap();
+        let (before, after) = (&toy.start.tensors[EMBEDDING], &fitted.checkpoint.tensors[EMBEDDING]);
+        let moved = |row: usize| before.row(row) != after.row(row);
+        assert!(!(1..=5).any(moved));
+        assert!((6..12).all(moved), "the most frequent features are touched");
     }
 
     #[test]

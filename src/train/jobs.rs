@@ -15,7 +15,7 @@ use std::{
 use candle_core::Device;
 use tracing::{Span, error, info, info_span};
 
-use super::{EventKind, FitProgress, Watch, feed::Feed, run};
+use super::{EventKind, FitProgress, VectorsDir, Watch, feed::Feed, run};
 use crate::{
     dataset::Dataset,
     error::{Error, Result},
@@ -36,6 +36,17 @@ pub struct TrainOptions {
     pub seed: u64,
 }
 
+/// What trainings may use of the machine.
+#[derive(Debug)]
+pub struct Host {
+    /// Where networks run.
+    pub device: Device,
+    /// The folder of word vectors.
+    pub vectors: VectorsDir,
+    /// Bytes that a training may take.
+    pub memory_limit: u64,
+}
+
 /// The jobs of all models.
 pub struct Jobs {
     pub(super) shared: Arc<Shared>,
@@ -47,6 +58,9 @@ pub(super) struct Shared {
     pub(super) registry: Arc<Registry>,
     pub(super) dataset: Dataset,
     pub(super) device: Device,
+    pub(super) vectors: VectorsDir,
+    /// Bytes that a training may take.
+    pub(super) memory_limit: u64,
     /// Told of every promoted version before clients are.
     pub(super) promoted: Box<dyn Fn(&Version) + Send + Sync>,
     state: Mutex<State>,
@@ -120,13 +134,15 @@ impl Jobs {
     pub fn start(
         registry: Arc<Registry>,
         dataset: Dataset,
-        device: Device,
+        host: Host,
         promoted: Box<dyn Fn(&Version) + Send + Sync>,
     ) -> Result<Self> {
         let (queue, tasks) = mpsc::channel::<Task>();
         let state = Mutex::new(State { queue: Some(queue), ..State::default() });
+        let Host { device, vectors, memory_limit } = host;
+        let changing = Mutex::default();
         let shared =
-            Arc::new(Shared { registry, dataset, device, promoted, state, changing: Mutex::default() });
+            Arc::new(Shared { registry, dataset, device, vectors, memory_limit, promoted, state, changing });
         let worker = std::thread::Builder::new()
             .name("train".into())
             .spawn({
@@ -173,6 +189,11 @@ impl Jobs {
     /// The latest progress of a job that has not ended.
     pub fn progress(&self, id: JobId) -> Option<FitProgress> {
         self.shared.lock().feeds.get(&id).and_then(|feed| feed.progress())
+    }
+
+    /// The folder of word vectors.
+    pub fn vectors(&self) -> &VectorsDir {
+        &self.shared.vectors
     }
 
     /// The job that trains a model now.

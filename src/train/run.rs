@@ -9,7 +9,7 @@ use std::{
 use tracing::{info, warn};
 
 use super::{
-    Current, EventKind, FitProgress, Fitted, Plan, Planned, Recipe, Sample, TrainOptions,
+    Current, EventKind, FitProgress, Fitted, Memory, Plan, Planned, Recipe, Sample, TrainOptions,
     answered::Answered,
     feed::Feed,
     fit, gate,
@@ -19,10 +19,10 @@ use super::{
 use crate::{
     dataset::{Example, Split},
     error::{Error, Result},
-    model::{Architecture, Checkpoint, surgery},
+    model::{Architecture, Checkpoint, VectorFile, from_vectors, surgery},
     registry::{
-        JobRecord, JobState, Mode, Model, Origin, Publication, PublishedManifest, Registry, Report, Tensors,
-        Version,
+        JobRecord, JobState, Mode, Model, Origin, PretrainedVectors, Publication, PublishedManifest,
+        Registry, Report, Tensors, Version,
     },
     taxonomy::{ClassName, LeafGroups, LeafId, Manifest, Meaning, Provenance, Revision, VersionNumber},
     text::TextEncoder,
@@ -71,7 +71,7 @@ pub(super) fn run(
         warn!(labels = plan.ambiguous.len(), "labels that could mean several classes take no part");
     }
 
-    let start = start_network(registry, &model, &plan, &examples, options.seed)?;
+    let start = start_network(shared, &model, &plan, &examples, options.seed)?;
     let groups = LeafGroups::new(&plan.manifest, &start.leaves)?;
     let samples = samples(&plan.manifest, &groups, &start.text_encoder()?, &examples);
     if samples.train.is_empty() {
@@ -86,6 +86,10 @@ pub(super) fn run(
         validation_examples: samples.validation.len() as u64,
         epochs: recipe.epochs,
     }));
+
+    let memory = Memory::estimate(&start, &samples.train, &samples.validation, &recipe);
+    info!(estimate = %memory, "memory");
+    memory.check(shared.memory_limit)?;
 
     let mut passed_on: Option<(Instant, u32)> = None;
     let fitted = fit(
@@ -132,6 +136,7 @@ pub(super) fn run(
         seed: options.seed,
         seconds: started.elapsed().as_secs_f64(),
         gate: decision.explanation,
+        curve: fitted.curve.clone(),
     };
     // A change of the classes that began before this stops the job first, so that neither publishes over the other.
     let changing = shared.lock_changes();
@@ -207,10 +212,10 @@ fn is_learnt(registry: &Registry, version: &Version) -> Result<bool> {
     }
 }
 
-/// The network that the training starts from: new, or the serving one with the rows that the manifest needs and the
+/// The network that the training starts from: new, with word vectors if the model was made with some, or the serving one with the rows that the manifest needs and the
 /// vocabulary that the examples bring.
 fn start_network(
-    registry: &Registry,
+    shared: &Shared,
     model: &Model,
     plan: &Plan,
     examples: &[Example],
@@ -218,10 +223,16 @@ fn start_network(
 ) -> Result<Checkpoint> {
     let leaves: Vec<LeafId> = plan.manifest.leaves().into_iter().collect();
     let texts = || examples.iter().filter(|e| e.split == Split::Train).map(|e| e.text.as_str());
-    match model.serving() {
-        None => Ok(surgery::from_scratch(Architecture::preset(model.preset), texts(), &leaves, seed)),
-        Some(number) => {
-            let serving = registry.checkpoint(&model.id, number)?;
+    let architecture = Architecture::preset(model.preset);
+    match (model.serving(), &model.word_vectors) {
+        (None, None) => Ok(surgery::from_scratch(architecture, texts(), &leaves, seed)),
+        (None, Some(PretrainedVectors { file, frozen })) => {
+            let input = shared.vectors.open(file)?;
+            let file = VectorFile { name: file.to_string(), input, frozen: *frozen };
+            from_vectors(architecture, texts(), &leaves, seed, file)
+        }
+        (Some(number), _) => {
+            let serving = shared.registry.checkpoint(&model.id, number)?;
             let grown = surgery::with_vocabulary_of(&serving, texts(), seed)?;
             surgery::with_leaves(&grown, &leaves, seed)
         }

@@ -169,9 +169,11 @@ impl<'a> Trainer<'a> {
             Some(gradient) => gradient.flatten_all()?.to_vec1(),
             None => candle_core::bail!("a parameter took no part in the loss"),
         };
+        let mut table = gradient(&table)?;
+        freeze(&self.architecture, &rows, &mut table);
         Ok(Gradients {
             loss: f64::from(loss.to_scalar::<f32>()?),
-            table: gradient(&table)?,
+            table,
             dense: dense.iter().map(|var| gradient(var)).collect::<candle_core::Result<_>>()?,
             rows,
         })
@@ -185,6 +187,12 @@ impl<'a> Trainer<'a> {
             })
             .collect()
     }
+}
+
+/// Takes the gradient of frozen rows away: no optimiser moves a row that never had one.
+fn freeze(architecture: &Architecture, rows: &[u32], gradient: &mut [f32]) {
+    let frozen = rows.iter().zip(gradient.chunks_exact_mut(architecture.embedding));
+    frozen.filter(|(row, _)| architecture.is_frozen(**row)).for_each(|(_, gradient)| gradient.fill(0.0));
 }
 
 impl Parameter {

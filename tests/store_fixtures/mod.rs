@@ -54,6 +54,8 @@ pub(crate) fn checkpoint(body: u32, head: u32, numbers: usize) -> Checkpoint {
             subwords: true,
             pooling: Pooling::MeanMaxInput,
             wide: true,
+            frozen_rows: 0,
+            segmentation: taxond::text::Segmentation::Words,
         },
         vocabulary: vec![String::new(), format!("word {body}"), "取款".to_owned()],
         terms: vec![u64::from(body), u64::MAX],

@@ -75,11 +75,16 @@ pub struct Daemon {
 impl Daemon {
     /// Starts a daemon over a data folder.
     pub async fn start(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, Settings::default()).await
+    }
+
+    /// Starts a daemon over a data folder with other settings.
+    pub async fn start_with(data_dir: &Path, settings: Settings) -> Self {
         let settings = Settings {
             listen: Some("127.0.0.1:0".into()),
             data_dir: Some(data_dir.to_owned()),
             drain_seconds: Some(5.0),
-            ..Settings::default()
+            ..settings
         };
         let running = server::start(Config::new(settings).unwrap()).await.unwrap();
         let address = format!("http://{}", running.address);

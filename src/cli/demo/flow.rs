@@ -125,7 +125,7 @@ async fn prepare(
     examples: &[(String, String)],
     say: &Narrator,
 ) -> Result<(), Failure> {
-    create(connection, model, Preset::Default).await.map_err(|failure| {
+    create(connection, model, Preset::Default, None).await.map_err(|failure| {
         let hint = format!("the folder holds {model} already; name another with --data-dir");
         if failure.exit == Exit::Invalid { failure.with_hint(hint) } else { failure }
     })?;
