@@ -14,7 +14,8 @@ use taxond::{
     error::Error,
     model::Preset,
     registry::{
-        Epoch, JobState, Mode, Origin, RECEIPT_LIFETIME, Receipt, Registry, Report, Selector, Tensors,
+        Epoch, JobState, Mode, Origin, RECEIPT_LIFETIME, Receipt, Registry, RejectionPoint, Report, Selector,
+        Tensors,
     },
     store::{Batch, Store, Tree},
     taxonomy::{LeafId, VersionNumber},
@@ -130,6 +131,8 @@ fn a_version_comes_back_with_all_that_is_known_of_it() {
         seconds: 0.125,
         gate: "promoted".to_owned(),
         curve: (1..=3).map(epoch).collect(),
+        calibration_error: Some(0.0),
+        rejection: vec![RejectionPoint { min_confidence: 0.5, precision: 0.75, coverage: 1.0 }],
     });
     let published = registry.publish(all).expect("published");
     drop(registry);

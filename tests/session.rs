@@ -55,7 +55,8 @@ async fn training_streams_its_plan_its_progress_and_its_version() {
     assert_eq!(kept.train_loss, report.train_loss);
     let request = v1::ListVersionsRequest { model: BANK.into(), ..Default::default() };
     let page = daemon.registry.list_versions(request).await.unwrap().into_inner();
-    assert!(page.versions[0].report.as_ref().unwrap().curve.is_empty());
+    let listed = page.versions[0].report.as_ref().unwrap();
+    assert!(listed.curve.is_empty() && listed.rejection.is_empty());
 
     let answers = daemon.ask(BANK, &QUESTIONS).await;
     assert_eq!(answers.version, "models/bank/versions/1");
@@ -65,6 +66,37 @@ async fn training_streams_its_plan_its_progress_and_its_version() {
         let total: f64 = prediction.classes.iter().map(|class| class.probability).sum();
         assert!((total - 1.0).abs() < 1e-5, "{total}");
         assert!(prediction.classes.is_sorted_by(|a, b| a.probability >= b.probability));
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unsure_answers_are_marked_at_the_precision_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::trained(dir.path()).await;
+    let request = v1::GetVersionRequest { name: "models/bank/versions/1".into() };
+    let report =
+        daemon.registry.get_version(request).await.unwrap().into_inner().version.unwrap().report.unwrap();
+    assert!(report.calibration_error.is_some());
+    let surest = *report.rejection.last().unwrap();
+    // An instant version has the curve of the one it came from.
+    daemon.merge(Learn::None).await;
+    let question = |min_precision| v1::PredictRequest {
+        model: BANK.into(),
+        texts: QUESTIONS.map(String::from).to_vec(),
+        min_precision: Some(min_precision),
+        ..Default::default()
+    };
+    let answers = daemon.predict.predict(question(surest.precision)).await.unwrap().into_inner();
+    assert_eq!(answers.version, "models/bank/versions/2");
+    assert_eq!(answers.rejection_threshold, Some(surest.min_confidence));
+    for prediction in &answers.predictions {
+        assert_eq!(prediction.rejected, prediction.classes[0].probability < surest.min_confidence);
+    }
+    assert!(daemon.ask(BANK, &QUESTIONS).await.predictions.iter().all(|prediction| !prediction.rejected));
+    if surest.precision < 1.0 {
+        let refused = daemon.predict.predict(question(1.0)).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
     }
     daemon.stop().await;
 }

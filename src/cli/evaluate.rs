@@ -71,10 +71,11 @@ pub(super) async fn measure(
 
 fn print(result: &EvaluateResponse, all: bool) -> Result<(), Failure> {
     output::line(format!(
-        "{}: accuracy {}, macro F1 {} on {} texts",
+        "{}: accuracy {}, macro F1 {}, calibration error {} on {} texts",
         names::short(&result.version),
         percent(result.accuracy),
         percent(result.macro_f1),
+        percent(result.calibration_error),
         count(result.examples)
     ))?;
     if result.unknown_labels > 0 {

@@ -77,6 +77,12 @@ pub(crate) fn version(version: &Version) -> Value {
             "seed": report.seed,
             "seconds": report.seconds,
             "gate": report.gate,
+            "calibration_error": report.calibration_error,
+            "rejection": report.rejection.iter().map(|point| json!({
+                "min_confidence": point.min_confidence,
+                "precision": point.precision,
+                "coverage": point.coverage,
+            })).collect::<Vec<_>>(),
         })
     });
     json!({
@@ -205,6 +211,7 @@ pub(crate) fn prediction(text: &str, prediction: &Prediction, version: &str, rev
         "classes": classes.collect::<Vec<_>>(),
         "truncated": prediction.truncated,
         "token_count": prediction.token_count,
+        "rejected": prediction.rejected,
         "version": version,
         "manifest_revision": revision,
     })
@@ -221,6 +228,7 @@ pub(crate) fn evaluation(of: &EvaluateResponse) -> Value {
         "examples": of.examples,
         "accuracy": of.accuracy,
         "macro_f1": of.macro_f1,
+        "calibration_error": of.calibration_error,
         "classes": classes.collect::<Vec<_>>(),
         "confused": confused.collect::<Vec<_>>(),
         "unknown_labels": of.unknown_labels,

@@ -40,6 +40,9 @@ pub(super) struct Predict {
     /// Leave out classes below this probability
     #[arg(long, value_name = "P")]
     min_confidence: Option<f64>,
+    /// Mark answers that are too unsure for this share of the others to be right: 0 to 1
+    #[arg(long, value_name = "P")]
+    min_precision: Option<f64>,
     /// Ask this version instead of the one that serves
     #[arg(long, value_parser = names::version, value_name = "N", conflicts_with = "alias")]
     version: Option<u64>,
@@ -61,13 +64,14 @@ impl Predict {
         }
         let connection = Connection::open(global).await?;
         let mut rows = Rows::new(&["text", "class", ">probability"]);
-        let mut version = String::new();
+        let (mut version, mut threshold) = (String::new(), None);
         for texts in calls(&texts) {
             let request = PredictRequest {
                 model: model.clone(),
                 texts: texts.to_vec(),
                 top_k: Some(self.top_k),
                 min_confidence: self.min_confidence,
+                min_precision: self.min_precision,
             };
             let answer = connection.predict().predict(connection.request(request)).await?.into_inner();
             if global.json {
@@ -75,17 +79,18 @@ impl Predict {
             } else {
                 push(&mut rows, texts, &answer);
             }
-            version = answer.version;
+            (version, threshold) = (answer.version, answer.rejection_threshold);
         }
         if global.json {
             return Ok(());
         }
         rows.print("")?;
-        output::line(format!(
-            "answered by version {} of {}",
-            names::last(&version),
-            names::model_of(&version)
-        ))
+        let mut line =
+            format!("answered by version {} of {}", names::last(&version), names::model_of(&version));
+        if let Some(threshold) = threshold {
+            line += &format!("; answers below {} are rejected", percent(threshold));
+        }
+        output::line(line)
     }
 }
 
@@ -132,6 +137,9 @@ fn push(rows: &mut Rows, texts: &[String], answer: &PredictResponse) {
         let mut shown = output::excerpt(text, 120);
         if prediction.truncated {
             shown += &format!(" (only {} tokens were read)", prediction.token_count);
+        }
+        if prediction.rejected {
+            shown += " (rejected: too unsure)";
         }
         if prediction.classes.is_empty() {
             rows.push([std::mem::take(&mut shown), "(none)".to_owned(), "-".to_owned()]);

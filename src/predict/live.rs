@@ -10,9 +10,9 @@ use candle_core::Device;
 use tracing::info;
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     model::Classifier,
-    registry::{CheckpointId, ModelId, Registry, Version},
+    registry::{CheckpointId, ModelId, Registry, RejectionPoint, Version},
     taxonomy::{ClassId, ClassName, LeafGroups, Manifest, VersionNumber},
 };
 
@@ -26,6 +26,8 @@ pub struct Live {
     pub groups: LeafGroups,
     /// The network; versions with the same tensors share it.
     pub classifier: Arc<Classifier>,
+    /// What refusing unsure answers costs and brings: measured on this version, or on the one it was made from at once.
+    pub rejection: Vec<RejectionPoint>,
 }
 
 /// Versions in memory.
@@ -65,6 +67,27 @@ impl Live {
     pub fn class(&self, column: usize) -> (ClassId, &ClassName) {
         let id = self.groups.classes[column];
         (id, &self.manifest.classes[&id].name)
+    }
+}
+
+impl Live {
+    /// The lowest confidence from which on answers are right with this precision.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] with reason `PRECISION_OUT_OF_REACH`.
+    pub fn rejection_threshold(&self, precision: f64) -> Result<f64> {
+        if let Some(point) = self.rejection.iter().find(|point| point.precision >= precision) {
+            return Ok(point.min_confidence);
+        }
+        let reached = match self.rejection.last() {
+            Some(point) => format!("at most {:.4} was reached on its validation examples", point.precision),
+            None => "it has no validation examples to tell from".to_owned(),
+        };
+        Err(Error::Precondition {
+            reason: "PRECISION_OUT_OF_REACH",
+            subject: self.version.name(),
+            description: format!("no threshold is known for min_precision {precision}: {reached}"),
+        })
     }
 }
 
@@ -128,8 +151,22 @@ impl LiveVersions {
             }
         };
         let groups = LeafGroups::new(&manifest, classifier.leaves())?;
+        let rejection = self.rejection(&version)?;
         info!(%model, version = %number, shared = is_shared, millis = started.elapsed().as_millis(), "version loaded");
-        Ok((Arc::new(Live { version, manifest, groups, classifier }), checkpoint))
+        Ok((Arc::new(Live { version, manifest, groups, classifier, rejection }), checkpoint))
+    }
+
+    /// The rejection curve of a version. A version that was made at once has that of the version it came from: summing
+    /// leaves makes no answer less precise.
+    fn rejection(&self, version: &Version) -> Result<Vec<RejectionPoint>> {
+        let mut version = version.clone();
+        loop {
+            match (version.report, version.parent) {
+                (Some(report), _) => return Ok(report.rejection),
+                (None, None) => return Ok(Vec::new()),
+                (None, Some(parent)) => version = self.registry.version(&version.model, parent)?,
+            }
+        }
     }
 
     /// The network of a checkpoint that is in memory under another version.

@@ -22,6 +22,8 @@ pub struct Question {
     pub top_k: usize,
     /// Classes below this probability are left out.
     pub min_confidence: f64,
+    /// Answers that are less sure than this precision takes are marked; none are if absent.
+    pub min_precision: Option<f64>,
 }
 
 /// What a version says to each text.
@@ -31,6 +33,8 @@ pub struct Answers {
     pub live: Arc<Live>,
     /// One a text, in the order asked.
     pub answers: Vec<Answer>,
+    /// Where precision was asked for: the probability of the best class below which an answer is rejected.
+    pub rejection_threshold: Option<f64>,
 }
 
 /// What a version says to a text.
@@ -42,6 +46,10 @@ pub struct Answer {
     pub truncated: bool,
     /// Tokens that the network read.
     pub tokens: usize,
+    /// Probability of the best class, also where it is not among the scores.
+    pub confidence: f64,
+    /// Whether the best class is less sure than the threshold.
+    pub rejected: bool,
 }
 
 /// A class and its probability.
@@ -89,11 +97,17 @@ impl Predictor {
     /// Answers a question.
     ///
     /// # Errors
-    /// As [`Predictor::resolve`]; [`Error::Exhausted`] when too much waits.
+    /// As [`Predictor::resolve`]; [`Error::Exhausted`] when too much waits; [`Error::Precondition`] with reason
+    /// `PRECISION_OUT_OF_REACH` if no threshold is known for the precision asked for.
     pub async fn predict(&self, question: Question) -> Result<Answers> {
         let live = self.find(&question.model, &question.selector).await?;
-        let answers = self.ask(&live, question.texts, question.top_k, question.min_confidence).await?;
-        Ok(Answers { live, answers })
+        let rejection_threshold =
+            question.min_precision.map(|precision| live.rejection_threshold(precision)).transpose()?;
+        let mut answers = self.ask(&live, question.texts, question.top_k, question.min_confidence).await?;
+        if let Some(threshold) = rejection_threshold {
+            answers.iter_mut().for_each(|answer| answer.rejected = answer.confidence < threshold);
+        }
+        Ok(Answers { live, answers, rejection_threshold })
     }
 
     /// As [`Predictor::resolve`], without blocking the caller's thread while a version loads.
@@ -127,10 +141,15 @@ impl Predictor {
             .submit(Arc::clone(live), texts)?
             .await
             .map_err(|_| Error::Unavailable("the daemon is shutting down; try again later".into()))??;
-        let answers = computed.rows.iter().zip(&computed.texts).map(|(row, text)| Answer {
-            scores: best(&live.groups.sums(row), top_k, min_confidence),
-            truncated: text.truncated,
-            tokens: text.tokens,
+        let answers = computed.rows.iter().zip(&computed.texts).map(|(row, text)| {
+            let classes = live.groups.sums(row);
+            Answer {
+                scores: best(&classes, top_k, min_confidence),
+                truncated: text.truncated,
+                tokens: text.tokens,
+                confidence: classes.iter().copied().fold(0.0, f64::max),
+                rejected: false,
+            }
         });
         Ok(answers.collect())
     }

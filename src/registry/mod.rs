@@ -13,6 +13,7 @@ mod model;
 mod publish;
 mod receipt;
 pub(crate) mod record;
+mod report;
 mod vectors;
 mod version;
 
@@ -27,8 +28,9 @@ pub use job::{JobId, JobRecord, JobState};
 pub use model::{AliasName, MAX_NAME_BYTES, Model, ModelId, Selector};
 pub use publish::{Publication, PublishedManifest, Tensors};
 pub use receipt::{RECEIPT_LIFETIME, Receipt};
+pub use report::{Epoch, RejectionPoint, Report};
 pub use vectors::{Design, FileName, PretrainedVectors};
-pub use version::{Epoch, Mode, Origin, Report, Version};
+pub use version::{Mode, Origin, Version};
 
 use crate::{
     error::Result,

@@ -94,6 +94,13 @@ pub(super) fn min_confidence(violations: &mut Violations, min_confidence: Option
     value
 }
 
+/// `min_precision`: 0 to 1.
+pub(super) fn min_precision(violations: &mut Violations, min_precision: Option<f64>) {
+    if let Some(value) = min_precision.filter(|value| !(0.0..=1.0).contains(value)) {
+        violations.add("min_precision", format!("must be 0 to 1, got {value}"));
+    }
+}
+
 /// `epochs`: 1 to 1000.
 pub(super) fn epochs(violations: &mut Violations, epochs: Option<u32>) {
     if let Some(value) = epochs.filter(|value| !(1..=MAX_EPOCHS).contains(value)) {
@@ -166,10 +173,11 @@ mod tests {
         top_k(&mut violations, Some(1001));
         min_confidence(&mut violations, Some(f64::NAN));
         min_confidence(&mut violations, Some(1.5));
+        min_precision(&mut violations, Some(-0.1));
         learning_rate(&mut violations, Some(f64::NAN));
         learning_rate(&mut violations, Some(0.0));
         epochs(&mut violations, Some(0));
-        assert_eq!(violations.len(), 7);
+        assert_eq!(violations.len(), 8);
         let text = violations.finish().unwrap_err().to_string();
         assert!(text.contains("top_k: must be 1 to 1000, got 0") && text.contains("got NaN"), "{text}");
     }
@@ -179,6 +187,7 @@ mod tests {
         let mut violations = Violations::default();
         assert_eq!(top_k(&mut violations, None), 1);
         assert_eq!(min_confidence(&mut violations, Some(1.0)), 1.0);
+        min_precision(&mut violations, None);
         learning_rate(&mut violations, Some(1.0));
         epochs(&mut violations, Some(1000));
         assert!(violations.finish().is_ok());

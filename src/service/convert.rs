@@ -9,7 +9,7 @@ use crate::{
     model::Preset,
     predict,
     proto::v1,
-    registry::{self, Epoch, JobRecord, JobState, Mode, ModelId, Origin, Report, Version},
+    registry::{self, Epoch, JobRecord, JobState, Mode, ModelId, Origin, RejectionPoint, Report, Version},
     taxonomy::{Change, Class, ClassState, Manifest},
     train::{Event, EventKind, FitProgress},
 };
@@ -112,6 +112,8 @@ fn report(report: Report) -> v1::TrainingReport {
         seconds: report.seconds,
         gate: report.gate,
         curve: report.curve.into_iter().map(epoch).collect(),
+        calibration_error: report.calibration_error,
+        rejection: report.rejection.into_iter().map(rejection_point).collect(),
     }
 }
 
@@ -124,6 +126,11 @@ fn epoch(epoch: Epoch) -> v1::TrainingEpoch {
         validation_accuracy: epoch.validation_accuracy,
         seconds: epoch.seconds,
     }
+}
+
+fn rejection_point(point: RejectionPoint) -> v1::RejectionPoint {
+    let RejectionPoint { min_confidence, precision, coverage } = point;
+    v1::RejectionPoint { min_confidence, precision, coverage }
 }
 
 pub(super) fn manifest(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
@@ -223,6 +230,7 @@ pub(super) fn prediction(live: &predict::Live, answer: &predict::Answer) -> v1::
             .collect(),
         truncated: answer.truncated,
         token_count: answer.tokens as u32,
+        rejected: answer.rejected,
     }
 }
 

@@ -27,6 +27,7 @@ impl PredictService for Services {
             predictions: answered.answers.iter().map(|answer| convert::prediction(live, answer)).collect(),
             version: live.version.model.version_name(live.version.number),
             manifest_revision: live.version.revision.0,
+            rejection_threshold: answered.rejection_threshold,
         }))
     }
 
@@ -46,6 +47,14 @@ fn question(request: v1::PredictRequest) -> Result<Question> {
     check::texts(&mut violations, &request.texts);
     let top_k = check::top_k(&mut violations, request.top_k);
     let min_confidence = check::min_confidence(&mut violations, request.min_confidence);
+    check::min_precision(&mut violations, request.min_precision);
     violations.finish()?;
-    Ok(Question { model, selector, texts: request.texts, top_k, min_confidence })
+    Ok(Question {
+        model,
+        selector,
+        texts: request.texts,
+        top_k,
+        min_confidence,
+        min_precision: request.min_precision,
+    })
 }

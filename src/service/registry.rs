@@ -207,7 +207,10 @@ impl Services {
 
 /// Curves of many versions would make a page larger than clients take.
 fn without_curve(mut version: Version) -> Version {
-    version.report.iter_mut().for_each(|report| report.curve.clear());
+    version.report.iter_mut().for_each(|report| {
+        report.curve.clear();
+        report.rejection.clear();
+    });
     version
 }
 

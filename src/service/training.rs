@@ -22,7 +22,7 @@ use crate::{
     proto::v1::{self, training_service_server::TrainingService},
     registry::{JobId, JobRecord},
     taxonomy::{ClassName, Meaning},
-    train::{Confusion, TrainOptions},
+    train::{Confusion, Judged, TrainOptions, metrics::calibration_error},
 };
 
 /// Most frequent errors that an evaluation names.
@@ -163,6 +163,7 @@ impl Services {
 struct Evaluation {
     live: Arc<Live>,
     confusion: Confusion,
+    judged: Vec<Judged>,
     seen: usize,
     unknown: u64,
     unknown_names: BTreeSet<ClassName>,
@@ -171,7 +172,7 @@ struct Evaluation {
 impl Evaluation {
     fn new(live: Arc<Live>) -> Self {
         let confusion = Confusion::new(live.groups.classes.len());
-        Self { live, confusion, seen: 0, unknown: 0, unknown_names: BTreeSet::new() }
+        Self { live, confusion, judged: Vec::new(), seen: 0, unknown: 0, unknown_names: BTreeSet::new() }
     }
 
     async fn add(&mut self, services: &Services, examples: Vec<(String, ClassName)>) -> Result<(), Status> {
@@ -201,6 +202,8 @@ impl Evaluation {
             for ((_, column), answer) in batch.iter().zip(answers) {
                 if let Some(best) = answer.scores.first() {
                     self.confusion.add(*column as usize, best.column);
+                    let right = *column as usize == best.column;
+                    self.judged.push(Judged { confidence: answer.confidence, right });
                 }
             }
         }
@@ -232,6 +235,7 @@ impl Evaluation {
             examples: self.confusion.total(),
             accuracy: self.confusion.accuracy(),
             macro_f1: self.confusion.macro_f1(),
+            calibration_error: calibration_error(&self.judged),
             classes,
             confused: confused.collect(),
             unknown_labels: self.unknown,

@@ -8,8 +8,10 @@
 //! (Guo et al. 2017, "On calibration of modern neural networks"); with two it also weighs one branch against the other
 //! (Hinton 2002, "Products of experts"). Newton's method with the covariance of the logits as curvature.
 
+use super::metrics::Judged;
 use crate::{
     model::{BranchLogits, DEFAULT_SCALES},
+    registry::RejectionPoint,
     taxonomy::LeafGroups,
 };
 
@@ -19,26 +21,6 @@ const PRIOR: f64 = 5.0;
 const MAX_STEPS: usize = 50;
 const MAX_SCALE: f64 = 100.0;
 const MAX_CURVE_POINTS: usize = 100;
-
-/// An answer: how sure it was, and whether it was right.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Judged {
-    /// Probability of the best class.
-    pub confidence: f64,
-    /// Whether that is the class of the label.
-    pub right: bool,
-}
-
-/// What refusing to answer below a confidence costs and brings.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RejectionPoint {
-    /// Answers that are less sure are refused.
-    pub min_confidence: f64,
-    /// Share of the other answers that were right.
-    pub precision: f64,
-    /// Share of the texts that were answered.
-    pub coverage: f64,
-}
 
 /// The scales that make the labels of texts most likely.
 pub(super) fn fit_scales(logits: &BranchLogits, labels: &[u32], groups: &LeafGroups, wide: bool) -> [f32; 2] {

@@ -10,7 +10,7 @@ use std::{
 use candle_core::Device;
 
 use super::{
-    Confusion, Judged, Recipe, RejectionPoint, batches,
+    Confusion, Judged, Recipe, batches,
     calibrate::{fit_scales, rejection_curve},
     metrics::{argmax, calibration_error},
     optimiser::one_cycle,
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     model::{Array, Checkpoint, DEFAULT_SCALES, Network, checkpoint::OUTPUT_SCALES},
-    registry::Epoch,
+    registry::{Epoch, RejectionPoint},
     taxonomy::LeafGroups,
     text::EncodedText,
 };

@@ -4,14 +4,21 @@
 //! precision = hits / answers    recall = hits / support    F1 = 2 hits / (answers + support)
 //! ```
 
-use super::calibrate::Judged;
-
 /// Counts of texts by label and answer over K classes, by column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confusion {
     classes: usize,
     /// `[K, K]`, label by answer.
     counts: Vec<u64>,
+}
+
+/// An answer: how sure it was, and whether it was right.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judged {
+    /// Probability of the best class.
+    pub confidence: f64,
+    /// Whether that is the class of the label.
+    pub right: bool,
 }
 
 /// Measures of one class.

@@ -22,13 +22,12 @@ mod trainer;
 mod vectors;
 mod wide;
 
-pub use calibrate::{Judged, RejectionPoint};
 pub use change::{Applied, MergeOrder, Preview};
 pub use feed::{Event, EventKind, Planned, Watch};
 pub use fit::{FitProgress, Fitted, Sample, fit};
 pub use jobs::{Host, Jobs, TrainOptions};
 pub use memory::Memory;
-pub use metrics::Confusion;
+pub use metrics::{Confusion, Judged};
 pub use plan::{Current, Plan, plan};
 pub use recipe::Recipe;
 pub use vectors::VectorsDir;

@@ -136,6 +136,8 @@ pub(super) fn run(
         seed: options.seed,
         seconds: started.elapsed().as_secs_f64(),
         gate: decision.explanation,
+        calibration_error: fitted.calibration_error,
+        rejection: fitted.rejection.clone(),
         curve: fitted.curve.clone(),
     };
     // A change of the classes that began before this stops the job first, so that neither publishes over the other.

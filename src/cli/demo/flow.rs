@@ -153,6 +153,7 @@ async fn ask(connection: &Connection, say: &Narrator) -> Result<(), Failure> {
         texts: QUESTIONS.map(str::to_owned).to_vec(),
         top_k: Some(2),
         min_confidence: None,
+        min_precision: None,
     };
     let answer = connection.predict().predict(connection.request(request)).await?.into_inner();
     say.predictions(&QUESTIONS, &answer)
