@@ -19,7 +19,7 @@ use taxond::{
     registry::Mode,
     taxonomy::{ClassName, LeafGroups, LeafId, Manifest},
     text::EncodedText,
-    train::{Confusion, Memory, Recipe, Sample, fit, metrics::argmax},
+    train::{Confusion, Memory, Optimiser, Recipe, Sample, fit, metrics::argmax},
 };
 
 /// Trains and measures networks without a daemon.
@@ -55,6 +55,12 @@ struct Options {
     /// Trains the seed network instead of the default one.
     #[arg(long)]
     seed_preset: bool,
+    /// Trains by gradient descent instead of AdamW.
+    #[arg(long)]
+    sgd: bool,
+    /// Reads the words of a text in random order with this probability.
+    #[arg(long, default_value_t = 0.0)]
+    word_shuffle: f32,
     /// Starts from the word vectors of this file.
     #[arg(long)]
     vectors: Option<PathBuf>,
@@ -101,10 +107,13 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     let training = samples(&start, &training, &manifest, &groups)?;
     let validation = samples(&start, &validation, &manifest, &groups)?;
+    let optimiser = if options.sgd { Optimiser::Sgd } else { Optimiser::AdamW };
     let recipe = Recipe::for_training(preset, Mode::Scratch, training.len());
+    let recipe = recipe.with_optimiser(optimiser, Mode::Scratch);
     let recipe = Recipe {
         epochs: options.epochs.unwrap_or(recipe.epochs),
         learning_rate: options.learning_rate.unwrap_or(recipe.learning_rate),
+        word_shuffle: options.word_shuffle,
         ..recipe
     };
     let memory = Memory::estimate(&start, &training, &validation, &recipe);

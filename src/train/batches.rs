@@ -30,7 +30,7 @@ pub(super) fn epoch(lengths: &[usize], batch: usize, random: &mut ChaCha8Rng) ->
 }
 
 /// Fisher and Yates 1938.
-fn shuffle<T>(items: &mut [T], random: &mut ChaCha8Rng) {
+pub(super) fn shuffle<T>(items: &mut [T], random: &mut ChaCha8Rng) {
     for last in (1..items.len()).rev() {
         items.swap(last, random.random_range(0..=last));
     }

@@ -1,10 +1,11 @@
 //! Learning: what to do, doing it on the training thread, and whether the result may serve.
 //!
-//! `plan` decides between scratch, continue and transfer; `fit` is the loop, with its `recipe`, `optimiser` and
-//! `metrics`; `gate` decides about promotion; `run` takes one job through all of them; `jobs` queues the jobs, `feed`
+//! `plan` decides between scratch, continue and transfer; `fit` is the loop, with its `recipe`, `optimiser` or
+//! `sgd`, `augment` and `metrics`; `memory` estimates what it takes; `gate` decides about promotion; `run` takes one job through all of them; `jobs` queues the jobs, `feed`
 //! tells what happens to them, and `change` applies changes of the classes to a living model.
 
 mod answered;
+mod augment;
 mod batches;
 mod change;
 mod feed;
@@ -17,6 +18,7 @@ mod optimiser;
 mod plan;
 mod recipe;
 mod run;
+mod sgd;
 mod trainer;
 mod vectors;
 
@@ -27,5 +29,5 @@ pub use jobs::{Host, Jobs, TrainOptions};
 pub use memory::Memory;
 pub use metrics::Confusion;
 pub use plan::{Current, Plan, plan};
-pub use recipe::Recipe;
+pub use recipe::{Optimiser, Recipe};
 pub use vectors::VectorsDir;
