@@ -15,11 +15,17 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use taxond::{
-    model::{Architecture, Checkpoint, Classifier, DeviceChoice, Preset, VectorFile, from_vectors, surgery},
+    model::{
+        Architecture, Array, Checkpoint, Classifier, DeviceChoice, Preset, VectorFile,
+        checkpoint::OUTPUT_SCALES, from_vectors, surgery,
+    },
     registry::Mode,
     taxonomy::{ClassName, LeafGroups, LeafId, Manifest},
     text::EncodedText,
-    train::{Confusion, Memory, Optimiser, Recipe, Sample, fit, metrics::argmax},
+    train::{
+        Confusion, Judged, Memory, Optimiser, Recipe, Sample, fit,
+        metrics::{argmax, calibration_error},
+    },
 };
 
 /// Trains and measures networks without a daemon.
@@ -43,31 +49,28 @@ struct Options {
     /// Examples to measure on.
     #[arg(long)]
     test: Option<PathBuf>,
+    /// Network to train: default or seed.
+    #[arg(long, default_value = "default", value_parser = preset)]
+    preset: Preset,
     /// Seed of everything drawn at random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Passes over the examples; the recipe's number if absent.
+    /// Threads to compute with; one for each processor if absent.
     #[arg(long)]
-    epochs: Option<u32>,
-    /// Peak learning rate; the recipe's if absent.
-    #[arg(long)]
-    learning_rate: Option<f64>,
-    /// Trains the seed network instead of the default one.
-    #[arg(long)]
-    seed_preset: bool,
+    threads: Option<usize>,
     /// Trains by gradient descent instead of AdamW.
     #[arg(long)]
     sgd: bool,
-    /// Reads the words of a text in random order with this probability.
-    #[arg(long, default_value_t = 0.0)]
-    word_shuffle: f32,
     /// Starts from the word vectors of this file.
     #[arg(long)]
     vectors: Option<PathBuf>,
     /// Leaves the word vectors as they are.
     #[arg(long, requires = "vectors")]
     frozen: bool,
-    /// Prints one JSON object instead of a sentence.
+    /// Sets a number of the recipe, as in `--set epochs=6 --set wide.rate=0.1`; may be given several times.
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = setting)]
+    set: Vec<(String, f64)>,
+    /// Prints one JSON object instead of sentences.
     #[arg(long)]
     json: bool,
 }
@@ -77,13 +80,63 @@ struct Row {
     label: ClassName,
 }
 
+/// What the answers to the test texts are worth.
+struct Tested {
+    confusion: Confusion,
+    judged: Vec<Judged>,
+    texts_per_second: f64,
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     match Cli::parse().command {
         Command::Train(options) => train(&options),
     }
 }
 
+fn preset(name: &str) -> Result<Preset, String> {
+    match name {
+        "default" => Ok(Preset::Default),
+        "seed" => Ok(Preset::Seed),
+        _ => Err("a preset is default or seed".into()),
+    }
+}
+
+fn setting(pair: &str) -> Result<(String, f64), String> {
+    let (name, number) = pair.split_once('=').ok_or("a setting reads NAME=NUMBER")?;
+    let number = number.parse().map_err(|_| format!("'{number}' is not a number"))?;
+    Ok((name.to_owned(), number))
+}
+
+/// The recipe with some of its numbers replaced.
+fn adjusted(mut recipe: Recipe, settings: &[(String, f64)]) -> Result<Recipe, String> {
+    for (name, number) in settings {
+        match name.as_str() {
+            "epochs" => recipe.epochs = *number as u32,
+            "learning_rate" => recipe.learning_rate = *number,
+            "embedding_rate" => recipe.embedding_rate = *number,
+            "warmup" => recipe.warmup = *number,
+            "batch" => recipe.batch = *number as usize,
+            "weight_decay" => recipe.weight_decay = *number as f32,
+            "clip_norm" => recipe.clip_norm = *number,
+            "label_smoothing" => recipe.label_smoothing = *number as f32,
+            "word_dropout" => recipe.word_dropout = *number as f32,
+            "embedding_dropout" => recipe.embedding_dropout = *number as f32,
+            "output_dropout" => recipe.output_dropout = *number as f32,
+            "word_shuffle" => recipe.word_shuffle = *number as f32,
+            "wide.epochs" => recipe.wide.epochs = *number as u32,
+            "wide.rate" => recipe.wide.rate = *number as f32,
+            "wide.batch" => recipe.wide.batch = *number as usize,
+            "wide.dropout" => recipe.wide.dropout = *number as f32,
+            _ => return Err(format!("the recipe has no number '{name}'")),
+        }
+    }
+    Ok(recipe)
+}
+
 fn train(options: &Options) -> Result<(), Box<dyn Error>> {
+    if let Some(threads) = options.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
     let rows = read(&options.train)?;
     let labels: BTreeSet<ClassName> = rows.iter().map(|row| row.label.clone()).collect();
     let labels: Vec<ClassName> = labels.into_iter().collect();
@@ -94,9 +147,8 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = DeviceChoice::Auto.open()?;
 
     let began = Instant::now();
-    let preset = if options.seed_preset { Preset::Seed } else { Preset::Default };
     let texts = training.iter().map(|(_, row)| row.text.as_str());
-    let architecture = Architecture::preset(preset);
+    let architecture = Architecture::preset(options.preset);
     let start = match &options.vectors {
         None => surgery::from_scratch(architecture, texts, &leaves, options.seed),
         Some(path) => {
@@ -107,17 +159,17 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     let training = samples(&start, &training, &manifest, &groups)?;
     let validation = samples(&start, &validation, &manifest, &groups)?;
+    let prepared = began.elapsed().as_secs_f64();
     let optimiser = if options.sgd { Optimiser::Sgd } else { Optimiser::AdamW };
-    let recipe = Recipe::for_training(preset, Mode::Scratch, training.len());
-    let recipe = recipe.with_optimiser(optimiser, Mode::Scratch);
-    let recipe = Recipe {
-        epochs: options.epochs.unwrap_or(recipe.epochs),
-        learning_rate: options.learning_rate.unwrap_or(recipe.learning_rate),
-        word_shuffle: options.word_shuffle,
-        ..recipe
-    };
+    let recipe = Recipe::for_training(options.preset, Mode::Scratch, training.len());
+    let recipe = adjusted(recipe.with_optimiser(optimiser, Mode::Scratch), &options.set)?;
     let memory = Memory::estimate(&start, &training, &validation, &recipe);
+    let mut wide_end = prepared;
     let fitted = fit(&start, &training, &validation, &groups, &recipe, options.seed, &device, &mut |at| {
+        let seconds = began.elapsed().as_secs_f64();
+        if at.stage == "wide" {
+            wide_end = seconds;
+        }
         if at.stage == "evaluate" && !options.json {
             let accuracy = at.validation_accuracy.unwrap_or(f64::NAN);
             let (speed, eta) = (at.examples_per_second, at.eta.as_secs_f64());
@@ -128,52 +180,87 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
         }
         ControlFlow::Continue(())
     })?;
-    let train_seconds = began.elapsed().as_secs_f64();
+    let seconds = began.elapsed().as_secs_f64();
 
-    let classifier = Classifier::from_checkpoint(&fitted.checkpoint, &device)?;
     let rows = options.test.as_ref().map(read).transpose()?;
-    let tested = rows.map(|rows| -> Result<_, Box<dyn Error>> {
-        let began = Instant::now();
-        let texts: Vec<EncodedText> = rows.iter().map(|row| classifier.encode(&row.text)).collect();
-        let mut confusion = Confusion::new(groups.classes.len());
-        for (row, answer) in rows.iter().zip(classifier.leaf_probabilities(&texts)?.iter()) {
-            let label = column(&manifest, &groups, &row.label)?;
-            confusion.add(label as usize, argmax(&groups.sums(answer)));
-        }
-        Ok((confusion, rows.len() as f64 / began.elapsed().as_secs_f64()))
-    });
-    let tested = tested.transpose()?;
-    let accuracy = tested.as_ref().map(|(confusion, _)| confusion.accuracy());
-    let macro_f1 = tested.as_ref().map(|(confusion, _)| confusion.macro_f1());
-    let speed = tested.as_ref().map(|(_, speed)| *speed);
+    let test_with = |scales: [f32; 2]| {
+        let mut checkpoint = fitted.checkpoint.clone();
+        checkpoint.tensors.insert(OUTPUT_SCALES.to_owned(), Array::new([2], scales));
+        let classifier = Classifier::from_checkpoint(&checkpoint, &device)?;
+        rows.as_ref().map(|rows| test(&classifier, rows, &manifest, &groups)).transpose()
+    };
+    let scales = &fitted.checkpoint.tensors[OUTPUT_SCALES].data;
+    let tested = test_with([scales[0], scales[1]])?;
+    let accuracy = tested.as_ref().map(|tested| tested.confusion.accuracy());
+    let macro_f1 = tested.as_ref().map(|tested| tested.confusion.macro_f1());
+    let ece = tested.as_ref().map(|tested| calibration_error(&tested.judged));
     if options.json {
+        let alone =
+            |scales| Ok::<_, Box<dyn Error>>(test_with(scales)?.map(|tested| tested.confusion.accuracy()));
         let report = serde_json::json!({
+            "accuracy": accuracy,
+            "macro_f1": macro_f1,
+            "ece": ece,
+            "seconds": seconds,
+            "phases": { "prepare": prepared, "wide": wide_end - prepared, "deep": seconds - wide_end },
+            "examples_per_second": (training.len() as f64 * f64::from(recipe.epochs)) / (seconds - wide_end),
+            "test_texts_per_second": tested.as_ref().map(|tested| tested.texts_per_second),
+            "peak_rss_bytes": peak_rss_bytes(),
             "examples": training.len(),
             "classes": labels.len(),
             "vocabulary": start.vocabulary.len(),
+            "terms": start.terms.len(),
+            "scales": scales.to_vec(),
+            "branches": { "deep": alone([1.0, 0.0])?, "wide": alone([0.0, 1.0])? },
             "epochs": recipe.epochs,
             "best_epoch": fitted.best_epoch,
             "seed": options.seed,
-            "train_seconds": train_seconds,
+            "threads": rayon::current_num_threads(),
             "estimated_memory_bytes": memory.total(),
             "validation_accuracy": fitted.validation_accuracy,
-            "test_accuracy": accuracy,
-            "test_macro_f1": macro_f1,
-            "test_texts_per_second": speed,
         });
         println!("{report}");
     } else {
         let percent =
             |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.2} %", 100.0 * share));
         println!(
-            "{train_seconds:.1} s, best epoch {}: validation {}, test {}, macro F1 {}",
+            "{seconds:.1} s, best epoch {}: validation {}, test {}, macro F1 {}, calibration error {}",
             fitted.best_epoch,
             percent(fitted.validation_accuracy),
             percent(accuracy),
             percent(macro_f1),
+            percent(ece),
         );
     }
     Ok(())
+}
+
+fn test(
+    classifier: &Classifier,
+    rows: &[Row],
+    manifest: &Manifest,
+    groups: &LeafGroups,
+) -> Result<Tested, Box<dyn Error>> {
+    let began = Instant::now();
+    let texts: Vec<EncodedText> = rows.iter().map(|row| classifier.encode(&row.text)).collect();
+    let answers = classifier.leaf_probabilities(&texts)?;
+    let texts_per_second = rows.len() as f64 / began.elapsed().as_secs_f64();
+    let mut confusion = Confusion::new(groups.classes.len());
+    let mut judged = Vec::new();
+    for (row, answer) in rows.iter().zip(answers.iter()) {
+        let (label, classes) = (column(manifest, groups, &row.label)? as usize, groups.sums(answer));
+        let answer = argmax(&classes);
+        confusion.add(label, answer);
+        judged.push(Judged { confidence: classes[answer], right: answer == label });
+    }
+    Ok(Tested { confusion, judged, texts_per_second })
+}
+
+/// The most memory this process ever held, where the system tells.
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
 fn samples(

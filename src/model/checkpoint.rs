@@ -1,12 +1,15 @@
 //! Everything a network has learnt, as plain arrays: no device, no generator, no optimiser.
 //!
-//! Tensors and their shapes (V vocabulary rows, E embedding, H hidden, D directions, C leaves, F features; the four
-//! blocks of 4H are the gates input, forget, cell, output):
+//! Tensors and their shapes (V vocabulary rows, E embedding, H hidden, D directions, C leaves, F features, U terms; the
+//! four blocks of 4H are the gates input, forget, cell, output; those of the wide branch only where there is one):
 //!
 //! ```text
 //! embedding.weight  [V, E]       lstm.weight_ih  [D, 4H, E]     head.weight  [C, F]
 //!                                lstm.weight_hh  [D, 4H, H]     head.bias    [C]
-//!                                lstm.bias       [D, 4H]
+//!                                lstm.bias       [D, 4H]     output.scales  [2]
+//! wide.idf          [U]
+//! wide.weight       [U, C]
+//! wide.bias         [C]
 //! ```
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -15,7 +18,7 @@ use super::Architecture;
 use crate::{
     error::{Error, Result},
     taxonomy::LeafId,
-    text::{TextEncoder, Vocabulary},
+    text::{Terms, TextEncoder, Vocabulary},
 };
 
 /// Token embeddings, `[V, E]`.
@@ -30,6 +33,15 @@ pub const LSTM_BIAS: &str = "lstm.bias";
 pub const HEAD_WEIGHT: &str = "head.weight";
 /// Biases of the leaves, `[C]`.
 pub const HEAD_BIAS: &str = "head.bias";
+
+/// idf of the terms, `[U]`.
+pub const WIDE_IDF: &str = "wide.idf";
+/// Weights of the terms for the leaves, `[U, C]`.
+pub const WIDE_WEIGHT: &str = "wide.weight";
+/// Biases of the leaves in the wide branch, `[C]`.
+pub const WIDE_BIAS: &str = "wide.bias";
+/// What the deep and the wide logits are multiplied with, `[2]`; their softmax is then calibrated.
+pub const OUTPUT_SCALES: &str = "output.scales";
 
 const REMEDY: &str = "restore a backup, or train the model again";
 
@@ -49,6 +61,8 @@ pub struct Checkpoint {
     pub architecture: Architecture,
     /// The feature of each row of the embedding; row 0 stands for everything unknown.
     pub vocabulary: Vec<String>,
+    /// The term of each row of the wide branch, as [`Terms::ids`] gives them; none without a wide branch.
+    pub terms: Vec<u64>,
     /// The leaf of each row of the head.
     pub leaves: Vec<LeafId>,
     /// The tensors by name.
@@ -82,17 +96,27 @@ impl Checkpoint {
     pub fn shapes(
         architecture: &Architecture,
         vocabulary: usize,
+        terms: usize,
         leaves: usize,
     ) -> BTreeMap<&'static str, Vec<usize>> {
         let (directions, gates) = (architecture.directions(), 4 * architecture.hidden);
-        BTreeMap::from([
+        let mut shapes = BTreeMap::from([
             (EMBEDDING, vec![vocabulary, architecture.embedding]),
             (LSTM_INPUT, vec![directions, gates, architecture.embedding]),
             (LSTM_RECURRENT, vec![directions, gates, architecture.hidden]),
             (LSTM_BIAS, vec![directions, gates]),
             (HEAD_WEIGHT, vec![leaves, architecture.features()]),
             (HEAD_BIAS, vec![leaves]),
-        ])
+            (OUTPUT_SCALES, vec![2]),
+        ]);
+        if architecture.wide {
+            shapes.extend([
+                (WIDE_IDF, vec![terms]),
+                (WIDE_WEIGHT, vec![terms, leaves]),
+                (WIDE_BIAS, vec![leaves]),
+            ]);
+        }
+        shapes
     }
 
     /// A tensor by name.
@@ -110,7 +134,16 @@ impl Checkpoint {
     pub fn text_encoder(&self) -> Result<TextEncoder> {
         let Architecture { subwords, segmentation, max_tokens, .. } = self.architecture;
         let vocabulary = Vocabulary::from_entries(self.vocabulary.clone(), subwords)?;
-        Ok(TextEncoder::new(vocabulary.segmented(segmentation), max_tokens))
+        Ok(TextEncoder::new(vocabulary.segmented(segmentation), max_tokens, self.term_table()?))
+    }
+
+    /// The terms of the wide branch; empty without one.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for terms that cannot be.
+    pub fn term_table(&self) -> Result<Terms> {
+        let idf = if self.architecture.wide { self.tensor(WIDE_IDF)?.data.to_vec() } else { Vec::new() };
+        Terms::from_parts(self.terms.clone(), idf)
     }
 
     /// Checks that the tensors are those of the dimensions, all of them and no other, and hold finite numbers.
@@ -118,7 +151,8 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Corrupt`] saying which tensor is wrong and how.
     pub fn validate(&self) -> Result<()> {
-        let shapes = Self::shapes(&self.architecture, self.vocabulary.len(), self.leaves.len());
+        let shapes =
+            Self::shapes(&self.architecture, self.vocabulary.len(), self.terms.len(), self.leaves.len());
         if self.vocabulary.is_empty() || self.leaves.is_empty() {
             return Err(damaged("there is no vocabulary or no leaf".into()));
         }

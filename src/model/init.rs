@@ -6,6 +6,7 @@
 //! weight_hh       orthogonal for each gate (Saxe et al. 2014)
 //! lstm bias       0, and 1 for the forget gate (Gers et al. 2000; Jozefowicz et al. 2015)
 //! head            Xavier-scaled normal, bias 0
+//! wide branch     no terms, bias 0
 //! ```
 //!
 //! Every tensor, and every row of the embedding and of the head, draws from its own stream, so that a row is the same
@@ -19,7 +20,11 @@ use rayon::prelude::*;
 
 use super::{
     Architecture, Array, Checkpoint,
-    checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT},
+    checkpoint::{
+        EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT, OUTPUT_SCALES, WIDE_BIAS,
+        WIDE_IDF, WIDE_WEIGHT,
+    },
+    wide::DEFAULT_SCALES,
 };
 use crate::taxonomy::LeafId;
 
@@ -57,15 +62,23 @@ pub fn initial(
         (0..directions * gates * embedding).map(|_| random.random_range(-bound..bound)).collect();
     let head: Vec<f32> =
         leaves.iter().flat_map(|&leaf| head_row(leaf, architecture.features(), seed)).collect();
-    let tensors = BTreeMap::from([
+    let mut tensors = BTreeMap::from([
         (EMBEDDING.to_owned(), Array::new([vocabulary.len(), embedding], embeddings)),
         (LSTM_INPUT.to_owned(), Array::new([directions, gates, embedding], input)),
         (LSTM_RECURRENT.to_owned(), Array::new([directions, gates, hidden], recurrent)),
         (LSTM_BIAS.to_owned(), Array::new([directions, gates], bias)),
         (HEAD_WEIGHT.to_owned(), Array::new([leaves.len(), architecture.features()], head)),
         (HEAD_BIAS.to_owned(), Array::new([leaves.len()], vec![0.0; leaves.len()])),
+        (OUTPUT_SCALES.to_owned(), Array::new([2], DEFAULT_SCALES)),
     ]);
-    Checkpoint { architecture, vocabulary, leaves, tensors }
+    if architecture.wide {
+        tensors.extend([
+            (WIDE_IDF.to_owned(), Array::new([0], [])),
+            (WIDE_WEIGHT.to_owned(), Array::new([0, leaves.len()], [])),
+            (WIDE_BIAS.to_owned(), Array::new([leaves.len()], vec![0.0; leaves.len()])),
+        ]);
+    }
+    Checkpoint { architecture, vocabulary, terms: Vec::new(), leaves, tensors }
 }
 
 /// A new row of the embedding.

@@ -3,10 +3,12 @@
 //! ```text
 //! text -> bags of rows -> embedding -> LSTM -> pooling -> head -> softmax over leaves
 //!         [N] bags        [N, E]       [N, DH] [B, F]     [B, C]
+//!      -> weighted terms -> wide branch ---------------------^
+//!         [U] sparse                        [B, C]
 //! ```
 //!
 //! Shapes everywhere: N tokens in the packed batch, B texts, T steps, V vocabulary rows, R of them touched by a batch, E
-//! embedding, H hidden, D directions, F features of a text, C leaves, K classes.
+//! embedding, H hidden, D directions, F features of a text, U terms of the wide branch, C leaves, K classes.
 
 mod architecture;
 pub mod checkpoint;
@@ -19,6 +21,7 @@ pub mod kernels;
 mod network;
 mod pretrained;
 pub mod surgery;
+mod wide;
 
 pub use architecture::{Architecture, Pooling, Preset};
 pub use checkpoint::{Array, Checkpoint};
@@ -26,8 +29,9 @@ pub use classifier::Classifier;
 pub use device::DeviceChoice;
 pub use encoder::Encoder;
 pub use head::{Head, LeafProbabilities};
-pub use network::Network;
+pub use network::{BranchLogits, Network};
 pub use pretrained::{VectorFile, from_vectors};
+pub use wide::{DEFAULT_SCALES, Wide};
 
 pub use crate::text::Segmentation;
 

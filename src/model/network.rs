@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 
 use super::{
-    Architecture, Array, Encoder, Head, LeafProbabilities,
-    checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT},
+    Architecture, Array, Encoder, Head, LeafProbabilities, Wide,
+    checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT, OUTPUT_SCALES},
     kernels::embedding_bag,
     numeric,
 };
@@ -18,13 +18,42 @@ use crate::{
 /// Texts that are computed with at a time: enough to fill the processor, and memory stays bounded whatever is asked.
 const BATCH: usize = 64;
 
-/// Embedding, encoder and head on a device.
+/// Embedding, encoder and head on a device, the wide branch beside them, and the scales that join the two.
 #[derive(Debug, Clone)]
 pub struct Network {
     embedding: Tensor,
     encoder: Encoder,
     head: Head,
+    wide: Option<Wide>,
+    scales: [f32; 2],
     leaves: usize,
+}
+
+/// What the two branches say about some texts, before the scales; each `[B, C]`, row after row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BranchLogits {
+    /// Logits of the deep branch.
+    pub deep: Vec<f32>,
+    /// Logits of the wide branch; zeros without one.
+    pub wide: Vec<f32>,
+    /// C.
+    pub leaves: usize,
+}
+
+impl BranchLogits {
+    /// Probabilities of the leaves with these scales of the branches.
+    pub fn probabilities(&self, scales: [f32; 2]) -> LeafProbabilities {
+        let mut probabilities = LeafProbabilities::zeros(self.deep.len() / self.leaves, self.leaves);
+        let rows = self.deep.chunks_exact(self.leaves).zip(self.wide.chunks_exact(self.leaves));
+        for (text, (deep, wide)) in rows.enumerate() {
+            probabilities.set(text, &joined(scales, deep, wide));
+        }
+        probabilities
+    }
+}
+
+fn joined(scales: [f32; 2], deep: &[f32], wide: &[f32]) -> Vec<f32> {
+    deep.iter().zip(wide).map(|(d, u)| scales[0] * d + scales[1] * u).collect()
 }
 
 impl Network {
@@ -37,12 +66,16 @@ impl Network {
         tensors: &BTreeMap<String, Array>,
         device: &Device,
     ) -> Result<Self> {
+        let array = |name: &str| {
+            tensors.get(name).ok_or_else(|| Error::Internal(format!("tensor {name} is missing")))
+        };
         let tensor = |name: &str| {
-            let array =
-                tensors.get(name).ok_or_else(|| Error::Internal(format!("tensor {name} is missing")))?;
+            let array = array(name)?;
             Tensor::from_slice(&array.data, &*array.shape, device).map_err(numeric)
         };
         let bias = tensor(HEAD_BIAS)?;
+        let scales = <[f32; 2]>::try_from(&*array(OUTPUT_SCALES)?.data)
+            .map_err(|_| Error::Internal("there are not two scales".into()))?;
         Ok(Self {
             embedding: tensor(EMBEDDING)?,
             encoder: Encoder::new(
@@ -53,6 +86,8 @@ impl Network {
             )
             .map_err(numeric)?,
             head: Head::new(&tensor(HEAD_WEIGHT)?, &bias).map_err(numeric)?,
+            wide: Wide::new(tensors),
+            scales,
             leaves: bias.elem_count(),
         })
     }
@@ -63,17 +98,47 @@ impl Network {
     /// [`Error::Internal`] if a text was encoded with another vocabulary.
     pub fn leaf_probabilities(&self, texts: &[&EncodedText]) -> Result<LeafProbabilities> {
         let mut probabilities = LeafProbabilities::zeros(texts.len(), self.leaves);
-        let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|&text| texts[text].tokens);
-        for order in order.chunks(BATCH) {
-            let batch = PackedBatch::new(order.iter().map(|&text| texts[text]));
-            let logits = self.logits(&batch).and_then(|logits| logits.to_vec2::<f32>()).map_err(numeric)?;
-            order.iter().zip(logits).for_each(|(&text, logits)| probabilities.set(text, &logits));
-        }
+        self.each(texts, |text, deep, wide| {
+            probabilities.set(text, &joined(self.scales, deep, wide));
+        })?;
         Ok(probabilities)
     }
 
-    fn logits(&self, batch: &PackedBatch) -> candle_core::Result<Tensor> {
+    /// Logits of the leaves by branch, in the order of the texts.
+    ///
+    /// # Errors
+    /// As [`Network::leaf_probabilities`].
+    pub fn branch_logits(&self, texts: &[&EncodedText]) -> Result<BranchLogits> {
+        let leaves = self.leaves;
+        let zeros = vec![0.0; texts.len() * leaves];
+        let mut logits = BranchLogits { deep: zeros.clone(), wide: zeros, leaves };
+        self.each(texts, |text, deep, wide| {
+            logits.deep[text * leaves..][..leaves].copy_from_slice(deep);
+            logits.wide[text * leaves..][..leaves].copy_from_slice(wide);
+        })?;
+        Ok(logits)
+    }
+
+    /// Visits each text, in some order, with its deep and its wide logits.
+    fn each(&self, texts: &[&EncodedText], mut visit: impl FnMut(usize, &[f32], &[f32])) -> Result<()> {
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&text| texts[text].tokens);
+        let mut wide = vec![0.0; self.leaves];
+        for order in order.chunks(BATCH) {
+            let batch = PackedBatch::new(order.iter().map(|&text| texts[text]));
+            let deep =
+                self.deep_logits(&batch).and_then(|logits| logits.to_vec2::<f32>()).map_err(numeric)?;
+            for (&text, deep) in order.iter().zip(deep) {
+                if let Some(branch) = &self.wide {
+                    branch.logits(&texts[text].terms, &mut wide);
+                }
+                visit(text, &deep, &wide);
+            }
+        }
+        Ok(())
+    }
+
+    fn deep_logits(&self, batch: &PackedBatch) -> candle_core::Result<Tensor> {
         let tokens = embedding_bag(&self.embedding, &batch.bags)?;
         self.head.forward(&self.encoder.forward(&tokens, &batch.packing)?)
     }

@@ -9,7 +9,7 @@
 
 use std::{collections::HashSet, io::BufRead};
 
-use super::{Architecture, Array, Checkpoint, checkpoint::EMBEDDING, init};
+use super::{Architecture, Array, Checkpoint, checkpoint::EMBEDDING, init, surgery};
 use crate::{
     error::{Error, Result},
     taxonomy::LeafId,
@@ -49,7 +49,7 @@ pub fn from_vectors<'a, R: BufRead>(
     vocabulary.extend(texts.clone());
     let words =
         |text: &str| segmentation.tokens(&normalise(text)).map(str::to_owned).collect::<Vec<String>>();
-    let seen: HashSet<String> = texts.flat_map(words).collect();
+    let seen: HashSet<String> = texts.clone().flat_map(words).collect();
     let known: HashSet<&str> = vocabulary.entries().iter().map(String::as_str).collect();
 
     // Half of the largest vocabulary is left for what later trainings bring.
@@ -98,6 +98,7 @@ pub fn from_vectors<'a, R: BufRead>(
     let frozen_rows = if file.frozen { vectors.words().len() } else { 0 };
     let architecture = Architecture { embedding: vectors.width(), frozen_rows, ..architecture };
     let mut network = init::initial(architecture, entries, leaves.to_vec(), seed);
+    network = surgery::with_terms_of(&network, texts);
     let scale = init::EMBEDDING_DEVIATION / root_mean_square(vectors.numbers());
     let mut rows = network.tensor(EMBEDDING)?.data.to_vec();
     let width = vectors.width();

@@ -2,57 +2,81 @@
 
 use super::{
     Architecture, Array, Checkpoint,
-    checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT},
+    checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, WIDE_BIAS, WIDE_IDF, WIDE_WEIGHT},
     init,
+    wide::Wide,
 };
 use crate::{
     error::{Error, Result},
     taxonomy::LeafId,
-    text::Vocabulary,
+    text::{Terms, Vocabulary},
 };
 
-/// A network that has learnt nothing, with the vocabulary of the texts.
+/// A network that has learnt nothing, with the vocabulary and the terms of the texts.
 pub fn from_scratch<'a>(
     architecture: Architecture,
-    texts: impl IntoIterator<Item = &'a str>,
+    texts: impl IntoIterator<Item = &'a str> + Clone,
     leaves: &[LeafId],
     seed: u64,
 ) -> Checkpoint {
     let mut vocabulary = Vocabulary::new(architecture.subwords, architecture.segmentation);
-    vocabulary.extend(texts);
-    init::initial(architecture, vocabulary.entries().to_vec(), leaves.to_vec(), seed)
+    vocabulary.extend(texts.clone());
+    let empty = init::initial(architecture, vocabulary.entries().to_vec(), leaves.to_vec(), seed);
+    with_terms_of(&empty, texts)
 }
 
-/// The same network with rows for the features that the texts bring and its vocabulary does not hold yet.
+/// The same network with the terms of the texts, if it has a wide branch, whose weights start from zeros.
+pub(super) fn with_terms_of<'a>(
+    network: &Checkpoint,
+    texts: impl IntoIterator<Item = &'a str> + Clone,
+) -> Checkpoint {
+    if !network.architecture.wide {
+        return network.clone();
+    }
+    let terms = Terms::build(texts, Wide::term_limit(network.leaves.len()));
+    with_terms(network, &terms, &[])
+}
+
+/// The same network with rows for the features and terms that the texts bring and it does not hold yet.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if the checkpoint has no embedding or an impossible vocabulary.
+/// [`Error::Corrupt`] if the checkpoint lacks a tensor, or its vocabulary or terms cannot be.
 pub fn with_vocabulary_of<'a>(
     checkpoint: &Checkpoint,
-    texts: impl IntoIterator<Item = &'a str>,
+    texts: impl IntoIterator<Item = &'a str> + Clone,
     seed: u64,
 ) -> Result<Checkpoint> {
+    let mut grown = checkpoint.clone();
     let Architecture { subwords, segmentation, .. } = checkpoint.architecture;
     let mut vocabulary =
         Vocabulary::from_entries(checkpoint.vocabulary.clone(), subwords)?.segmented(segmentation);
-    if vocabulary.extend(texts) == 0 {
-        return Ok(checkpoint.clone());
+    if vocabulary.extend(texts.clone()) > 0 {
+        grown = with_vocabulary(&grown, &vocabulary, seed)?;
     }
-    with_vocabulary(checkpoint, &vocabulary, seed)
+    if checkpoint.architecture.wide {
+        let mut terms = checkpoint.term_table()?;
+        if terms.extend(texts, Wide::term_limit(checkpoint.leaves.len())) > 0 {
+            grown = with_terms(&grown, &terms, &checkpoint.tensor(WIDE_WEIGHT)?.data);
+        }
+    }
+    Ok(grown)
 }
 
-/// The same network with a head for these leaves, in this order: leaves that it had keep their rows, wherever they
-/// stood; new ones start from the seed; the others are gone.
+/// The same network with rows for these leaves, in this order: leaves that it had keep their numbers, wherever they
+/// stood; new ones start from the seed, and from zeros in the wide branch; the others are gone. With more leaves the
+/// wide branch may have room for fewer terms: then the last ones go.
 ///
 /// # Errors
 /// [`Error::Corrupt`] if the checkpoint has no head.
 pub fn with_leaves(checkpoint: &Checkpoint, leaves: &[LeafId], seed: u64) -> Result<Checkpoint> {
     let (weight, bias) = (checkpoint.tensor(HEAD_WEIGHT)?, checkpoint.tensor(HEAD_BIAS)?);
     let features = checkpoint.architecture.features();
+    let old_rows: Vec<Option<usize>> =
+        leaves.iter().map(|&leaf| checkpoint.leaves.iter().position(|&old| old == leaf)).collect();
     let mut new_weight = Vec::with_capacity(leaves.len() * features);
     let mut new_bias = Vec::with_capacity(leaves.len());
-    for &leaf in leaves {
-        match checkpoint.leaves.iter().position(|&old| old == leaf) {
+    for (&leaf, &old_row) in leaves.iter().zip(&old_rows) {
+        match old_row {
             Some(row) => {
                 new_weight.extend_from_slice(weight.row(row));
                 new_bias.push(bias.data[row]);
@@ -66,7 +90,30 @@ pub fn with_leaves(checkpoint: &Checkpoint, leaves: &[LeafId], seed: u64) -> Res
     let mut new = Checkpoint { leaves: leaves.to_vec(), ..checkpoint.clone() };
     new.tensors.insert(HEAD_WEIGHT.to_owned(), Array::new([leaves.len(), features], new_weight));
     new.tensors.insert(HEAD_BIAS.to_owned(), Array::new([leaves.len()], new_bias));
+    if checkpoint.architecture.wide {
+        let idf = checkpoint.tensor(WIDE_IDF)?;
+        let (weight, bias) = (checkpoint.tensor(WIDE_WEIGHT)?, checkpoint.tensor(WIDE_BIAS)?);
+        let terms = checkpoint.terms.len().min(Wide::term_limit(leaves.len()));
+        let pick =
+            |row: &[f32]| -> Vec<f32> { old_rows.iter().map(|old| old.map_or(0.0, |at| row[at])).collect() };
+        new.terms.truncate(terms);
+        let weights: Vec<f32> = (0..terms).flat_map(|term| pick(weight.row(term))).collect();
+        new.tensors.insert(WIDE_IDF.to_owned(), Array::new([terms], &idf.data[..terms]));
+        new.tensors.insert(WIDE_WEIGHT.to_owned(), Array::new([terms, leaves.len()], weights));
+        new.tensors.insert(WIDE_BIAS.to_owned(), Array::new([leaves.len()], pick(&bias.data)));
+    }
     Ok(new)
+}
+
+/// The same network with these terms, of which the first have the weights given and the others zeros.
+fn with_terms(checkpoint: &Checkpoint, terms: &Terms, weights: &[f32]) -> Checkpoint {
+    let leaves = checkpoint.leaves.len();
+    let mut weights = weights.to_vec();
+    weights.resize(terms.len() * leaves, 0.0);
+    let mut new = Checkpoint { terms: terms.ids().to_vec(), ..checkpoint.clone() };
+    new.tensors.insert(WIDE_IDF.to_owned(), Array::new([terms.len()], terms.idf()));
+    new.tensors.insert(WIDE_WEIGHT.to_owned(), Array::new([terms.len(), leaves], weights));
+    new
 }
 
 /// The same network with rows for the features that the vocabulary has beyond its own.
@@ -91,13 +138,16 @@ pub fn with_vocabulary(checkpoint: &Checkpoint, vocabulary: &Vocabulary, seed: u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Preset, init::initial};
+    use crate::model::Preset;
 
     fn checkpoint() -> Checkpoint {
         let architecture = Architecture { embedding: 4, hidden: 3, ..Architecture::preset(Preset::Default) };
-        let vocabulary = Vocabulary::build(["my card", "my cards"], true);
         let mut checkpoint =
-            initial(architecture, vocabulary.entries().to_vec(), vec![LeafId(1), LeafId(2), LeafId(3)], 1);
+            from_scratch(architecture, ["my card", "my cards"], &[LeafId(1), LeafId(2), LeafId(3)], 1);
+        let terms = checkpoint.terms.len();
+        let weights = (0..terms).flat_map(|term| [1.0, 2.0, 3.0].map(|x| x * (2 * term + 1) as f32));
+        checkpoint.tensors.insert(WIDE_WEIGHT.into(), Array::new([terms, 3], weights.collect::<Vec<_>>()));
+        checkpoint.tensors.insert(WIDE_BIAS.into(), Array::new([3], vec![0.1, 0.2, 0.3]));
         checkpoint.tensors.insert(HEAD_BIAS.into(), Array::new([3], vec![0.1, 0.2, 0.3]));
         checkpoint
     }
@@ -111,9 +161,24 @@ mod tests {
         assert_eq!(new.tensors[HEAD_WEIGHT].row(2), old.tensors[HEAD_WEIGHT].row(0));
         assert_eq!(*new.tensors[HEAD_BIAS].data, [0.3, 0.0, 0.1]);
         assert!(new.tensors[HEAD_WEIGHT].row(1).iter().any(|&x| x != 0.0));
-        for (name, array) in old.tensors.iter().filter(|(name, _)| !name.starts_with("head.")) {
+        assert_eq!(new.tensors[WIDE_WEIGHT].row(1), [9.0, 0.0, 3.0]);
+        assert_eq!(*new.tensors[WIDE_BIAS].data, [0.3, 0.0, 0.1]);
+        let of_leaves = |name: &str| name.starts_with("head.") || name == WIDE_WEIGHT || name == WIDE_BIAS;
+        for (name, array) in old.tensors.iter().filter(|(name, _)| !of_leaves(name)) {
             assert_eq!(&new.tensors[name], array, "{name}");
         }
+    }
+
+    #[test]
+    fn new_texts_bring_terms_and_the_old_ones_keep_their_weights() {
+        let old = checkpoint();
+        let new = with_vocabulary_of(&old, ["lost wallet", "the wallet"], 1).unwrap();
+        new.validate().unwrap();
+        let (before, after) = (&old.tensors[WIDE_WEIGHT], &new.tensors[WIDE_WEIGHT]);
+        assert!(new.terms.len() > old.terms.len() && new.terms.starts_with(&old.terms));
+        assert_eq!(after.data[..before.data.len()], *before.data);
+        assert!(after.data[before.data.len()..].iter().all(|&weight| weight == 0.0));
+        assert_eq!(with_vocabulary_of(&new, ["lost wallet"], 1).unwrap(), new);
     }
 
     #[test]

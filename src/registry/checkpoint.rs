@@ -26,7 +26,8 @@ impl CheckpointId {
 /// Stores the blobs of a checkpoint that are not stored yet and returns its record. Until a commit names them, a sweep
 /// would remove the blobs.
 pub(super) fn write(store: &Store, checkpoint: &Checkpoint) -> Result<storage::Checkpoint> {
-    let vocabulary = storage::Vocabulary { entries: checkpoint.vocabulary.clone() };
+    let vocabulary =
+        storage::Vocabulary { entries: checkpoint.vocabulary.clone(), terms: checkpoint.terms.clone() };
     let vocabulary = write_blob(store, &vocabulary.encode_to_vec())?;
     let tensors = checkpoint
         .tensors
@@ -69,6 +70,7 @@ pub(super) fn read(store: &Store, what: &str, record: storage::Checkpoint) -> Re
     Ok(Checkpoint {
         architecture: from_architecture(what, &architecture)?,
         vocabulary: vocabulary.entries,
+        terms: vocabulary.terms,
         leaves: record.leaves.into_iter().map(LeafId).collect(),
         tensors,
     })
@@ -140,6 +142,7 @@ fn to_architecture(architecture: &Architecture) -> storage::Architecture {
         max_tokens: architecture.max_tokens as u32,
         subwords: architecture.subwords,
         pooling: pooling.into(),
+        wide: architecture.wide,
         frozen_rows: architecture.frozen_rows as u32,
         segmentation: segmentation.into(),
     }
@@ -169,6 +172,7 @@ fn from_architecture(what: &str, record: &storage::Architecture) -> Result<Archi
         max_tokens: record.max_tokens as usize,
         subwords: record.subwords,
         pooling,
+        wide: record.wide,
         frozen_rows: record.frozen_rows as usize,
         segmentation,
     })

@@ -123,7 +123,13 @@ mod tests {
             *end += token.len() as u32;
             Some(*end)
         }));
-        EncodedText { features: tokens.concat(), offsets, tokens: tokens.len(), truncated: false }
+        EncodedText {
+            features: tokens.concat(),
+            offsets,
+            tokens: tokens.len(),
+            truncated: false,
+            terms: Vec::new(),
+        }
     }
 
     #[test]

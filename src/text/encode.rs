@@ -3,11 +3,12 @@
 use super::{
     features::Features,
     normalise,
+    terms::Terms,
     vocabulary::{UNKNOWN_ROW, Vocabulary},
 };
 
-/// A text as the network reads it: each token a bag of rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A text as the network reads it: each token a bag of rows, and the whole a bag of weighted terms.
+#[derive(Debug, Clone, PartialEq)]
 pub struct EncodedText {
     /// Rows of all tokens, token after token.
     pub features: Vec<u32>,
@@ -17,6 +18,8 @@ pub struct EncodedText {
     pub tokens: usize,
     /// Whether the text was longer than the network reads.
     pub truncated: bool,
+    /// Rows of the wide branch and their weights, as [`Terms::weigh`] gives them.
+    pub terms: Vec<(u32, f32)>,
 }
 
 impl EncodedText {
@@ -26,17 +29,18 @@ impl EncodedText {
     }
 }
 
-/// Turns texts into rows of one vocabulary.
+/// Turns texts into rows of one vocabulary and of one table of terms.
 #[derive(Debug, Clone)]
 pub struct TextEncoder {
     vocabulary: Vocabulary,
     max_tokens: usize,
+    terms: Terms,
 }
 
 impl TextEncoder {
-    /// An encoder that reads so many tokens of a text.
-    pub fn new(vocabulary: Vocabulary, max_tokens: usize) -> Self {
-        Self { vocabulary, max_tokens }
+    /// An encoder that reads so many tokens of a text, and these terms.
+    pub fn new(vocabulary: Vocabulary, max_tokens: usize, terms: Terms) -> Self {
+        Self { vocabulary, max_tokens, terms }
     }
 
     /// Encodes a text, in normal form or not.
@@ -45,7 +49,13 @@ impl TextEncoder {
     /// is the row of the unknown.
     pub fn encode(&self, text: &str) -> EncodedText {
         let text = normalise(text);
-        let mut encoded = EncodedText { features: Vec::new(), offsets: vec![0], tokens: 0, truncated: false };
+        let mut encoded = EncodedText {
+            features: Vec::new(),
+            offsets: vec![0],
+            tokens: 0,
+            truncated: false,
+            terms: self.terms.weigh(&text),
+        };
         let mut features = Features::default();
         let mut before = None;
         for token in self.vocabulary.segmentation().tokens(&text) {
@@ -85,7 +95,7 @@ mod tests {
     }
 
     fn encode(text: &str, vocabulary: &Vocabulary, max_tokens: usize) -> EncodedText {
-        TextEncoder::new(vocabulary.clone(), max_tokens).encode(text)
+        TextEncoder::new(vocabulary.clone(), max_tokens, Terms::default()).encode(text)
     }
 
     #[test]

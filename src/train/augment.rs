@@ -33,8 +33,7 @@ pub(super) fn batch<'a>(
 fn shuffled(text: &EncodedText, random: &mut ChaCha8Rng) -> EncodedText {
     let mut order: Vec<usize> = (0..text.tokens).collect();
     shuffle(&mut order, random);
-    let mut new =
-        EncodedText { features: Vec::with_capacity(text.features.len()), offsets: vec![0], ..*text };
+    let mut new = EncodedText { features: Vec::new(), offsets: vec![0], ..text.clone() };
     for token in order {
         new.features.extend_from_slice(text.token(token));
         new.offsets.push(new.features.len() as u32);
@@ -54,6 +53,7 @@ mod tests {
             offsets: vec![0, 1, 3, 4, 6, 7, 9, 12],
             tokens: 7,
             truncated: true,
+            terms: vec![(3, 0.5)],
         };
         vec![Sample { text, class: 5 }; 3]
     }

@@ -9,10 +9,16 @@ use std::{
 
 use candle_core::Device;
 
-use super::{Confusion, Recipe, augment, batches, metrics::argmax, trainer::Trainer};
+use super::{
+    Confusion, Judged, Recipe, RejectionPoint, augment, batches,
+    calibrate::{fit_scales, rejection_curve},
+    metrics::{argmax, calibration_error},
+    trainer::Trainer,
+    wide::fit_wide,
+};
 use crate::{
     error::{Error, Result},
-    model::{Checkpoint, Network},
+    model::{Array, Checkpoint, DEFAULT_SCALES, Network, checkpoint::OUTPUT_SCALES},
     registry::Epoch,
     taxonomy::LeafGroups,
     text::EncodedText,
@@ -30,15 +36,15 @@ pub struct Sample {
 /// How far a training is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FitProgress {
-    /// `fit`, or `evaluate` at the end of an epoch.
+    /// `wide` while the wide branch is fitted, then `fit`, or `evaluate` at the end of an epoch.
     pub stage: &'static str,
-    /// Epoch that runs, counted from 1.
+    /// Epoch that runs, counted from 1; 0 while the wide branch is fitted.
     pub epoch: u32,
     /// Epochs in all.
     pub epochs: u32,
-    /// Steps done.
+    /// Steps of the deep branch done.
     pub step: u64,
-    /// Steps in all.
+    /// Steps of the deep branch in all.
     pub steps: u64,
     /// Mean loss of the epoch so far, in nats.
     pub loss: f64,
@@ -65,8 +71,19 @@ pub struct Fitted {
     pub validation_accuracy: Option<f64>,
     /// Macro F1 of the network on the validation samples; none without samples.
     pub validation_macro_f1: Option<f64>,
+    /// Expected calibration error of the network on the validation samples; none without samples.
+    pub calibration_error: Option<f64>,
+    /// From which confidence on its answers can be trusted, measured on the validation samples.
+    pub rejection: Vec<RejectionPoint>,
     /// Every epoch that ran.
     pub curve: Vec<Epoch>,
+}
+
+/// How a network stands on the validation samples, with the scales that suit them best.
+struct Validated {
+    scales: [f32; 2],
+    confusion: Confusion,
+    judged: Vec<Judged>,
 }
 
 /// Trains a network on samples.
@@ -95,7 +112,6 @@ pub fn fit(
     let lengths: Vec<usize> = train.iter().map(|sample| sample.text.tokens).collect();
     let steps_per_epoch = train.len().div_ceil(recipe.batch);
     let mut trainer = Trainer::new(start, groups, recipe, steps_per_epoch, seed, device)?;
-    let began = Instant::now();
     let mut progress = FitProgress {
         stage: "fit",
         epoch: 0,
@@ -111,8 +127,16 @@ pub fn fit(
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(Error::Cancelled),
     };
+    let start = &match start.architecture.wide && recipe.wide.epochs > 0 {
+        true => fit_wide(start, train, groups, &recipe.wide, seed, &mut |_, loss| {
+            (progress.stage, progress.loss) = ("wide", loss);
+            observe(&progress)
+        })?,
+        false => start.clone(),
+    };
     let mut best: Option<Fitted> = None;
     let mut curve = Vec::with_capacity(recipe.epochs as usize);
+    let deep_began = Instant::now();
     for epoch in 1..=recipe.epochs {
         (progress.epoch, progress.stage) = (epoch, "fit");
         let epoch_began = Instant::now();
@@ -128,33 +152,40 @@ pub fn fit(
             progress.loss = loss_sum / counted.max(1) as f64;
             progress.examples_per_second = seen as f64 / epoch_began.elapsed().as_secs_f64().max(1e-9);
             progress.eta =
-                began.elapsed().mul_f64((progress.steps - progress.step) as f64 / progress.step as f64);
+                deep_began.elapsed().mul_f64((progress.steps - progress.step) as f64 / progress.step as f64);
             observe(&progress)?;
         }
+        let mut checkpoint = start.clone();
+        checkpoint.tensors.extend(trainer.tensors());
         let measured = match validation {
             [] => None,
-            _ => Some(evaluate(&trainer.network()?, validation, groups)?),
+            _ => Some(validate(&checkpoint, validation, groups, device)?),
         };
         progress.stage = "evaluate";
-        progress.validation_accuracy = measured.as_ref().map(Confusion::accuracy);
+        progress.validation_accuracy = measured.as_ref().map(|measured| measured.confusion.accuracy());
         curve.push(Epoch {
             epoch,
             step: progress.step,
             train_loss: progress.loss,
             learning_rate: recipe.rate(progress.step as usize - 1, progress.steps as usize),
             validation_accuracy: progress.validation_accuracy,
-            seconds: began.elapsed().as_secs_f64(),
+            seconds: deep_began.elapsed().as_secs_f64(),
         });
         observe(&progress)?;
         // Of equally good epochs the later one: its rate was lower.
         if best.as_ref().is_none_or(|best| progress.validation_accuracy >= best.validation_accuracy) {
+            let scales = measured.as_ref().map_or(DEFAULT_SCALES, |measured| measured.scales);
+            checkpoint.tensors.insert(OUTPUT_SCALES.to_owned(), Array::new([2], scales));
+            let judged = measured.as_ref().map(|measured| &*measured.judged);
             best = Some(Fitted {
-                checkpoint: Checkpoint { tensors: trainer.tensors(), ..start.clone() },
+                checkpoint,
                 best_epoch: epoch,
                 epochs: recipe.epochs,
                 train_loss: progress.loss,
                 validation_accuracy: progress.validation_accuracy,
-                validation_macro_f1: measured.as_ref().map(Confusion::macro_f1),
+                validation_macro_f1: measured.as_ref().map(|measured| measured.confusion.macro_f1()),
+                calibration_error: judged.map(calibration_error),
+                rejection: rejection_curve(judged.unwrap_or_default()),
                 curve: Vec::new(),
             });
         }
@@ -163,13 +194,27 @@ pub fn fit(
     Ok(Fitted { curve, ..best })
 }
 
-fn evaluate(network: &Network, samples: &[Sample], groups: &LeafGroups) -> Result<Confusion> {
+fn validate(
+    checkpoint: &Checkpoint,
+    samples: &[Sample],
+    groups: &LeafGroups,
+    device: &Device,
+) -> Result<Validated> {
     let texts: Vec<&EncodedText> = samples.iter().map(|sample| &sample.text).collect();
-    let mut confusion = Confusion::new(groups.classes.len());
-    for (sample, row) in samples.iter().zip(network.leaf_probabilities(&texts)?.iter()) {
-        confusion.add(sample.class as usize, argmax(&groups.sums(row)));
+    let labels: Vec<u32> = samples.iter().map(|sample| sample.class).collect();
+    let architecture = &checkpoint.architecture;
+    let logits = Network::new(architecture, &checkpoint.tensors, device)?.branch_logits(&texts)?;
+    let scales = fit_scales(&logits, &labels, groups, architecture.wide);
+    let mut validated =
+        Validated { scales, confusion: Confusion::new(groups.classes.len()), judged: Vec::new() };
+    let probabilities = logits.probabilities(scales);
+    for (&label, row) in labels.iter().zip(probabilities.iter()) {
+        let classes = groups.sums(row);
+        let answer = argmax(&classes);
+        validated.confusion.add(label as usize, answer);
+        validated.judged.push(Judged { confidence: classes[answer], right: answer == label as usize });
     }
-    Ok(confusion)
+    Ok(validated)
 }
 
 pub(super) fn failed(reason: &'static str, description: String) -> Error {
@@ -255,9 +300,13 @@ mod tests {
         fitted.checkpoint.validate().unwrap();
         assert!(fitted.validation_accuracy.unwrap() > 0.95, "{:?}", fitted.validation_accuracy);
         assert!(fitted.validation_macro_f1.unwrap() > 0.95);
+        assert!(fitted.calibration_error.unwrap() < 0.1 && !fitted.rejection.is_empty());
         assert_eq!(fitted.epochs, 6);
         let steps = 6 * 120usize.div_ceil(16);
-        assert_eq!(seen.len(), steps + 6);
+        let wide = toy.recipe.wide.epochs as usize;
+        assert!(seen[..wide].iter().all(|p| (p.stage, p.epoch, p.step) == ("wide", 0, 0)));
+        assert!(seen[wide - 1].loss < seen[0].loss);
+        assert_eq!(seen.len(), wide + steps + 6);
         assert!(seen.iter().filter(|p| p.stage == "fit").map(|p| p.step).eq(1..=steps as u64));
         let first = seen.iter().find(|p| p.stage == "evaluate").unwrap();
         let last = seen.last().unwrap();

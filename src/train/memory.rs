@@ -109,7 +109,9 @@ fn activations(architecture: &Architecture, tokens: u64, texts: u64, leaves: u64
 
 /// Bytes of an encoded text.
 fn encoded(sample: &Sample) -> u64 {
-    (size_of::<Sample>() + size_of_val(&*sample.text.features) + size_of_val(&*sample.text.offsets)) as u64
+    let text = &sample.text;
+    let numbers = size_of_val(&*text.features) + size_of_val(&*text.offsets) + size_of_val(&*text.terms);
+    (size_of::<Sample>() + numbers) as u64
 }
 
 impl fmt::Display for Memory {
@@ -153,7 +155,8 @@ mod tests {
 
     fn sample(tokens: usize) -> Sample {
         let offsets = (0..=tokens as u32).collect();
-        let text = EncodedText { features: vec![1; tokens], offsets, tokens, truncated: false };
+        let features = vec![1; tokens];
+        let text = EncodedText { features, offsets, tokens, truncated: false, terms: Vec::new() };
         Sample { text, class: 0 }
     }
 

@@ -4,6 +4,8 @@
 //! precision = hits / answers    recall = hits / support    F1 = 2 hits / (answers + support)
 //! ```
 
+use super::calibrate::Judged;
+
 /// Counts of texts by label and answer over K classes, by column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confusion {
@@ -108,6 +110,18 @@ impl Confusion {
     }
 }
 
+/// Expected calibration error: by how much confidence and accuracy differ, as the mean over 15 bins of equal width, each
+/// weighted by its answers (Naeini et al. 2015). 0 without an answer.
+pub fn calibration_error(answers: &[Judged]) -> f64 {
+    const BINS: usize = 15;
+    let mut gaps = [0.0; BINS];
+    for answer in answers {
+        let bin = ((answer.confidence * BINS as f64) as usize).min(BINS - 1);
+        gaps[bin] += answer.confidence - f64::from(u8::from(answer.right));
+    }
+    gaps.iter().map(|gap| gap.abs()).sum::<f64>() / answers.len().max(1) as f64
+}
+
 /// Column of the largest number, the first of equal ones; 0 of none.
 pub fn argmax(numbers: &[f64]) -> usize {
     (1..numbers.len()).fold(0, |best, at| if numbers[at] > numbers[best] { at } else { best })
@@ -147,6 +161,20 @@ mod tests {
         let confusion = confusion(&[(4, 0), (1, 0), (1, 0), (0, 4), (2, 2)]);
         let pairs: Vec<_> = confusion.confused(2).iter().map(|p| (p.label, p.answer, p.count)).collect();
         assert_eq!(pairs, [(1, 0, 2), (0, 4, 1)]);
+    }
+
+    #[test]
+    fn calibration_is_off_by_the_gap_in_each_bin() {
+        let answers = |confidence: f64, right: usize, wrong: usize| {
+            let answer = move |right| Judged { confidence, right };
+            std::iter::repeat_n(answer(true), right).chain(std::iter::repeat_n(answer(false), wrong))
+        };
+        let perfect: Vec<Judged> = answers(0.75, 3, 1).collect();
+        assert_eq!(calibration_error(&perfect), 0.0);
+        // 4 answers off by .1 and 4 off by .25 the other way.
+        let mixed: Vec<Judged> = answers(0.6, 2, 2).chain(answers(1.0, 3, 1)).collect();
+        assert!((calibration_error(&mixed) - (4.0 * 0.1 + 4.0 * 0.25) / 8.0).abs() < 1e-12);
+        assert_eq!(calibration_error(&[]), 0.0);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod answered;
 mod augment;
 mod batches;
+mod calibrate;
 mod change;
 mod feed;
 mod fit;
@@ -21,7 +22,9 @@ mod run;
 mod sgd;
 mod trainer;
 mod vectors;
+mod wide;
 
+pub use calibrate::{Judged, RejectionPoint};
 pub use change::{Applied, MergeOrder, Preview};
 pub use feed::{Event, EventKind, Planned, Watch};
 pub use fit::{FitProgress, Fitted, Sample, fit};
@@ -31,3 +34,4 @@ pub use metrics::Confusion;
 pub use plan::{Current, Plan, plan};
 pub use recipe::{Optimiser, Recipe};
 pub use vectors::VectorsDir;
+pub use wide::WideRecipe;

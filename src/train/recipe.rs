@@ -1,6 +1,6 @@
 //! How a network is trained: every number that is not learnt.
 
-use super::{optimiser::one_cycle, sgd::step_decay};
+use super::{WideRecipe, optimiser::one_cycle, sgd::step_decay};
 use crate::{model::Preset, registry::Mode};
 
 /// Optimiser steps below which a network from scratch has hardly begun, however small the data.
@@ -35,6 +35,8 @@ pub struct Recipe {
     pub embedding_dropout: f32,
     /// Probability that a feature is not seen by the head.
     pub output_dropout: f32,
+    /// How the wide branch is fitted, where there is one.
+    pub wide: WideRecipe,
     /// Probability that the words of a text are read in random order.
     pub word_shuffle: f32,
     /// How gradients become updates, and the schedule of the rate with it.
@@ -66,6 +68,10 @@ impl Recipe {
             500..3_000 => 32,
             _ => 64,
         };
+        let (wide_epochs, wide_rate) = match mode {
+            Mode::Scratch => (8, 0.15),
+            Mode::Continue | Mode::Transfer => (3, 0.05),
+        };
         let (epochs, learning_rate) = match mode {
             Mode::Scratch => {
                 let needed = MIN_STEPS_FROM_SCRATCH.div_ceil(examples.div_ceil(batch).max(1));
@@ -85,6 +91,7 @@ impl Recipe {
             word_dropout: 0.1,
             embedding_dropout: 0.2,
             output_dropout: 0.4,
+            wide: WideRecipe { epochs: wide_epochs, rate: wide_rate, batch: 32, dropout: 0.5 },
             word_shuffle: 0.0,
             optimiser: Optimiser::AdamW,
         }

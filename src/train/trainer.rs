@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     model::{
-        Architecture, Array, Checkpoint, Encoder, Head, Network,
+        Architecture, Array, Checkpoint, Encoder, Head,
         checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT},
         kernels::{ClassTargets, embedding_bag, group_cross_entropy},
         numeric,
@@ -207,10 +207,6 @@ impl<'a> Trainer<'a> {
                 (parameter.name.to_owned(), Array::new(parameter.shape.clone(), &*parameter.values))
             })
             .collect()
-    }
-
-    pub(super) fn network(&self) -> Result<Network> {
-        Network::new(&self.architecture, &self.tensors(), self.device)
     }
 }
 

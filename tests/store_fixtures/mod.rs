@@ -53,10 +53,12 @@ pub(crate) fn checkpoint(body: u32, head: u32, numbers: usize) -> Checkpoint {
             max_tokens: 8,
             subwords: true,
             pooling: Pooling::MeanMaxInput,
+            wide: true,
             frozen_rows: 0,
             segmentation: taxond::text::Segmentation::Words,
         },
         vocabulary: vec![String::new(), format!("word {body}"), "取款".to_owned()],
+        terms: vec![u64::from(body), u64::MAX],
         leaves: vec![LeafId(1), LeafId(2)],
         tensors: [
             ("body".to_owned(), Array::new([numbers], data(body, numbers))),

@@ -26,6 +26,52 @@ pub struct ClassTargets {
     pub smoothing: f32,
 }
 
+impl ClassTargets {
+    /// The loss of one text in nats; sets the gradient of its logits, `[C]`.
+    pub fn text_loss(&self, logits: &[f32], label: u32, gradient: &mut [f32]) -> f64 {
+        let sums = self.log_sums(logits);
+        for ((&z, dz), class) in logits.iter().zip(gradient).zip(&self.class_of_leaf) {
+            *dz = class.map_or(0.0, |class| self.derivative(z, class as usize, label, &sums) as f32);
+        }
+        self.loss(label, &sums)
+    }
+
+    fn loss(&self, label: u32, sums: &LogSums) -> f64 {
+        let of_class = sums.of_class.iter().enumerate();
+        of_class
+            .map(|(class, of_class)| (self.target(class, label), of_class))
+            .filter(|(target, _)| *target > 0.0)
+            .map(|(target, of_class)| target * (sums.of_all - of_class))
+            .sum()
+    }
+
+    fn derivative(&self, z: f32, class: usize, label: u32, sums: &LogSums) -> f64 {
+        let of_all = (f64::from(z) - sums.of_all).exp();
+        let within = (f64::from(z) - sums.of_class[class]).exp();
+        of_all - self.target(class, label) * within
+    }
+
+    fn log_sums(&self, logits: &[f32]) -> LogSums {
+        let grouped = || {
+            logits.iter().zip(&self.class_of_leaf).filter_map(|(&z, k)| Some((f64::from(z), (*k)? as usize)))
+        };
+        let mut max = vec![f64::NEG_INFINITY; self.classes];
+        grouped().for_each(|(z, k)| max[k] = if z > max[k] || z.is_nan() { z } else { max[k] });
+        let mut sums = vec![0.0; self.classes];
+        grouped().for_each(|(z, k)| sums[k] += (z - max[k]).exp());
+        let of_class: Vec<f64> = sums.iter().zip(&max).map(|(sum, max)| max + sum.ln()).collect();
+        let top = of_class.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let of_all = top + of_class.iter().map(|x| (x - top).exp()).sum::<f64>().ln();
+        LogSums { of_class, of_all }
+    }
+
+    fn target(&self, class: usize, label: u32) -> f64 {
+        let smoothing = f64::from(self.smoothing);
+        let hit = if class == label as usize { 1.0 - smoothing } else { 0.0 };
+        hit + smoothing / self.classes as f64
+    }
+}
+
 /// The mean loss, a scalar, of logits `[B, C]` under the class of each text, `[B]`.
 pub fn group_cross_entropy(logits: &Tensor, labels: Vec<u32>, targets: &Arc<ClassTargets>) -> Result<Tensor> {
     logits.apply_op1(GroupCrossEntropy { labels, targets: targets.clone() })
@@ -40,31 +86,6 @@ struct GroupCrossEntropy {
 struct LogSums {
     of_class: Vec<f64>,
     of_all: f64,
-}
-
-impl GroupCrossEntropy {
-    fn log_sums(&self, logits: &[f32]) -> LogSums {
-        let grouped = || {
-            logits
-                .iter()
-                .zip(&self.targets.class_of_leaf)
-                .filter_map(|(&z, k)| Some((f64::from(z), (*k)? as usize)))
-        };
-        let mut max = vec![f64::NEG_INFINITY; self.targets.classes];
-        grouped().for_each(|(z, k)| max[k] = if z > max[k] || z.is_nan() { z } else { max[k] });
-        let mut sums = vec![0.0; self.targets.classes];
-        grouped().for_each(|(z, k)| sums[k] += (z - max[k]).exp());
-        let of_class: Vec<f64> = sums.iter().zip(&max).map(|(sum, max)| max + sum.ln()).collect();
-        let top = of_class.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let of_all = top + of_class.iter().map(|x| (x - top).exp()).sum::<f64>().ln();
-        LogSums { of_class, of_all }
-    }
-
-    fn target(&self, class: usize, label: u32) -> f64 {
-        let smoothing = f64::from(self.targets.smoothing);
-        let hit = if class == label as usize { 1.0 - smoothing } else { 0.0 };
-        hit + smoothing / self.targets.classes as f64
-    }
 }
 
 impl CustomOp1 for GroupCrossEntropy {
@@ -82,13 +103,7 @@ impl CustomOp1 for GroupCrossEntropy {
         }
         let mut loss = 0.0;
         for (z, &label) in slice(logits, layout)?.chunks_exact(leaves).zip(&self.labels) {
-            let sums = self.log_sums(z);
-            for (class, of_class) in sums.of_class.iter().enumerate() {
-                let target = self.target(class, label);
-                if target > 0.0 {
-                    loss += target * (sums.of_all - of_class);
-                }
-            }
+            loss += self.targets.loss(label, &self.targets.log_sums(z));
         }
         stored(vec![(loss / texts as f64) as f32], ())
     }
@@ -100,12 +115,10 @@ impl CustomOp1 for GroupCrossEntropy {
         let rows = numbers(logits)?;
         for ((z, dz), &label) in rows.chunks_exact(leaves).zip(dz.chunks_exact_mut(leaves)).zip(&self.labels)
         {
-            let sums = self.log_sums(z);
+            let sums = self.targets.log_sums(z);
             for ((&z, dz), class) in z.iter().zip(dz).zip(&self.targets.class_of_leaf) {
                 let Some(class) = class.map(|class| class as usize) else { continue };
-                let of_all = (f64::from(z) - sums.of_all).exp();
-                let within = (f64::from(z) - sums.of_class[class]).exp();
-                *dz = (scale * (of_all - self.target(class, label) * within)) as f32;
+                *dz = (scale * self.targets.derivative(z, class, label, &sums)) as f32;
             }
         }
         Ok(Some(tensor(dz, (texts, leaves))?))

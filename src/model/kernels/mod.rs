@@ -17,6 +17,7 @@ mod panels;
 mod pool;
 mod product;
 mod recurrence;
+mod sparse;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -26,3 +27,4 @@ pub use linear::Linear;
 pub use loss::{ClassTargets, group_cross_entropy};
 pub use lstm::{Directions, Lstm};
 pub use pool::pool;
+pub use sparse::{add_rows, step_rows};

@@ -45,6 +45,7 @@ fn text(bags: &[&[u32]]) -> EncodedText {
         offsets: iter::once(0).chain(ends).collect(),
         tokens: bags.len(),
         truncated: false,
+        terms: Vec::new(),
     }
 }
 

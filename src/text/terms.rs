@@ -1,0 +1,343 @@
+//! The n-grams of a whole text, weighted: what the wide branch of a network reads.
+//!
+//! ```text
+//! words        one token, and two in a row
+//! characters   1 to 5 in a row, across the spaces between tokens; 1 to 3 where one of them is an ideograph or kana
+//! weight       (1 + ln tf) * idf      idf = ln((1 + n) / (1 + df)) + 1
+//! ```
+//!
+//! tf counts a term in the text, df the texts that hold it, of n. Words and characters are scaled to length 1 apart, so
+//! that the many characters do not drown the words. Weighting: Salton and Buckley 1988, as scikit-learn smooths it.
+//!
+//! A term is told by 64 bits of hash alone: among 2^19 terms two are taken for one with a probability below 1 in 10^8, and
+//! a table of numbers takes a tenth of the memory of one of strings.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasherDefault, Hasher},
+    ops::Range,
+};
+
+use super::{
+    normalise,
+    tokenise::{stands_alone, tokens},
+};
+use crate::error::{Error, Result};
+
+/// Most terms of a table: the most frequent ones stay.
+pub const MAX_TERMS: usize = 1 << 19;
+
+/// Characters of a text that terms are taken from; the rest is ignored.
+const MAX_CHARACTERS: usize = 4096;
+const MAX_LENGTH: usize = 5;
+/// An ideograph says as much as two or three letters.
+const MAX_IDEOGRAPHIC_LENGTH: usize = 3;
+/// Texts that must hold a term of letters. What occurs once is noise there, while few names written in ideographs
+/// occur twice.
+const MIN_TEXTS: u32 = 2;
+
+/// Terms by row, each with its idf.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    ids: Vec<u64>,
+    idf: Vec<f32>,
+    rows: HashMap<u64, u32, BuildHasherDefault<Identity>>,
+}
+
+/// Which part of a text's terms one belongs to; each part is scaled by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Words,
+    Characters,
+}
+
+/// Hashes a hash: the ids are mixed already.
+#[derive(Debug, Default, Clone, Copy)]
+struct Identity(u64);
+
+impl Terms {
+    /// The terms of texts, most frequent first, equally frequent ones by id, and at most so many.
+    pub fn build<'a>(texts: impl IntoIterator<Item = &'a str>, limit: usize) -> Self {
+        let mut terms = Self::default();
+        terms.extend(texts, limit);
+        terms
+    }
+
+    /// A table from what [`Terms::ids`] and [`Terms::idf`] gave.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if they differ in length or a term is there twice.
+    pub fn from_parts(ids: Vec<u64>, idf: Vec<f32>) -> Result<Self> {
+        let rows: HashMap<_, _, _> = ids.iter().copied().zip(0..).collect();
+        if ids.len() != idf.len() || rows.len() != ids.len() || ids.len() > MAX_TERMS {
+            return Err(Error::Corrupt {
+                what: "terms".into(),
+                detail: format!("{} ids, {} of them distinct, {} weights", ids.len(), rows.len(), idf.len()),
+                remedy: "restore a backup, or train the model again",
+            });
+        }
+        Ok(Self { ids, idf, rows })
+    }
+
+    /// Appends the terms that the texts bring and that are not here yet, by the same rule, up to `limit` in all; old rows
+    /// and their idf stay as they are. Returns how many came.
+    pub fn extend<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>, limit: usize) -> usize {
+        let mut counts: HashMap<u64, Count, BuildHasherDefault<Identity>> = HashMap::default();
+        // A text that is there many times says its words once.
+        let mut seen = HashSet::new();
+        let mut reader = Reader::default();
+        for text in texts {
+            let text = normalise(text);
+            if seen.contains(&text) {
+                continue;
+            }
+            let number = seen.len() as u32 + 1;
+            reader.visit(&text, |_, id, ideographic| {
+                if !self.rows.contains_key(&id) {
+                    let count = counts.entry(id).or_insert(Count { texts: 0, last: 0, ideographic });
+                    if count.last != number {
+                        (count.texts, count.last) = (count.texts + 1, number);
+                    }
+                }
+            });
+            seen.insert(text);
+        }
+        let mut new: Vec<(u32, u64)> = counts
+            .into_iter()
+            .filter(|(_, count)| count.ideographic || count.texts >= MIN_TEXTS)
+            .map(|(id, count)| (count.texts, id))
+            .collect();
+        new.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        new.truncate(limit.min(MAX_TERMS).saturating_sub(self.ids.len()));
+        for &(texts, id) in &new {
+            self.rows.insert(id, self.ids.len() as u32);
+            self.ids.push(id);
+            self.idf.push((((1 + seen.len()) as f64 / (1 + texts) as f64).ln() + 1.0) as f32);
+        }
+        new.len()
+    }
+
+    /// The term of each row.
+    pub fn ids(&self) -> &[u64] {
+        &self.ids
+    }
+
+    /// The idf of each row.
+    pub fn idf(&self) -> &[f32] {
+        &self.idf
+    }
+
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is no term.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The rows of a text in normal form and their weights, words before characters, by row within each. The
+    /// weights of each part have length 1.
+    pub fn weigh(&self, text: &str) -> Vec<(u32, f32)> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let (mut words, mut characters) = (Vec::new(), Vec::new());
+        Reader::default().visit(text, |part, id, _| {
+            if let Some(&row) = self.rows.get(&id) {
+                let rows = if part == Part::Words { &mut words } else { &mut characters };
+                rows.push(row);
+            }
+        });
+        let mut weighed = Vec::with_capacity(words.len() + characters.len());
+        for mut rows in [words, characters] {
+            rows.sort_unstable();
+            let start = weighed.len();
+            let mut square = 0.0;
+            for equal in rows.chunk_by(|a, b| a == b) {
+                let weight = (1.0 + (equal.len() as f32).ln()) * self.idf[equal[0] as usize];
+                square += weight * weight;
+                weighed.push((equal[0], weight));
+            }
+            let scale = 1.0 / square.sqrt();
+            weighed[start..].iter_mut().for_each(|(_, weight)| *weight *= scale);
+        }
+        weighed
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Count {
+    texts: u32,
+    /// Number of the last text that held it.
+    last: u32,
+    ideographic: bool,
+}
+
+/// Finds the terms of texts, reusing its buffers.
+#[derive(Debug, Default)]
+struct Reader {
+    characters: Vec<char>,
+    tokens: Vec<Range<usize>>,
+}
+
+impl Reader {
+    /// Visits each term of a text in normal form as often as it occurs: its part, its id, and whether it holds an
+    /// ideograph.
+    fn visit(&mut self, text: &str, mut visit: impl FnMut(Part, u64, bool)) {
+        self.lay_out(text);
+        let characters = &self.characters;
+        let mut before: Option<(u64, bool)> = None;
+        for token in &self.tokens {
+            let token = &characters[token.clone()];
+            let ideographic = token.first().is_some_and(|&c| stands_alone(c));
+            let hash = |seed: u64| token.iter().fold(seed, |hash, &c| step(hash, c));
+            let word = hash(WORD_SEED);
+            visit(Part::Words, finish(word), ideographic);
+            if let Some((first, also)) = before {
+                visit(Part::Words, finish(hash(step(first, ' '))), ideographic || also);
+            }
+            before = Some((word, ideographic));
+        }
+        for start in 0..characters.len() {
+            let (mut hash, mut ideographic) = (CHARACTER_SEED, false);
+            for (length, &c) in (1..=MAX_LENGTH).zip(&characters[start..]) {
+                hash = step(hash, c);
+                ideographic |= stands_alone(c);
+                if ideographic && length > MAX_IDEOGRAPHIC_LENGTH {
+                    break;
+                }
+                visit(Part::Characters, finish(hash), ideographic);
+            }
+        }
+    }
+
+    /// Lays out the tokens in one row of characters: a space before, between and after them, but none between two
+    /// ideographs, which no space divides in writing.
+    fn lay_out(&mut self, text: &str) {
+        self.characters.clear();
+        self.tokens.clear();
+        self.characters.push(' ');
+        let mut joins = false;
+        for token in tokens(text) {
+            let mut letters = token.chars().peekable();
+            let Some(&first) = letters.peek() else { continue };
+            if !first.is_alphanumeric() {
+                continue;
+            }
+            if self.characters.len() >= MAX_CHARACTERS {
+                break;
+            }
+            if !(self.tokens.is_empty() || joins && stands_alone(first)) {
+                self.characters.push(' ');
+            }
+            let start = self.characters.len();
+            self.characters.extend(letters.take(MAX_CHARACTERS - start.min(MAX_CHARACTERS)));
+            self.tokens.push(start..self.characters.len());
+            joins = stands_alone(first);
+        }
+        self.characters.push(' ');
+    }
+}
+
+// FNV-1a over characters; the seeds keep a word apart from the same characters. Stored ids depend on all of this.
+const WORD_SEED: u64 = 0xcbf2_9ce4_8422_2325;
+const CHARACTER_SEED: u64 = WORD_SEED ^ 1;
+
+fn step(hash: u64, c: char) -> u64 {
+    (hash ^ u64::from(u32::from(c))).wrapping_mul(0x0000_0100_0000_01b3)
+}
+
+/// Spreads the bits: FNV leaves the low ones of short terms alike (the finaliser of MurmurHash3).
+fn finish(hash: u64) -> u64 {
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.0 = self.0.rotate_left(8) ^ u64::from(byte));
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn visited(text: &str) -> (usize, usize) {
+        let (mut words, mut characters) = (0, 0);
+        Reader::default().visit(text, |part, _, _| match part {
+            Part::Words => words += 1,
+            Part::Characters => characters += 1,
+        });
+        (words, characters)
+    }
+
+    #[test]
+    fn words_come_alone_and_in_pairs_and_characters_in_runs() {
+        // " my card? " without the mark is 9 characters.
+        assert_eq!(visited("my card?"), (3, 9 + 8 + 7 + 6 + 5));
+        // Between spaces: 取 款, no run longer than three.
+        assert_eq!(visited("取款"), (3, 4 + 3 + 2));
+        assert_eq!(visited("?"), (0, 2 + 1));
+    }
+
+    #[test]
+    fn rare_terms_count_only_where_they_are_ideographs() {
+        let has = |terms: &Terms, text: &str| terms.weigh(text).iter().any(|(_, weight)| *weight > 0.0);
+        let terms = Terms::build(["card", "取款", "my way", "my word"], MAX_TERMS);
+        assert!(has(&terms, "my") && has(&terms, "款"));
+        let only_spaces = Terms::build(["card"], MAX_TERMS);
+        assert!(only_spaces.is_empty());
+    }
+
+    #[test]
+    fn parts_have_length_one_and_frequent_terms_weigh_less() {
+        let terms =
+            Terms::build(["my card", "my card", "my cards", "the card", "my pin", "pin pin pin"], 1000);
+        let weighed = terms.weigh("my pin pin");
+        let square: f32 = weighed.iter().map(|(_, weight)| weight * weight).sum();
+        assert!((square - 2.0).abs() < 1e-5, "{square}");
+        let weight = |text: &str| {
+            let word = text.chars().fold(WORD_SEED, step);
+            let row = terms.rows[&finish(word)];
+            weighed.iter().find(|(other, _)| *other == row).unwrap().1
+        };
+        assert!(weight("pin") > weight("my"));
+        // n = 5 distinct texts, 3 of them with "my".
+        let row = terms.rows[&finish("my".chars().fold(WORD_SEED, step))] as usize;
+        assert!((terms.idf()[row] - ((6.0f32 / 4.0).ln() + 1.0)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn extending_keeps_rows_and_their_weights() {
+        let mut terms = Terms::build(["lost card", "lost cards"], 1000);
+        let (ids, idf) = (terms.ids().to_vec(), terms.idf().to_vec());
+        assert!(terms.extend(["stolen wallet", "the wallet", "a wallet"], 1000) > 0);
+        assert_eq!(terms.ids()[..ids.len()], ids);
+        assert_eq!(terms.idf()[..idf.len()], idf);
+        let again = Terms::from_parts(terms.ids().to_vec(), terms.idf().to_vec()).unwrap();
+        assert_eq!(again.weigh("lost wallet"), terms.weigh("lost wallet"));
+        assert_eq!(terms.extend(["new ideas", "new idea"], ids.len()), 0);
+        assert!(Terms::from_parts(vec![1, 1], vec![1.0, 1.0]).is_err());
+    }
+
+    #[test]
+    fn a_long_text_is_cut() {
+        let terms = Terms::build(["lost card", "lost cards"], 1000);
+        let long = "lost ".repeat(100_000);
+        assert!(visited(&long).1 < MAX_LENGTH * (MAX_CHARACTERS + 8));
+        assert!(!terms.weigh(&long).is_empty());
+        assert!(visited(&"x".repeat(100_000)).1 < MAX_LENGTH * (MAX_CHARACTERS + 8));
+    }
+}
