@@ -23,7 +23,7 @@ use taxond::{
     taxonomy::{ClassName, LeafGroups, LeafId, Manifest},
     text::EncodedText,
     train::{
-        Confusion, Judged, Memory, Recipe, Sample, fit,
+        Confusion, Judged, Memory, Optimiser, Recipe, Sample, fit,
         metrics::{argmax, calibration_error},
     },
 };
@@ -58,6 +58,9 @@ struct Options {
     /// Threads to compute with; one for each processor if absent.
     #[arg(long)]
     threads: Option<usize>,
+    /// Trains by gradient descent instead of AdamW.
+    #[arg(long)]
+    sgd: bool,
     /// Starts from the word vectors of this file.
     #[arg(long)]
     vectors: Option<PathBuf>,
@@ -119,6 +122,7 @@ fn adjusted(mut recipe: Recipe, settings: &[(String, f64)]) -> Result<Recipe, St
             "word_dropout" => recipe.word_dropout = *number as f32,
             "embedding_dropout" => recipe.embedding_dropout = *number as f32,
             "output_dropout" => recipe.output_dropout = *number as f32,
+            "word_shuffle" => recipe.word_shuffle = *number as f32,
             "wide.epochs" => recipe.wide.epochs = *number as u32,
             "wide.rate" => recipe.wide.rate = *number as f32,
             "wide.batch" => recipe.wide.batch = *number as usize,
@@ -156,8 +160,9 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
     let training = samples(&start, &training, &manifest, &groups)?;
     let validation = samples(&start, &validation, &manifest, &groups)?;
     let prepared = began.elapsed().as_secs_f64();
+    let optimiser = if options.sgd { Optimiser::Sgd } else { Optimiser::AdamW };
     let recipe = Recipe::for_training(options.preset, Mode::Scratch, training.len());
-    let recipe = adjusted(recipe, &options.set)?;
+    let recipe = adjusted(recipe.with_optimiser(optimiser, Mode::Scratch), &options.set)?;
     let memory = Memory::estimate(&start, &training, &validation, &recipe);
     let mut wide_end = prepared;
     let fitted = fit(&start, &training, &validation, &groups, &recipe, options.seed, &device, &mut |at| {

@@ -1,11 +1,11 @@
 //! `taxond train`
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio_stream::StreamExt as _;
 
 use crate::{
     cli::{Global, connection::Connection, failure::Failure, follow::Follower, names},
-    proto::v1::{TrainRequest, TrainResponse},
+    proto::v1::{Optimiser, TrainRequest, TrainResponse},
 };
 
 #[derive(Debug, Args)]
@@ -22,14 +22,33 @@ pub(super) struct Train {
     /// Peak learning rate, above 0, at most 1 [default: what the recipe says]
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
+    /// How gradients become updates [default: what the recipe says]
+    #[arg(long, value_enum)]
+    optimiser: Option<Method>,
+    /// Read the words of a text in random order with this probability, 0 to 1 [default: 0]
+    #[arg(long, value_name = "P")]
+    word_shuffle: Option<f64>,
     /// Do not wait for the end
     #[arg(long)]
     detach: bool,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Method {
+    /// Adam with decoupled weight decay
+    Adamw,
+    /// Plain gradient descent
+    Sgd,
+}
+
 impl Train {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
         let connection = Connection::open(global).await?;
+        let optimiser = match self.optimiser {
+            None => Optimiser::Unspecified,
+            Some(Method::Adamw) => Optimiser::Adamw,
+            Some(Method::Sgd) => Optimiser::Sgd,
+        };
         let request = TrainRequest {
             model: self.model,
             epochs: self.epochs,
@@ -37,6 +56,8 @@ impl Train {
             learning_rate: self.learning_rate,
             detach: self.detach,
             request_id: String::new(),
+            optimiser: optimiser.into(),
+            word_shuffle: self.word_shuffle,
         };
         let events = connection.training().train(request).await?.into_inner();
         let events = events.map(|response| response.map(event));

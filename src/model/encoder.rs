@@ -6,15 +6,14 @@ use candle_core::{Result, Tensor};
 
 use super::{
     Architecture, Pooling,
-    kernels::{Directions, Linear, Lstm, pool},
+    kernels::{Directions, Lstm, pool},
 };
 use crate::text::Packing;
 
 /// The encoder above the embedding. Made anew of variables for each training step, or once of fixed tensors.
 #[derive(Debug, Clone)]
 pub struct Encoder {
-    input: Linear,
-    recurrent: Lstm,
+    lstm: Lstm,
     pooling: Pooling,
 }
 
@@ -26,22 +25,18 @@ impl Encoder {
         recurrent: &Tensor,
         bias: &Tensor,
     ) -> Result<Self> {
-        let rows = architecture.directions() * 4 * architecture.hidden;
         let directions = match (architecture.bidirectional, architecture.reversed) {
             (true, _) => Directions::Both,
             (false, false) => Directions::Forward,
             (false, true) => Directions::Backward,
         };
-        Ok(Self {
-            input: Linear::new(input.reshape((rows, architecture.embedding))?, bias.reshape(rows)?)?,
-            recurrent: Lstm::new(recurrent.clone(), directions)?,
-            pooling: architecture.pooling,
-        })
+        let lstm = Lstm::new(input, recurrent, bias, directions)?;
+        Ok(Self { lstm, pooling: architecture.pooling })
     }
 
     /// Features `[B, F]`, in the order of the batch as given, of packed token embeddings `[N, E]`.
     pub fn forward(&self, tokens: &Tensor, packing: &Arc<Packing>) -> Result<Tensor> {
-        let states = self.recurrent.forward(&self.input.forward(tokens)?, packing)?;
+        let states = self.lstm.forward(tokens, packing)?;
         pool(&states, tokens, packing, self.pooling)
     }
 }

@@ -98,6 +98,7 @@ pub fn from_vectors<'a, R: BufRead>(
     let frozen_rows = if file.frozen { vectors.words().len() } else { 0 };
     let architecture = Architecture { embedding: vectors.width(), frozen_rows, ..architecture };
     let mut network = init::initial(architecture, entries, leaves.to_vec(), seed);
+    network = surgery::with_terms_of(&network, texts);
     let scale = init::EMBEDDING_DEVIATION / root_mean_square(vectors.numbers());
     let mut rows = network.tensor(EMBEDDING)?.data.to_vec();
     let width = vectors.width();

@@ -2,8 +2,10 @@
 
 use crate::{
     error::{Error, Result, Violation},
+    proto::v1,
     taxonomy::ClassName,
     text::MAX_TEXT_BYTES,
+    train::Optimiser,
 };
 
 /// Texts of one Predict.
@@ -112,6 +114,26 @@ pub(super) fn epochs(violations: &mut Violations, epochs: Option<u32>) {
 pub(super) fn learning_rate(violations: &mut Violations, rate: Option<f64>) {
     if let Some(value) = rate.filter(|value| !(*value > 0.0 && *value <= 1.0)) {
         violations.add("learning_rate", format!("must be above 0 and at most 1, got {value}"));
+    }
+}
+
+/// `word_shuffle`: 0 to 1.
+pub(super) fn word_shuffle(violations: &mut Violations, probability: Option<f64>) {
+    if let Some(value) = probability.filter(|value| !(0.0..=1.0).contains(value)) {
+        violations.add("word_shuffle", format!("must be 0 to 1, got {value}"));
+    }
+}
+
+/// `optimiser`, none if not given.
+pub(super) fn optimiser(violations: &mut Violations, optimiser: i32) -> Option<Optimiser> {
+    match v1::Optimiser::try_from(optimiser) {
+        Ok(v1::Optimiser::Unspecified) => None,
+        Ok(v1::Optimiser::Adamw) => Some(Optimiser::AdamW),
+        Ok(v1::Optimiser::Sgd) => Some(Optimiser::Sgd),
+        Err(_) => {
+            violations.add("optimiser", format!("is not an optimiser, got {optimiser}"));
+            None
+        }
     }
 }
 

@@ -43,6 +43,8 @@ impl TrainingService for Services {
                 let mut violations = Violations::default();
                 check::epochs(&mut violations, request.epochs);
                 check::learning_rate(&mut violations, request.learning_rate);
+                check::word_shuffle(&mut violations, request.word_shuffle);
+                let optimiser = check::optimiser(&mut violations, request.optimiser);
                 violations.finish()?;
                 let job = match repeat::check(&services.registry, "Train", &request.request_id, &request)? {
                     Call::First(receipt) => {
@@ -50,6 +52,8 @@ impl TrainingService for Services {
                             epochs: request.epochs,
                             learning_rate: request.learning_rate,
                             seed: request.seed.unwrap_or(0),
+                            optimiser,
+                            word_shuffle: request.word_shuffle.map(|probability| probability as f32),
                         };
                         services.jobs.train(&model, options, receipt)?
                     }

@@ -10,7 +10,7 @@ use std::{
 use candle_core::Device;
 
 use super::{
-    Confusion, Judged, Recipe, batches,
+    Confusion, Judged, Recipe, augment, batches,
     calibrate::{fit_scales, rejection_curve},
     metrics::{argmax, calibration_error},
     optimiser::one_cycle,
@@ -137,14 +137,15 @@ pub fn fit(
         false => start.clone(),
     };
     let mut best: Option<Fitted> = None;
-    let deep_began = Instant::now();
     let mut curve = Vec::with_capacity(recipe.epochs as usize);
+    let deep_began = Instant::now();
     for epoch in 1..=recipe.epochs {
         (progress.epoch, progress.stage) = (epoch, "fit");
         let epoch_began = Instant::now();
         let (mut loss_sum, mut counted, mut seen) = (0.0, 0usize, 0usize);
         for batch in batches::epoch(&lengths, recipe.batch, &mut trainer.random) {
-            if let Some(loss) = trainer.step(epoch, batch.iter().map(|&example| &train[example]))? {
+            let samples = augment::batch(train, &batch, recipe.word_shuffle, &mut trainer.random);
+            if let Some(loss) = trainer.step(epoch, samples.iter().map(AsRef::as_ref))? {
                 loss_sum += loss * batch.len() as f64;
                 counted += batch.len();
             }
@@ -168,9 +169,9 @@ pub fn fit(
             epoch,
             step: progress.step,
             train_loss: progress.loss,
-            learning_rate: rate(recipe, progress.step, progress.steps),
+            learning_rate: recipe.rate(progress.step as usize - 1, progress.steps as usize),
             validation_accuracy: progress.validation_accuracy,
-            seconds: began.elapsed().as_secs_f64(),
+            seconds: deep_began.elapsed().as_secs_f64(),
         });
         observe(&progress)?;
         // Of equally good epochs the later one: its rate was lower.
@@ -193,11 +194,6 @@ pub fn fit(
     }
     let best = best.ok_or_else(|| Error::Internal("no epoch ran".into()))?;
     Ok(Fitted { curve, ..best })
-}
-
-/// Learning rate of a step, counted from 1.
-fn rate(recipe: &Recipe, step: u64, steps: u64) -> f64 {
-    one_cycle(step as usize - 1, steps as usize, recipe.learning_rate, recipe.warmup)
 }
 
 fn validate(
@@ -234,6 +230,7 @@ mod tests {
         model::{Architecture, Preset, checkpoint::EMBEDDING, surgery},
         registry::Mode,
         taxonomy::{ClassId, LeafId},
+        train::Optimiser,
     };
 
     const WORDS: [&[&str]; 3] =
@@ -321,6 +318,22 @@ mod tests {
             &seen.iter().filter(|p| p.stage == "evaluate").nth(fitted.best_epoch as usize - 1).unwrap();
         assert_eq!(best.validation_accuracy, fitted.validation_accuracy);
         assert_eq!(best.loss, fitted.train_loss);
+    }
+
+    #[test]
+    fn gradient_descent_and_shuffled_words_learn_too_and_keep_their_bytes() {
+        let mut toy = toy();
+        toy.recipe = Recipe { word_shuffle: 0.5, ..toy.recipe.with_optimiser(Optimiser::Sgd, Mode::Scratch) };
+        (toy.recipe.epochs, toy.recipe.learning_rate) = (30, 0.5);
+        let fitted = toy.fit(1, &mut go_on).unwrap();
+        assert!(fitted.validation_accuracy.unwrap() > 0.95, "{:?}", fitted.validation_accuracy);
+        assert!(fitted.curve.iter().all(|epoch| epoch.learning_rate == 0.5));
+        toy.recipe.epochs = 1;
+        let bytes = |toy: &Toy| toy.fit(1, &mut go_on).unwrap().checkpoint;
+        let shuffled = bytes(&toy);
+        assert_eq!(shuffled, bytes(&toy));
+        toy.recipe.word_shuffle = 0.0;
+        assert_ne!(shuffled, bytes(&toy));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::{
 use candle_core::Device;
 use tracing::{Span, error, info, info_span};
 
-use super::{EventKind, FitProgress, VectorsDir, Watch, feed::Feed, run};
+use super::{EventKind, FitProgress, Optimiser, VectorsDir, Watch, feed::Feed, run};
 use crate::{
     dataset::Dataset,
     error::{Error, Result},
@@ -34,6 +34,10 @@ pub struct TrainOptions {
     pub learning_rate: Option<f64>,
     /// Seed of everything drawn at random.
     pub seed: u64,
+    /// How gradients become updates.
+    pub optimiser: Option<Optimiser>,
+    /// Probability that the words of a text are read in random order.
+    pub word_shuffle: Option<f32>,
 }
 
 /// What trainings may use of the machine.

@@ -3,7 +3,7 @@
 //! ```text
 //! network     P parameters, 4 bytes each, COPIES times: the start, the one that learns, the best epoch, and what is
 //!             made of the learning one to measure it at the end of an epoch; those of the wide branch WIDE_COPIES times
-//! optimiser   two moments a parameter
+//! optimiser   two moments a parameter for AdamW, nothing for gradient descent
 //! batch       what a step keeps of the N tokens of the largest batch until the gradients are there, and these
 //! examples    the rows and offsets of all encoded texts
 //! slack       half as much again: the allocator keeps some of what was freed, kernels pack their operands
@@ -14,7 +14,7 @@
 
 use std::fmt;
 
-use super::{Recipe, Sample};
+use super::{Optimiser, Recipe, Sample};
 use crate::{
     error::{Error, Result},
     model::{
@@ -28,8 +28,6 @@ use crate::{
 const COPIES: u64 = 5;
 /// Copies of the weights of the wide branch: the start, the learning ones, and what is made of them.
 const WIDE_COPIES: u64 = 3;
-/// Adam's.
-const MOMENTS: u64 = 2;
 /// Copies of the parameters outside the embedding that a step makes: on the device, their gradients there and here.
 const STEP_COPIES: u64 = 3;
 /// Bytes of a number.
@@ -64,10 +62,14 @@ impl Memory {
         let dense = parameters - numbers(EMBEDDING);
         let activations =
             activations(&network.architecture, tokens, largest.len() as u64, network.leaves.len() as u64);
+        let moments = match recipe.optimiser {
+            Optimiser::AdamW => 2,
+            Optimiser::Sgd => 0,
+        };
         let samples = train.iter().chain(validation);
         let memory = Self {
             network: COPIES * NUMBER * parameters + WIDE_COPIES * NUMBER * wide,
-            optimiser: MOMENTS * NUMBER * parameters,
+            optimiser: moments * NUMBER * parameters,
             batch: activations + STEP_COPIES * NUMBER * dense,
             examples: samples.map(encoded).sum(),
             slack: 0,

@@ -1,10 +1,11 @@
 //! Learning: what to do, doing it on the training thread, and whether the result may serve.
 //!
-//! `plan` decides between scratch, continue and transfer; `fit` is the loop, with its `recipe`, `optimiser` and
-//! `metrics`; `gate` decides about promotion; `run` takes one job through all of them; `jobs` queues the jobs, `feed`
+//! `plan` decides between scratch, continue and transfer; `fit` is the loop, with its `recipe`, `optimiser` or
+//! `sgd`, `augment` and `metrics`; `memory` estimates what it takes; `gate` decides about promotion; `run` takes one job through all of them; `jobs` queues the jobs, `feed`
 //! tells what happens to them, and `change` applies changes of the classes to a living model.
 
 mod answered;
+mod augment;
 mod batches;
 mod calibrate;
 mod change;
@@ -18,6 +19,7 @@ mod optimiser;
 mod plan;
 mod recipe;
 mod run;
+mod sgd;
 mod trainer;
 mod vectors;
 mod wide;
@@ -29,6 +31,6 @@ pub use jobs::{Host, Jobs, TrainOptions};
 pub use memory::Memory;
 pub use metrics::{Confusion, Judged};
 pub use plan::{Current, Plan, plan};
-pub use recipe::Recipe;
+pub use recipe::{Optimiser, Recipe};
 pub use vectors::VectorsDir;
 pub use wide::WideRecipe;

@@ -268,9 +268,14 @@ pub(super) fn samples(
 
 fn recipe(preset: crate::model::Preset, mode: Mode, examples: usize, options: &TrainOptions) -> Recipe {
     let recipe = Recipe::for_training(preset, mode, examples);
+    let recipe = match options.optimiser {
+        Some(optimiser) => recipe.with_optimiser(optimiser, mode),
+        None => recipe,
+    };
     Recipe {
         epochs: options.epochs.unwrap_or(recipe.epochs),
         learning_rate: options.learning_rate.unwrap_or(recipe.learning_rate),
+        word_shuffle: options.word_shuffle.unwrap_or(recipe.word_shuffle),
         ..recipe
     }
 }

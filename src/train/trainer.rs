@@ -10,9 +10,10 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Recipe, Sample, batches,
+    Optimiser, Recipe, Sample, batches,
     fit::failed,
-    optimiser::{Moments, Update, one_cycle, square_norm},
+    optimiser::{Moments, Update, square_norm},
+    sgd::Descent,
 };
 use crate::{
     error::{Error, Result},
@@ -76,7 +77,10 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self> {
         let parameter = |name: &'static str, decay: f32| {
             let Array { shape, data } = start.tensor(name)?;
-            let moments = Moments::new(data.len());
+            let moments = Moments::new(match recipe.optimiser {
+                Optimiser::AdamW => data.len(),
+                Optimiser::Sgd => 0,
+            });
             Ok::<_, Error>(Parameter { name, shape: shape.clone(), values: data.to_vec(), moments, decay })
         };
         let decay = recipe.weight_decay;
@@ -114,7 +118,7 @@ impl<'a> Trainer<'a> {
         let samples: Vec<&Sample> = samples.collect();
         let gradients = self.gradients(&samples).map_err(numeric)?;
         let norm = gradients.norm();
-        let rate = one_cycle(self.step, self.steps, self.recipe.learning_rate, self.recipe.warmup);
+        let rate = self.recipe.rate(self.step, self.steps);
         self.step += 1;
         if !(gradients.loss.is_finite() && norm.is_finite()) {
             self.broken += 1;
@@ -133,6 +137,14 @@ impl<'a> Trainer<'a> {
         self.broken = 0;
         self.updates += 1;
         let gradient_scale = (self.recipe.clip_norm / norm.max(1e-12)).min(1.0);
+        match self.recipe.optimiser {
+            Optimiser::AdamW => self.update(&gradients, rate, gradient_scale),
+            Optimiser::Sgd => self.descend(&gradients, rate, gradient_scale),
+        }
+        Ok(Some(gradients.loss))
+    }
+
+    fn update(&mut self, gradients: &Gradients, rate: f64, gradient_scale: f64) {
         let update = Update::new(self.updates, rate, gradient_scale);
         for (parameter, gradient) in self.dense.iter_mut().zip(&gradients.dense) {
             update.dense(&mut parameter.values, gradient, &mut parameter.moments, parameter.decay);
@@ -140,7 +152,16 @@ impl<'a> Trainer<'a> {
         let (table, width) = (&mut self.table, self.architecture.embedding);
         let update = Update::new(self.updates, rate * self.recipe.embedding_rate, gradient_scale);
         update.rows(&mut table.values, width, &gradients.rows, &gradients.table, &mut table.moments);
-        Ok(Some(gradients.loss))
+    }
+
+    fn descend(&mut self, gradients: &Gradients, rate: f64, gradient_scale: f64) {
+        let descent = Descent::new(rate, gradient_scale);
+        for (parameter, gradient) in self.dense.iter_mut().zip(&gradients.dense) {
+            descent.dense(&mut parameter.values, gradient, parameter.decay);
+        }
+        let descent = Descent::new(rate * self.recipe.embedding_rate, gradient_scale);
+        let width = self.architecture.embedding;
+        descent.rows(&mut self.table.values, width, &gradients.rows, &gradients.table);
     }
 
     fn gradients(&mut self, samples: &[&Sample]) -> candle_core::Result<Gradients> {

@@ -1,18 +1,22 @@
 //! The operations of the network on the processor, each with its gradient, as candle custom operations.
 //!
-//! Every operation has one body for all processors: plain loops, or eight numbers at a time through [`lanes`], compiled
-//! twice, with AVX2 and FMA and without, and chosen when it runs. The two differ in the last bits only (a fused
+//! Every operation has one body for all processors: plain loops, or several numbers at a time through [`lanes`], compiled
+//! for AVX-512, for AVX2 with FMA and for neither, and chosen when it runs. These differ in the last bits only (a fused
 //! multiply-add rounds once). What one text's answer is does not depend on the texts beside it: each output is
 //! computed by the same sequence of operations whatever the number of rows, and whichever thread does it.
 
 mod activation;
 mod bag;
+mod buffer;
+mod cell;
 mod lanes;
 mod linear;
 mod loss;
 mod lstm;
-mod matrix;
+mod panels;
 mod pool;
+mod product;
+mod recurrence;
 mod sparse;
 mod storage;
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! table[row] -= step * g[C]                                      for each term
 //! ```
 
-use super::lanes::{Kernel, Lanes, WIDTH, dispatch};
+use super::lanes::{Kernel, Lanes, dispatch};
 
 /// Adds the rows of a table, each times its weight, to `sums`, which is as wide as a row.
 ///
@@ -29,8 +29,8 @@ impl Kernel for AddRows<'_> {
         let width = self.sums.len();
         let mut first = 0;
         while first < width {
-            let lanes = (width - first) / WIDTH;
-            first += WIDTH
+            let lanes = (width - first) / L::WIDTH;
+            first += L::WIDTH
                 * match lanes {
                     4.. => block::<L, 4>(self.terms, self.table, width, first, self.sums),
                     2..4 => block::<L, 2>(self.terms, self.table, width, first, self.sums),
@@ -40,7 +40,7 @@ impl Kernel for AddRows<'_> {
     }
 }
 
-/// The columns of N lanes from `first` on; the last lanes of a row may be fewer than [`WIDTH`]. Returns N.
+/// The columns of N lanes from `first` on; the last lanes of a row may be fewer than [`Lanes::WIDTH`]. Returns N.
 #[inline(always)]
 fn block<L: Lanes, const N: usize>(
     terms: &[(u32, f32)],
@@ -49,8 +49,8 @@ fn block<L: Lanes, const N: usize>(
     first: usize,
     sums: &mut [f32],
 ) -> usize {
-    let end = width.min(first + N * WIDTH);
-    let lanes = |lane: usize| lane * WIDTH..(end - first).min((lane + 1) * WIDTH);
+    let end = width.min(first + N * L::WIDTH);
+    let lanes = |lane: usize| lane * L::WIDTH..(end - first).min((lane + 1) * L::WIDTH);
     let sums = &mut sums[first..end];
     let mut totals: [L; N] = std::array::from_fn(|lane| L::load(&sums[lanes(lane)]));
     for &(row, weight) in terms {
@@ -89,7 +89,7 @@ impl Kernel for StepRows<'_> {
         for &(row, step) in self.steps {
             let step = L::splat(-step);
             let row = &mut self.table[row as usize * width..][..width];
-            for (row, gradient) in row.chunks_mut(WIDTH).zip(self.gradient.chunks(WIDTH)) {
+            for (row, gradient) in row.chunks_mut(L::WIDTH).zip(self.gradient.chunks(L::WIDTH)) {
                 step.mul_add(L::load(gradient), L::load(row)).store(row);
             }
         }

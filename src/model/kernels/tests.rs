@@ -287,5 +287,8 @@ fn operands_that_do_not_fit_are_refused() {
     assert!(embedding_bag(&few, &case.batch.bags).is_err());
     let logits = wave(0.0, &[3, 4]);
     assert!(group_cross_entropy(&logits, vec![0, 1, 2], &case.targets).is_err());
-    assert!(Lstm::new(wave(0.0, &[1, 8, 2]).as_tensor().clone(), Directions::Both).is_err());
+    let (input, recurrent, bias) = (wave(0.0, &[1, 8, 3]), wave(0.0, &[1, 8, 2]), wave(0.0, &[1, 8]));
+    assert!(Lstm::new(&input, &recurrent, &bias, Directions::Forward).is_ok());
+    assert!(Lstm::new(&input, &recurrent, &bias, Directions::Both).is_err());
+    assert!(Lstm::new(&input, &recurrent, &wave(0.0, &[1, 7]), Directions::Forward).is_err());
 }

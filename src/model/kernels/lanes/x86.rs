@@ -1,0 +1,165 @@
+//! The lanes of AVX2 with FMA, and of AVX-512.
+//!
+//! The two types are private and named only in the functions that run a kernel, so that no value of them exists where the
+//! processor lacks the instructions. Each `unsafe` in their implementation rests on that.
+
+use std::arch::x86_64::*;
+
+use super::{Kernel, Lanes};
+
+/// Whether this processor has AVX2 and FMA.
+pub(super) fn has_avx2() -> bool {
+    std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+}
+
+/// Whether this processor has AVX-512F.
+pub(super) fn has_avx512() -> bool {
+    std::arch::is_x86_feature_detected!("avx512f")
+}
+
+/// Runs a kernel compiled for AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Avx2>()
+}
+
+/// Runs a kernel compiled for AVX-512.
+#[target_feature(enable = "avx512f,avx2,fma")]
+pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Avx512>()
+}
+
+/// Lanes of one register, from the names of its instructions.
+macro_rules! lanes {
+    (
+        $name:ident($register:ty), width $width:literal, tile rows $rows:literal,
+        splat $splat:ident, load $load:ident, store $store:ident, add $add:ident, sub $sub:ident, mul $mul:ident,
+        div $div:ident, mul_add $mul_add:ident, min $min:ident, max $max:ident,
+        round $x:ident => $round:expr, exp2_whole $n:ident => $exp2:expr
+    ) => {
+        #[derive(Clone, Copy)]
+        struct $name($register);
+
+        impl Lanes for $name {
+            const WIDTH: usize = $width;
+            const TILE_ROWS: usize = $rows;
+
+            #[inline(always)]
+            fn splat(x: f32) -> Self {
+                // SAFETY: the instructions are there, see the module.
+                Self(unsafe { $splat(x) })
+            }
+
+            #[inline(always)]
+            fn load(from: &[f32]) -> Self {
+                let mut short = [0.0; $width];
+                let full: &[f32; $width] = match from.first_chunk() {
+                    Some(full) => full,
+                    None => {
+                        short[..from.len()].copy_from_slice(from);
+                        &short
+                    }
+                };
+                // SAFETY: the instructions are there, see the module; `full` has a readable number for each lane.
+                Self(unsafe { $load(full.as_ptr()) })
+            }
+
+            #[inline(always)]
+            fn store(self, to: &mut [f32]) {
+                let mut short = [0.0; $width];
+                let length = to.len();
+                let full: &mut [f32; $width] = match to.first_chunk_mut() {
+                    Some(full) => full,
+                    None => &mut short,
+                };
+                // SAFETY: the instructions are there, see the module; `full` has a writable place for each lane.
+                unsafe { $store(full.as_mut_ptr(), self.0) };
+                if length < $width {
+                    to.copy_from_slice(&short[..length]);
+                }
+            }
+
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                // SAFETY: the instructions are there, see the module.
+                Self(unsafe { $add(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                // SAFETY: the instructions are there, see the module.
+                Self(unsafe { $sub(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                // SAFETY: the instructions are there, see the module.
+                Self(unsafe { $mul(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn div(self, other: Self) -> Self {
+                // SAFETY: the instructions are there, see the module.
+                Self(unsafe { $div(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn mul_add(self, factor: Self, term: Self) -> Self {
+                // SAFETY: the instructions are there, see the module.
+                Self(unsafe { $mul_add(self.0, factor.0, term.0) })
+            }
+
+            #[inline(always)]
+            fn min(self, other: Self) -> Self {
+                // SAFETY: the instructions are there, see the module.
+                Self(unsafe { $min(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn max(self, other: Self) -> Self {
+                // SAFETY: the instructions are there, see the module.
+                Self(unsafe { $max(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn round(self) -> Self {
+                let $x = self.0;
+                // SAFETY: the instructions are there, see the module.
+                Self(unsafe { $round })
+            }
+
+            #[inline(always)]
+            fn exp2_whole(self) -> Self {
+                let $n = self.0;
+                // SAFETY: the instructions are there, see the module.
+                Self(unsafe { $exp2 })
+            }
+        }
+    };
+}
+
+const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+lanes! {
+    Avx2(__m256), width 8, tile rows 6,
+    splat _mm256_set1_ps, load _mm256_loadu_ps, store _mm256_storeu_ps,
+    add _mm256_add_ps, sub _mm256_sub_ps, mul _mm256_mul_ps, div _mm256_div_ps,
+    mul_add _mm256_fmadd_ps, min _mm256_min_ps, max _mm256_max_ps,
+    round x => _mm256_round_ps::<NEAREST>(x),
+    exp2_whole n => {
+        let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+        _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+    }
+}
+
+lanes! {
+    Avx512(__m512), width 16, tile rows 12,
+    splat _mm512_set1_ps, load _mm512_loadu_ps, store _mm512_storeu_ps,
+    add _mm512_add_ps, sub _mm512_sub_ps, mul _mm512_mul_ps, div _mm512_div_ps,
+    mul_add _mm512_fmadd_ps, min _mm512_min_ps, max _mm512_max_ps,
+    round x => _mm512_roundscale_ps::<NEAREST>(x),
+    exp2_whole n => {
+        let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+        _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
+    }
+}

@@ -1,0 +1,475 @@
+//! Matrix products over panels.
+//!
+//! ```text
+//! sums[m, 32] += A[m, k] B[k, 32]        A's rows                 for activations times weights
+//! sums[m, 32] += A[k, m]^T B[k, 32]      A's columns              for gradients of weights
+//! ```
+//!
+//! A tile of up to 12 rows by two registers is accumulated in registers; k is cut so that the part of B's panel that all
+//! tiles of the rows read stays in the nearest cache (Goto and van de Geijn 2008, "Anatomy of high-performance matrix
+//! multiplication"). Every sum is one chain over k = 0, 1, 2, ... from what is there, so a row's result is the same to the
+//! last bit alone and among others, on one thread and on many.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{
+    buffer::Buffer,
+    lanes::{Kernel, Lanes, dispatch},
+    panels::{PANEL, Panels},
+};
+
+/// k's that meet all rows before the next: this part of a panel of B takes 32 KiB.
+const DEPTH: usize = 256;
+
+/// Rows of A that meet a panel of B at a time.
+pub(super) const BLOCK_ROWS: usize = 96;
+
+/// Multiply-adds below which another thread costs more than it gives.
+const PARALLEL_WORK: usize = 1 << 20;
+
+/// Adds the product of some rows of A and some panels of B. `sums` holds for each of these panels `[rows, 32]`, and
+/// starts of successive panels lie `sums_stride` numbers apart.
+pub(super) fn add_rows_product(
+    a: &Panels,
+    rows: Range<usize>,
+    b: &Panels,
+    panels: Range<usize>,
+    sums: &mut [f32],
+    sums_stride: usize,
+) {
+    assert_eq!(a.columns(), b.rows(), "the operands fit");
+    if !rows.is_empty() && !panels.is_empty() {
+        dispatch(RowsProduct { a, rows, b, panels, sums, sums_stride });
+    }
+}
+
+/// `start + A B` for each row of A, where `start` is a row or nothing. `[rows of A, columns of B]`, row-major.
+pub(super) fn product(a: &Panels, b: &Panels, start: Option<&[f32]>, out: &mut [f32]) {
+    let columns = b.columns();
+    let block = |(index, out): (usize, &mut [f32])| {
+        let first = index * BLOCK_ROWS;
+        let rows = first..first + out.len() / columns;
+        let mut sums = Buffer::stale(b.count() * rows.len() * PANEL);
+        for (panel, sums) in sums.chunks_exact_mut(rows.len() * PANEL).enumerate() {
+            let start =
+                start.map_or(&[][..], |start| &start[panel * PANEL..columns.min((panel + 1) * PANEL)]);
+            for row in sums.chunks_exact_mut(PANEL) {
+                row[..start.len()].copy_from_slice(start);
+                row[start.len()..].fill(0.0);
+            }
+        }
+        let stride = rows.len() * PANEL;
+        add_rows_product(a, rows, b, 0..b.count(), &mut sums, stride);
+        for (at, row) in out.chunks_exact_mut(columns).enumerate() {
+            for (panel, part) in row.chunks_mut(PANEL).enumerate() {
+                part.copy_from_slice(&sums[panel * stride + at * PANEL..][..part.len()]);
+            }
+        }
+    };
+    if pays(a.rows() * a.columns() * columns) {
+        out.par_chunks_mut(BLOCK_ROWS * columns).enumerate().for_each(block);
+    } else {
+        out.chunks_mut(BLOCK_ROWS * columns).enumerate().for_each(block);
+    }
+}
+
+/// The sum of `A^T B` over pairs of operands with as many columns each, in the order of the pairs. Panels of A are shared
+/// among threads. `[columns of A / 32, columns of B / 32, 32, 32]`, to be read by [`copy_row`].
+pub(super) fn columns_product(pairs: &[(&Panels, &Panels)]) -> Buffer {
+    let (left, right) = pairs.first().map_or((0, 0), |(a, b)| (a.count(), b.count()));
+    let part = right * PANEL * PANEL;
+    let mut out = Buffer::zeros(left * part);
+    let work: usize = pairs.iter().map(|(a, b)| a.rows() * a.columns() * b.columns()).sum();
+    let panel = |(index, sums): (usize, &mut [f32])| {
+        for (a, b) in pairs {
+            assert_eq!(a.rows(), b.rows(), "the operands fit");
+            dispatch(ColumnsProduct { a, panel: index, b, sums });
+        }
+    };
+    if pays(work) {
+        out.par_chunks_exact_mut(part).enumerate().for_each(panel);
+    } else {
+        out.chunks_exact_mut(part).enumerate().for_each(panel);
+    }
+    out
+}
+
+/// Writes a row of what [`columns_product`] gave to a slice as long as B has columns.
+pub(super) fn copy_row(product: &[f32], row: usize, to: &mut [f32]) {
+    let part = to.len().div_ceil(PANEL) * PANEL * PANEL;
+    let panels = product[row / PANEL * part..][..part].chunks_exact(PANEL * PANEL);
+    for (panel, to) in panels.zip(to.chunks_mut(PANEL)) {
+        to.copy_from_slice(&panel[row % PANEL * PANEL..][..to.len()]);
+    }
+}
+
+/// Whether so many multiply-adds are worth waking other threads.
+pub(super) fn pays(work: usize) -> bool {
+    work >= PARALLEL_WORK && rayon::current_num_threads() > 1
+}
+
+/// Cuts a range of rows into tiles of nearly equal height, so that none leaves most registers idle.
+#[inline(always)]
+fn tiles(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = rows.div_ceil(most);
+    (0..count).map(move |tile| tile * rows / count..(tile + 1) * rows / count)
+}
+
+struct RowsProduct<'a> {
+    a: &'a Panels,
+    rows: Range<usize>,
+    b: &'a Panels,
+    panels: Range<usize>,
+    sums: &'a mut [f32],
+    sums_stride: usize,
+}
+
+impl Kernel for RowsProduct<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        if self.rows.len() == 1 {
+            return self.one_row::<L>();
+        }
+        let Self { a, rows, b, panels, sums, sums_stride } = self;
+        for (panel, sums) in panels.zip(sums.chunks_mut(sums_stride)) {
+            let sums = &mut sums[..rows.len() * PANEL];
+            for first in (0..b.rows()).step_by(DEPTH) {
+                let depth = first..b.rows().min(first + DEPTH);
+                for tile in tiles(rows.len(), L::TILE_ROWS) {
+                    let sums = &mut sums[tile.start * PANEL..tile.end * PANEL];
+                    let (at, b) = (rows.start + tile.start, b.part(panel, depth.clone()));
+                    let a = &a.numbers()[(first / PANEL * a.rows() + at) * PANEL..];
+                    let stride = self.a.rows() * PANEL;
+                    match tile.len() {
+                        1 => rows_tile::<L, 1>(a, stride, b, sums),
+                        2 => rows_tile::<L, 2>(a, stride, b, sums),
+                        3 => rows_tile::<L, 3>(a, stride, b, sums),
+                        4 => rows_tile::<L, 4>(a, stride, b, sums),
+                        5 => rows_tile::<L, 5>(a, stride, b, sums),
+                        6 => rows_tile::<L, 6>(a, stride, b, sums),
+                        7 => rows_tile::<L, 7>(a, stride, b, sums),
+                        8 => rows_tile::<L, 8>(a, stride, b, sums),
+                        9 => rows_tile::<L, 9>(a, stride, b, sums),
+                        10 => rows_tile::<L, 10>(a, stride, b, sums),
+                        11 => rows_tile::<L, 11>(a, stride, b, sums),
+                        _ => rows_tile::<L, 12>(a, stride, b, sums),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl RowsProduct<'_> {
+    /// One row alone: several panels together, or each sum would wait for the one before.
+    #[inline(always)]
+    fn one_row<L: Lanes>(self) {
+        let Self { a, rows, b, mut panels, mut sums, sums_stride } = self;
+        while panels.len() >= 4 {
+            one_row_tile::<L, 4>(a, rows.start, b, panels.start, sums, sums_stride);
+            panels.start += 4;
+            sums = &mut sums[if panels.is_empty() { 0 } else { 4 * sums_stride }..];
+        }
+        for (panel, sums) in panels.zip(sums.chunks_mut(sums_stride)) {
+            one_row_tile::<L, 1>(a, rows.start, b, panel, sums, sums_stride);
+        }
+    }
+}
+
+/// Adds the product of M rows, the panels of which lie `stride` numbers apart, and rows of a panel of B.
+#[inline(always)]
+fn rows_tile<L: Lanes, const M: usize>(a: &[f32], stride: usize, b: &[f32], sums: &mut [f32]) {
+    let sums: &mut [[f32; PANEL]; M] = block_mut(sums);
+    let b = b.as_chunks::<PANEL>().0;
+    for columns in (0..PANEL).step_by(2 * L::WIDTH) {
+        let mut tile = load_tile::<L, M>(sums, columns);
+        for (index, b) in b.chunks(PANEL).enumerate() {
+            let a: &[[f32; PANEL]; M] = block(&a[index * stride..]);
+            // Spelt out for a whole panel, as its length is then known to the compiler.
+            match b.first_chunk::<PANEL>() {
+                Some(b) => {
+                    for (k, b) in b.iter().enumerate() {
+                        multiply_add(&mut tile, b, columns, |row| a[row][k]);
+                    }
+                }
+                None => {
+                    for (k, b) in b.iter().enumerate() {
+                        multiply_add(&mut tile, b, columns, |row| a[row][k]);
+                    }
+                }
+            }
+        }
+        store_tile(&tile, sums, columns);
+    }
+}
+
+/// Adds the product of one row and P panels of B from `first` on.
+#[inline(always)]
+fn one_row_tile<L: Lanes, const P: usize>(
+    a: &Panels,
+    row: usize,
+    b: &Panels,
+    first: usize,
+    sums: &mut [f32],
+    sums_stride: usize,
+) {
+    for columns in (0..PANEL).step_by(2 * L::WIDTH) {
+        let (left, right) = (columns..columns + L::WIDTH, columns + L::WIDTH..columns + 2 * L::WIDTH);
+        let mut tile = [[L::splat(0.0); 2]; P];
+        for (panel, tile) in tile.iter_mut().enumerate() {
+            let sums = &sums[panel * sums_stride..][..PANEL];
+            *tile = [L::load(&sums[left.clone()]), L::load(&sums[right.clone()])];
+        }
+        for k in (0..b.rows()).step_by(PANEL) {
+            let depth = k..b.rows().min(k + PANEL);
+            let a = &a.part(k / PANEL, row..row + 1)[..depth.len()];
+            let mut parts: [&[[f32; PANEL]]; P] = [&[]; P];
+            for (panel, part) in parts.iter_mut().enumerate() {
+                *part = &b.part(first + panel, depth.clone()).as_chunks().0[..a.len()];
+            }
+            for (k, a) in a.iter().enumerate() {
+                let a = L::splat(*a);
+                for (tile, b) in tile.iter_mut().zip(&parts) {
+                    tile[0] = a.mul_add(L::load(&b[k][left.clone()]), tile[0]);
+                    tile[1] = a.mul_add(L::load(&b[k][right.clone()]), tile[1]);
+                }
+            }
+        }
+        for (panel, tile) in tile.iter().enumerate() {
+            let sums = &mut sums[panel * sums_stride..][..PANEL];
+            tile[0].store(&mut sums[left.clone()]);
+            tile[1].store(&mut sums[right.clone()]);
+        }
+    }
+}
+
+/// The first M rows of a panel.
+#[inline(always)]
+fn block<const M: usize>(panel: &[f32]) -> &[[f32; PANEL]; M] {
+    panel.as_chunks().0.first_chunk().expect("a tile lies within its panel")
+}
+
+/// The first M rows of a panel.
+#[inline(always)]
+fn block_mut<const M: usize>(panel: &mut [f32]) -> &mut [[f32; PANEL]; M] {
+    panel.as_chunks_mut().0.first_chunk_mut().expect("a tile lies within its panel")
+}
+
+/// Two registers of each row of sums, from a column on.
+#[inline(always)]
+fn load_tile<L: Lanes, const M: usize>(sums: &[[f32; PANEL]; M], column: usize) -> [[L; 2]; M] {
+    let mut tile = [[L::splat(0.0); 2]; M];
+    for (tile, row) in tile.iter_mut().zip(sums) {
+        let row = &row[column..column + 2 * L::WIDTH];
+        *tile = [L::load(&row[..L::WIDTH]), L::load(&row[L::WIDTH..])];
+    }
+    tile
+}
+
+#[inline(always)]
+fn store_tile<L: Lanes, const M: usize>(tile: &[[L; 2]; M], sums: &mut [[f32; PANEL]; M], column: usize) {
+    for (tile, row) in tile.iter().zip(sums) {
+        let row = &mut row[column..column + 2 * L::WIDTH];
+        tile[0].store(&mut row[..L::WIDTH]);
+        tile[1].store(&mut row[L::WIDTH..]);
+    }
+}
+
+/// Adds to a tile a number for each of its rows times a row of B.
+#[inline(always)]
+fn multiply_add<L: Lanes, const M: usize>(
+    tile: &mut [[L; 2]; M],
+    b: &[f32; PANEL],
+    column: usize,
+    a: impl Fn(usize) -> f32,
+) {
+    let b = &b[column..column + 2 * L::WIDTH];
+    let (left, right) = (L::load(&b[..L::WIDTH]), L::load(&b[L::WIDTH..]));
+    for (row, tile) in tile.iter_mut().enumerate() {
+        let a = L::splat(a(row));
+        tile[0] = a.mul_add(left, tile[0]);
+        tile[1] = a.mul_add(right, tile[1]);
+    }
+}
+
+struct ColumnsProduct<'a> {
+    a: &'a Panels,
+    panel: usize,
+    b: &'a Panels,
+    sums: &'a mut [f32],
+}
+
+impl Kernel for ColumnsProduct<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Self { a, panel, b, sums } = self;
+        for first in (0..a.rows()).step_by(DEPTH) {
+            let depth = first..a.rows().min(first + DEPTH);
+            let a = a.part(panel, depth.clone());
+            for (panel, sums) in sums.chunks_exact_mut(PANEL * PANEL).enumerate() {
+                let b = b.part(panel, depth.clone());
+                for tile in tiles(PANEL, L::TILE_ROWS) {
+                    let sums = &mut sums[tile.start * PANEL..tile.end * PANEL];
+                    match tile.len() {
+                        5 => columns_tile::<L, 5>(a, tile.start, b, sums),
+                        6 => columns_tile::<L, 6>(a, tile.start, b, sums),
+                        10 => columns_tile::<L, 10>(a, tile.start, b, sums),
+                        11 => columns_tile::<L, 11>(a, tile.start, b, sums),
+                        height => unreachable!("32 columns are cut by 6 or 12, not into tiles of {height}"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds the product of the transpose of M columns of A and a panel of B.
+#[inline(always)]
+fn columns_tile<L: Lanes, const M: usize>(a: &[f32], first: usize, b: &[f32], sums: &mut [f32]) {
+    let sums: &mut [[f32; PANEL]; M] = block_mut(sums);
+    let (a, b) = (a.as_chunks::<PANEL>().0, b.as_chunks::<PANEL>().0);
+    for columns in (0..PANEL).step_by(2 * L::WIDTH) {
+        let mut tile = load_tile::<L, M>(sums, columns);
+        for (a, b) in a.iter().zip(b) {
+            let a: &[f32; M] = a[first..].first_chunk().expect("the columns lie in the panel");
+            multiply_add(&mut tile, b, columns, |row| a[row]);
+        }
+        store_tile(&tile, sums, columns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::lanes::on_each, *};
+
+    /// By which sums of some hundred products of numbers below 1 may differ from exact ones.
+    const TOLERANCE: f32 = 5e-5;
+
+    fn numbers(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        (0..count)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    fn panels(numbers: &[f32], rows: usize, columns: usize) -> Panels {
+        Panels::of_rows(rows, columns, |row| &numbers[row * columns..][..columns])
+    }
+
+    /// `a` `[m, k]` times `b` `[k, n]`.
+    fn naive((m, n, k): (usize, usize, usize), a: &[f32], b: &[f32]) -> Vec<f32> {
+        let at = |i: usize| {
+            (0..k).map(|p| f64::from(a[i / n * k + p]) * f64::from(b[p * n + i % n])).sum::<f64>() as f32
+        };
+        (0..m * n).map(at).collect()
+    }
+
+    fn transpose(numbers: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+        (0..numbers.len()).map(|i| numbers[i % rows * columns + i / rows]).collect()
+    }
+
+    #[track_caller]
+    fn assert_close(a: &[f32], b: &[f32]) {
+        assert_eq!(a.len(), b.len());
+        for (i, (a, b)) in a.iter().zip(b).enumerate() {
+            assert!((a - b).abs() < TOLERANCE, "at {i}: {a} and {b}");
+        }
+    }
+
+    const SHAPES: [(usize, usize, usize); 7] =
+        [(1, 1, 1), (1, 300, 40), (6, 16, 8), (7, 19, 33), (13, 40, 5), (64, 77, 65), (100, 130, 520)];
+
+    #[test]
+    fn rows_give_the_product() {
+        for shape @ (m, n, k) in SHAPES {
+            let (a, b, start) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3));
+            let mut expected = naive(shape, &a, &b);
+            expected.iter_mut().enumerate().for_each(|(i, x)| *x += start[i % n]);
+            let mut out = vec![0.0; m * n];
+            product(&panels(&a, m, k), &panels(&b, k, n), Some(&start), &mut out);
+            assert_close(&out, &expected);
+        }
+    }
+
+    #[test]
+    fn columns_give_the_product_of_all_pairs() {
+        for shape @ (m, n, k) in SHAPES {
+            let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+            let expected = naive(shape, &a, &b);
+            let a = transpose(&a, m, k);
+            let cut = k / 3;
+            let (a, b) = (
+                [panels(&a[..cut * m], cut, m), panels(&a[cut * m..], k - cut, m)],
+                [panels(&b[..cut * n], cut, n), panels(&b[cut * n..], k - cut, n)],
+            );
+            let product = columns_product(&[(&a[0], &b[0]), (&a[1], &b[1])]);
+            let mut out = vec![0.0; m * n];
+            out.chunks_exact_mut(n).enumerate().for_each(|(row, out)| copy_row(&product, row, out));
+            assert_close(&out, &expected);
+        }
+    }
+
+    /// Both kinds of product, each from sums that are 0.5.
+    struct Both<'a> {
+        a: &'a Panels,
+        turned: &'a Panels,
+        b: &'a Panels,
+        rows: Range<usize>,
+    }
+
+    impl Kernel for Both<'_> {
+        type Output = [Vec<f32>; 2];
+
+        #[inline(always)]
+        fn run<L: Lanes>(self) -> Self::Output {
+            let Self { a, turned, b, rows } = self;
+            let (panels, sums_stride) = (0..b.count(), rows.len() * PANEL);
+            let mut by_rows = vec![0.5; b.count() * sums_stride];
+            RowsProduct { a, rows, b, panels, sums: &mut by_rows, sums_stride }.run::<L>();
+            let mut by_columns = vec![0.5; b.count() * PANEL * PANEL];
+            ColumnsProduct { a: turned, panel: 0, b, sums: &mut by_columns }.run::<L>();
+            [by_rows, by_columns]
+        }
+    }
+
+    #[test]
+    fn every_processor_gives_the_same_within_the_tolerance() {
+        let (m, n, k) = (29, 230, 301);
+        let (a, b) = (panels(&numbers(m * k, 1), m, k), panels(&numbers(k * n, 2), k, n));
+        let turned = panels(&numbers(k * m, 3), k, m);
+        for rows in [0..m, 5..6] {
+            let each = on_each(|| Both { a: &a, turned: &turned, b: &b, rows: rows.clone() });
+            for other in &each[1..] {
+                (0..2).for_each(|kind| assert_close(&other[kind], &each[0][kind]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_the_same_alone_among_others_and_on_many_threads() {
+        let (m, n, k) = (300, 77, 129);
+        let (a, b) = (panels(&numbers(m * k, 3), m, k), panels(&numbers(k * n, 4), k, n));
+        let mut all = vec![0.0; m * n];
+        product(&a, &b, None, &mut all);
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut out = vec![0.0; m * n];
+            pool.install(|| product(&a, &b, None, &mut out));
+            assert_eq!(out, all);
+        }
+        for (row, expected) in all.chunks(n).enumerate() {
+            let mut sums = vec![0.0; 3 * PANEL];
+            add_rows_product(&a, row..row + 1, &b, 0..3, &mut sums, PANEL);
+            assert_eq!(&sums[..n], expected);
+        }
+    }
+}
