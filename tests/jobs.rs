@@ -24,11 +24,16 @@ async fn watch(daemon: &mut Daemon, name: &str) -> Vec<JobEvent> {
 
 /// Waits until a job has learnt something, by its events.
 async fn until_progress(daemon: &mut Daemon, name: &str) {
+    until_epoch(daemon, name, 0).await;
+}
+
+/// Waits until a job has come to an epoch, by its events.
+async fn until_epoch(daemon: &mut Daemon, name: &str, epoch: u32) {
     let request = WatchJobRequest { name: name.into() };
     let mut stream = daemon.training.watch_job(request).await.unwrap().into_inner();
     while let Some(response) = stream.message().await.unwrap() {
         match response.event.unwrap().event.unwrap() {
-            Event::Progress(_) => return,
+            Event::Progress(progress) if progress.epoch >= epoch => return,
             Event::Finished(finished) => panic!("{finished:?}"),
             _ => {}
         }
@@ -76,12 +81,52 @@ async fn a_cancelled_job_says_so_and_the_model_is_free_again() {
     daemon.training.cancel_job(CancelJobRequest { name: name.clone() }).await.unwrap();
     let job = finished(&watch(&mut daemon, &name).await);
     assert_eq!(job.state(), JobState::Cancelled);
-    assert!(job.versions.is_empty() && job.end_time.is_some());
+    assert!(job.end_time.is_some());
     let status = daemon.training.cancel_job(CancelJobRequest { name }).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::FailedPrecondition);
 
     assert_succeeded(&daemon.train(train_request()).await);
     daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_job_keeps_what_its_best_epoch_learnt_without_promoting_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::with_examples(dir.path()).await;
+    let started = daemon.train(TrainRequest { detach: true, ..long_train_request() }).await;
+    let name = started[0].job.clone();
+    until_epoch(&mut daemon, &name, 2).await;
+    daemon.training.cancel_job(CancelJobRequest { name: name.clone() }).await.unwrap();
+    let events = watch(&mut daemon, &name).await;
+    let job = finished(&events);
+    assert_eq!(
+        (job.state(), &*job.versions),
+        (JobState::Cancelled, &["models/bank/versions/1".to_owned()][..])
+    );
+    assert!(job.message.contains("version 1, not promoted"), "{}", job.message);
+    let Some(Event::Published(published)) = &events[events.len() - 2].event else { panic!("{events:?}") };
+    let report = published.version.clone().unwrap().report.unwrap();
+    assert!(!published.promoted && report.gate.contains("cancelled after"), "{}", report.gate);
+    assert!((1..1000).contains(&report.epochs) && report.curve.len() == report.epochs as usize);
+    // It answers when asked by number, and nobody else.
+    assert_eq!(daemon.ask("models/bank/versions/1", &QUESTIONS).await.predictions.len(), QUESTIONS.len());
+    let request = v1::GetModelRequest { name: BANK.into() };
+    let model = daemon.registry.get_model(request).await.unwrap().into_inner().model.unwrap();
+    assert!(model.aliases.is_empty());
+
+    // The next training starts anew, and classes keep their ids though one came in between.
+    let old = manifest(&mut daemon, 1).await;
+    daemon.add(BANK, vec![v1::LabelledText { text: "a loan please".into(), label: "a loan".into() }]).await;
+    assert_succeeded(&daemon.train(train_request()).await);
+    let new = manifest(&mut daemon, 2).await;
+    assert_eq!(new.classes.len(), old.classes.len() + 1);
+    assert!(old.classes.iter().all(|class| new.classes.contains(class)));
+    daemon.stop().await;
+}
+
+async fn manifest(daemon: &mut Daemon, revision: u64) -> v1::Manifest {
+    let request = v1::GetManifestRequest { name: format!("{BANK}/manifests/{revision}") };
+    daemon.taxonomy.get_manifest(request).await.unwrap().into_inner().manifest.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,13 @@ pub(super) fn decide(replaced: Option<f64>, candidate: Option<f64>) -> Decision 
     Decision { promote, explanation }
 }
 
+/// What a training that was cancelled has learnt is kept for who asked for it, and serves nobody else.
+pub(super) fn cancelled(epochs: u32, planned: u32) -> Decision {
+    let explanation =
+        format!("stored, not promoted: the training was cancelled after {epochs} of {planned} epochs");
+    Decision { promote: false, explanation }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,7 @@ use crate::{
     dataset::Dataset,
     error::{Error, Result},
     registry::{JobId, JobRecord, JobState, Model, ModelId, Receipt, Registry, Version},
+    taxonomy::VersionNumber,
 };
 
 /// Feeds of ended jobs that stay in memory for clients that come late.
@@ -115,6 +116,11 @@ impl Stop {
         self.0.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether somebody asked for the job to end, so that what it learnt until then is of use to them.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::CANCELLED
+    }
+
     /// How a job ends that this stopped.
     fn ending(&self) -> (JobState, &'static str) {
         match self.0.load(Ordering::Relaxed) {
@@ -125,7 +131,7 @@ impl Stop {
                 JobState::Interrupted,
                 "the daemon stopped while the job ran; versions it had published are kept; start it again",
             ),
-            _ => (JobState::Cancelled, "cancelled on request; versions it had published are kept"),
+            _ => (JobState::Cancelled, "cancelled on request before an epoch ended; nothing was learnt"),
         }
     }
 }
@@ -320,7 +326,8 @@ impl Shared {
             Ok(()) => (JobState::Succeeded, String::new()),
             Err(Error::Cancelled) => {
                 let (state, message) = stop.ending();
-                (state, message.to_owned())
+                let kept = record.versions.last().filter(|_| state == JobState::Cancelled);
+                (state, kept.map_or_else(|| message.to_owned(), |version| kept_of_cancelled(*version)))
             }
             // Only a change of the classes or a moved alias gets between a job and its publication.
             Err(Error::Conflict { reason: "SERVING_MOVED", description, .. }) => {
@@ -368,6 +375,11 @@ fn training_already(model: &ModelId, job: JobId) -> Error {
             job.name()
         ),
     }
+}
+
+/// What a cancelled job leaves, in words.
+pub(super) fn kept_of_cancelled(version: VersionNumber) -> String {
+    format!("cancelled on request; what its best epoch learnt is stored as version {version}, not promoted")
 }
 
 /// The error for a model that has nothing to learn from.

@@ -21,6 +21,7 @@ mod recipe;
 mod run;
 mod sgd;
 mod trainer;
+mod validation;
 mod vectors;
 mod wide;
 

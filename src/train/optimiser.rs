@@ -33,6 +33,12 @@ impl Moments {
     pub(super) fn new(len: usize) -> Self {
         Self { first: vec![0.0; len], second: vec![0.0; len] }
     }
+
+    /// Forgets.
+    pub(super) fn clear(&mut self) {
+        self.first.fill(0.0);
+        self.second.fill(0.0);
+    }
 }
 
 impl Update {

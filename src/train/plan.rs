@@ -27,8 +27,10 @@ pub struct Plan {
 /// The state a training starts from.
 #[derive(Debug, Clone, Copy)]
 pub struct Current<'a> {
-    /// The manifest of the serving version.
+    /// The manifest of the serving version; where none serves, the newest.
     pub manifest: &'a Manifest,
+    /// Whether a version serves, whose network can be learnt on.
+    pub serves: bool,
     /// Whether the serving version was learnt in that manifest. It was not where a change of the classes made it.
     pub learnt: bool,
 }
@@ -45,7 +47,7 @@ pub fn plan(
     labels: &BTreeSet<ClassName>,
     provenance: Provenance,
 ) -> Result<Plan> {
-    let Some(Current { manifest, learnt }) = current else {
+    let Some(Current { manifest, serves, learnt }) = current else {
         let names: Vec<ClassName> = labels.iter().cloned().collect();
         let manifest =
             Manifest { reason: provenance.reason, ..Manifest::create(&names, provenance.created)? };
@@ -68,7 +70,12 @@ pub fn plan(
         }
     }
     let count = manifest.active().count();
-    let (mode, reason, manifest) = if !added.is_empty() {
+    let (mode, reason, manifest) = if !serves {
+        let reason = format!("no version serves yet; the classes of revision {} stay", manifest.revision);
+        let grown = if added.is_empty() { manifest.clone() } else { manifest.add(&added, provenance)? };
+        // There is no version that an undo could lead back to.
+        (Mode::Scratch, reason, Manifest { undo: None, ..grown })
+    } else if !added.is_empty() {
         let reason = format!(
             "the data brings {} to the {count} classes of revision {}: {}",
             plural(added.len(), "class", "classes"),
@@ -155,7 +162,7 @@ mod tests {
     #[test]
     fn the_same_classes_mean_continue_and_missing_ones_stay() {
         let manifest = first();
-        let current = Current { manifest: &manifest, learnt: true };
+        let current = Current { manifest: &manifest, serves: true, learnt: true };
         for data in [&["a", "b", "c"][..], &["b"]] {
             let plan = plan(&bank(), Some(current), &labels(data), next(2)).unwrap();
             assert_eq!(plan.mode, Mode::Continue);
@@ -166,9 +173,13 @@ mod tests {
     #[test]
     fn a_new_class_means_transfer() {
         let manifest = first();
-        let plan =
-            plan(&bank(), Some(Current { manifest: &manifest, learnt: true }), &labels(&["d", "a"]), next(2))
-                .unwrap();
+        let plan = plan(
+            &bank(),
+            Some(Current { manifest: &manifest, serves: true, learnt: true }),
+            &labels(&["d", "a"]),
+            next(2),
+        )
+        .unwrap();
         assert_eq!(plan.mode, Mode::Transfer);
         assert_eq!(plan.manifest.revision, Revision(2));
         assert!(plan.reason.contains("'d'"), "{}", plan.reason);
@@ -177,10 +188,24 @@ mod tests {
     }
 
     #[test]
+    fn classes_that_no_version_serves_keep_their_ids_in_a_new_network() {
+        let manifest = first();
+        let current = Some(Current { manifest: &manifest, serves: false, learnt: false });
+        let same = plan(&bank(), current, &labels(&["a", "b"]), next(2)).unwrap();
+        assert_eq!((same.mode, &same.manifest), (Mode::Scratch, &manifest));
+        let grown = plan(&bank(), current, &labels(&["a", "d"]), next(2)).unwrap();
+        assert_eq!(
+            (grown.mode, grown.manifest.revision, grown.manifest.undo),
+            (Mode::Scratch, Revision(2), None)
+        );
+        assert!(manifest.active().all(|class| grown.manifest.classes[&class.id] == *class));
+    }
+
+    #[test]
     fn a_change_that_was_not_learnt_means_transfer() {
         let manifest = first();
         let merged = manifest.merge(&["a".into(), "b".into()], "ab", next(2)).unwrap();
-        let current = Current { manifest: &merged, learnt: false };
+        let current = Current { manifest: &merged, serves: true, learnt: false };
         let plan = plan(&bank(), Some(current), &labels(&["a", "b", "c"]), next(3)).unwrap();
         assert_eq!(plan.mode, Mode::Transfer);
         assert!(plan.added.is_empty());

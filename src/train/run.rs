@@ -49,7 +49,8 @@ pub(super) fn check_trainable(shared: &Shared, model: &Model) -> Result<()> {
 /// Runs a job. Leaves the record as it shall be stored when the job succeeded.
 ///
 /// # Errors
-/// [`Error::Cancelled`] once `stop` is set; else what kept the job from succeeding.
+/// [`Error::Cancelled`] once `stop` is set; else what kept the job from succeeding. Where the job was cancelled, what its
+/// best epoch learnt is stored first, as a version that is not promoted.
 pub(super) fn run(
     shared: &Shared,
     record: &mut JobRecord,
@@ -113,6 +114,8 @@ pub(super) fn run(
     )?;
 
     let replaced = match model.serving() {
+        // Nothing will be replaced.
+        _ if stop.is_set() => None,
         Some(number) => {
             let own = registry.manifest(&model.id, registry.version(&model.id, number)?.revision)?;
             let answered = Answered::by(shared, &model.id, number, examples)?;
@@ -120,9 +123,15 @@ pub(super) fn run(
         }
         None => None,
     };
-    let decision = gate::decide(replaced, fitted.validation_accuracy);
+    // A change of the classes that began before this stops the job first, so that neither publishes over the other.
+    let changing = shared.lock_changes();
+    let decision = match (stop.is_set(), stop.is_cancelled()) {
+        (false, _) => gate::decide(replaced, fitted.validation_accuracy),
+        (true, true) => gate::cancelled(fitted.epochs, recipe.epochs),
+        (true, false) => return Err(Error::Cancelled),
+    };
     info!(gate = decision.explanation, seconds = started.elapsed().as_secs_f64(), "learnt");
-    record.state = JobState::Succeeded;
+    record.state = if stop.is_set() { JobState::Cancelled } else { JobState::Succeeded };
     record.ended = Some(SystemTime::now());
     let report = Report {
         train_examples: samples.train.len() as u64,
@@ -140,11 +149,6 @@ pub(super) fn run(
         rejection: fitted.rejection.clone(),
         curve: fitted.curve.clone(),
     };
-    // A change of the classes that began before this stops the job first, so that neither publishes over the other.
-    let changing = shared.lock_changes();
-    if stop.is_set() {
-        return Err(Error::Cancelled);
-    }
     let version = publish(registry, &model, plan, fitted, report, decision.promote, record)?;
     record.versions.push(version.number);
     if decision.promote {
@@ -153,7 +157,7 @@ pub(super) fn run(
     drop(changing);
     let seconds = started.elapsed().as_secs_f64();
     feed.send(EventKind::Published { version: Box::new(version), promoted: decision.promote, seconds });
-    Ok(())
+    if record.state == JobState::Cancelled { Err(Error::Cancelled) } else { Ok(()) }
 }
 
 fn publish(
@@ -190,8 +194,13 @@ fn publish(
 
 fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>) -> Result<Plan> {
     let serving = model.serving().map(|number| registry.version(&model.id, number)).transpose()?;
-    let manifest =
-        serving.as_ref().map(|version| registry.manifest(&model.id, version.revision)).transpose()?;
+    // Of a first training that was cancelled there is a manifest, whose ids are given out.
+    let revision = match (&serving, model.latest_revision) {
+        (Some(version), _) => Some(version.revision),
+        (None, 0) => None,
+        (None, newest) => Some(Revision(newest)),
+    };
+    let manifest = revision.map(|revision| registry.manifest(&model.id, revision)).transpose()?;
     let learnt = match &serving {
         Some(version) => is_learnt(registry, version)?,
         None => false,
@@ -202,7 +211,13 @@ fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>) -
         reason: "labels of the examples".into(),
         created: SystemTime::now(),
     };
-    plan(&model.id, manifest.as_ref().map(|manifest| Current { manifest, learnt }), labels, provenance)
+    let serves = serving.is_some();
+    plan(
+        &model.id,
+        manifest.as_ref().map(|manifest| Current { manifest, serves, learnt }),
+        labels,
+        provenance,
+    )
 }
 
 /// Whether a version was learnt in the classes it answers in. What an undo restored counts as what it restored.

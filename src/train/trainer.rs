@@ -11,7 +11,6 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     Optimiser, Recipe, Sample, batches,
-    fit::failed,
     optimiser::{Moments, Update, square_norm},
     sgd::Descent,
 };
@@ -27,8 +26,19 @@ use crate::{
     text::PackedBatch,
 };
 
-/// Steps in a row without a finite gradient after which the training has failed.
-const MAX_BROKEN_STEPS: u32 = 8;
+/// Steps in a row without a finite gradient after which the network is taken for broken.
+pub(super) const MAX_BROKEN_STEPS: u32 = 8;
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Step {
+    /// The parameters were updated; the loss before that, in nats.
+    Learnt(f64),
+    /// Loss or gradient were not finite and the batch was left out.
+    Skipped,
+    /// So were several before it.
+    Broken,
+}
 
 /// Parameters, optimiser state and generator of a training that runs.
 pub(super) struct Trainer<'a> {
@@ -40,8 +50,12 @@ pub(super) struct Trainer<'a> {
     table: Parameter,
     dense: Vec<Parameter>,
     /// Steps tried so far and in all.
-    step: usize,
+    pub(super) step: usize,
     pub(super) steps: usize,
+    /// Learning rate of the last step.
+    pub(super) rate: f64,
+    /// What the recipe's rate is multiplied with.
+    slowdown: f64,
     /// Steps that updated something.
     updates: usize,
     broken: u32,
@@ -103,36 +117,24 @@ impl<'a> Trainer<'a> {
                 parameter(HEAD_BIAS, 0.0)?,
             ],
             step: 0,
+            rate: 0.0,
+            slowdown: 1.0,
             steps: steps_per_epoch * recipe.epochs as usize,
             updates: 0,
             broken: 0,
         })
     }
 
-    /// One step on a batch: its loss, or none where it was not finite and the batch was left out.
-    pub(super) fn step<'s>(
-        &mut self,
-        epoch: u32,
-        samples: impl Iterator<Item = &'s Sample>,
-    ) -> Result<Option<f64>> {
+    /// One step on a batch.
+    pub(super) fn step<'s>(&mut self, samples: impl Iterator<Item = &'s Sample>) -> Result<Step> {
         let samples: Vec<&Sample> = samples.collect();
         let gradients = self.gradients(&samples).map_err(numeric)?;
         let norm = gradients.norm();
-        let rate = self.recipe.rate(self.step, self.steps);
-        self.step += 1;
+        let rate = self.slowdown * self.recipe.rate(self.step, self.steps);
+        (self.step, self.rate) = (self.step + 1, rate);
         if !(gradients.loss.is_finite() && norm.is_finite()) {
             self.broken += 1;
-            if self.broken == MAX_BROKEN_STEPS {
-                return Err(failed(
-                    "TRAINING_DIVERGED",
-                    format!(
-                        "the loss was not finite for {MAX_BROKEN_STEPS} steps in a row, up to epoch {epoch}, \
-                         step {}; train again with a lower learning rate than {:e}",
-                        self.step, self.recipe.learning_rate
-                    ),
-                ));
-            }
-            return Ok(None);
+            return Ok(if self.broken < MAX_BROKEN_STEPS { Step::Skipped } else { Step::Broken });
         }
         self.broken = 0;
         self.updates += 1;
@@ -141,7 +143,7 @@ impl<'a> Trainer<'a> {
             Optimiser::AdamW => self.update(&gradients, rate, gradient_scale),
             Optimiser::Sgd => self.descend(&gradients, rate, gradient_scale),
         }
-        Ok(Some(gradients.loss))
+        Ok(Step::Learnt(gradients.loss))
     }
 
     fn update(&mut self, gradients: &Gradients, rate: f64, gradient_scale: f64) {
@@ -200,6 +202,24 @@ impl<'a> Trainer<'a> {
         })
     }
 
+    /// Whether every parameter is a number.
+    pub(super) fn is_finite(&self) -> bool {
+        let finite = |parameter: &Parameter| parameter.values.iter().all(|value| value.is_finite());
+        finite(&self.table) && self.dense.iter().all(finite)
+    }
+
+    /// Goes back to a network as it was after so many epochs, with a fresh optimiser and at half the rate.
+    pub(super) fn restore(&mut self, network: &Checkpoint, epochs: u32) -> Result<()> {
+        for parameter in std::iter::once(&mut self.table).chain(&mut self.dense) {
+            parameter.values.copy_from_slice(&network.tensor(parameter.name)?.data);
+            parameter.moments.clear();
+        }
+        self.step = self.steps / self.recipe.epochs as usize * epochs as usize;
+        (self.updates, self.broken) = (0, 0);
+        self.slowdown *= 0.5;
+        Ok(())
+    }
+
     pub(super) fn tensors(&self) -> BTreeMap<String, Array> {
         std::iter::once(&self.table)
             .chain(&self.dense)
@@ -214,6 +234,14 @@ impl<'a> Trainer<'a> {
 fn freeze(architecture: &Architecture, rows: &[u32], gradient: &mut [f32]) {
     let frozen = rows.iter().zip(gradient.chunks_exact_mut(architecture.embedding));
     frozen.filter(|(row, _)| architecture.is_frozen(**row)).for_each(|(_, gradient)| gradient.fill(0.0));
+}
+
+#[cfg(test)]
+impl Trainer<'_> {
+    /// Makes everything that follows not a number.
+    pub(super) fn poison(&mut self) {
+        self.dense[0].values.fill(f32::NAN);
+    }
 }
 
 impl Parameter {
