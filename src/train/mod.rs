@@ -23,5 +23,6 @@ pub use feed::{Event, EventKind, Planned, Watch};
 pub use fit::{FitProgress, Fitted, Sample, fit};
 pub use jobs::{Jobs, TrainOptions};
 pub use metrics::Confusion;
+pub use optimiser::{Moments, Update};
 pub use plan::{Current, Plan, plan};
 pub use recipe::Recipe;

@@ -19,7 +19,7 @@ use crate::{
     model::{
         Architecture, Array, Checkpoint, Encoder, Head, Network,
         checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT},
-        kernels::{ClassTargets, embedding_bag, group_cross_entropy},
+        kernels::{ClassTargets, group_cross_entropy, masked_embedding_bag},
         numeric,
     },
     taxonomy::LeafGroups,
@@ -146,7 +146,7 @@ impl<'a> Trainer<'a> {
     fn gradients(&mut self, samples: &[&Sample]) -> candle_core::Result<Gradients> {
         let (rows, batch) = PackedBatch::new(samples.iter().map(|sample| &sample.text)).compact();
         let Self { architecture, recipe, device, random, .. } = self;
-        let mask = batches::token_mask(&batch.packing, architecture.embedding, recipe, random, device)?;
+        let mask = batches::token_mask(&batch.packing, architecture.embedding, recipe, random);
         let feature_mask =
             batches::feature_mask(samples.len(), architecture.features(), recipe, random, device)?;
         let table = Var::from_vec(self.table.rows(&rows), (rows.len(), self.architecture.embedding), device)?;
@@ -158,7 +158,7 @@ impl<'a> Trainer<'a> {
         let [input, recurrent, bias, head_weight, head_bias] = &dense[..] else {
             candle_core::bail!("there are five dense parameters")
         };
-        let tokens = (embedding_bag(&table, &batch.bags)? * mask)?;
+        let tokens = masked_embedding_bag(&table, &batch.bags, mask)?;
         let encoder = Encoder::new(&self.architecture, input, recurrent, bias)?;
         let features = (encoder.forward(&tokens, &batch.packing)? * feature_mask)?;
         let logits = Head::new(head_weight, head_bias)?.forward(&features)?;
@@ -195,7 +195,11 @@ impl Parameter {
     /// Some rows of a matrix.
     fn rows(&self, rows: &[u32]) -> Vec<f32> {
         let width = self.shape[1];
-        rows.iter().flat_map(|&row| &self.values[row as usize * width..][..width]).copied().collect()
+        let mut numbers = Vec::with_capacity(rows.len() * width);
+        for &row in rows {
+            numbers.extend_from_slice(&self.values[row as usize * width..][..width]);
+        }
+        numbers
     }
 }
 

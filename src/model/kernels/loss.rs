@@ -53,8 +53,10 @@ impl GroupCrossEntropy {
         let mut max = vec![f64::NEG_INFINITY; self.targets.classes];
         grouped().for_each(|(z, k)| max[k] = if z > max[k] || z.is_nan() { z } else { max[k] });
         let mut sums = vec![0.0; self.targets.classes];
-        grouped().for_each(|(z, k)| sums[k] += (z - max[k]).exp());
-        let of_class: Vec<f64> = sums.iter().zip(&max).map(|(sum, max)| max + sum.ln()).collect();
+        grouped().for_each(|(z, k)| sums[k] += exp_of_difference(z, max[k]));
+        // Most classes have one leaf, and their sum is 1.
+        let log = |sum: f64| if sum == 1.0 { 0.0 } else { sum.ln() };
+        let of_class: Vec<f64> = sums.iter().zip(&max).map(|(&sum, max)| max + log(sum)).collect();
         let top = of_class.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let of_all = top + of_class.iter().map(|x| (x - top).exp()).sum::<f64>().ln();
         LogSums { of_class, of_all }
@@ -65,6 +67,11 @@ impl GroupCrossEntropy {
         let hit = if class == label as usize { 1.0 - smoothing } else { 0.0 };
         hit + smoothing / self.targets.classes as f64
     }
+}
+
+/// exp(a - b), without the work where they are equal.
+fn exp_of_difference(a: f64, b: f64) -> f64 {
+    if a == b { 1.0 } else { (a - b).exp() }
 }
 
 impl CustomOp1 for GroupCrossEntropy {
@@ -104,7 +111,7 @@ impl CustomOp1 for GroupCrossEntropy {
             for ((&z, dz), class) in z.iter().zip(dz).zip(&self.targets.class_of_leaf) {
                 let Some(class) = class.map(|class| class as usize) else { continue };
                 let of_all = (f64::from(z) - sums.of_all).exp();
-                let within = (f64::from(z) - sums.of_class[class]).exp();
+                let within = exp_of_difference(f64::from(z), sums.of_class[class]);
                 *dz = (scale * (of_all - self.target(class, label) * within)) as f32;
             }
         }

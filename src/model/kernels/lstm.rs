@@ -286,13 +286,10 @@ impl CustomOp2 for LstmOp {
             recurrence::backward(&self.shards[shard], reversed, &backward[direction], trace, &dstates)
         });
         let mut dtokens = vec![0.0; tokens.elem_count()];
-        let mut row_gradient = vec![0.0; embedding];
         for gradients in gradients.chunks_exact(self.shards.len()) {
             for (shard, gradient) in self.shards.iter().zip(gradients) {
                 for (at, row) in shard.rows.iter().enumerate() {
-                    gradient.tokens.copy_row(at, &mut row_gradient);
-                    let to = &mut dtokens[row * embedding..][..embedding];
-                    to.iter_mut().zip(&row_gradient).for_each(|(to, g)| *to += g);
+                    gradient.tokens.add_row(at, &mut dtokens[row * embedding..][..embedding]);
                 }
             }
         }

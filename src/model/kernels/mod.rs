@@ -6,6 +6,7 @@
 //! computed by the same sequence of operations whatever the number of rows, and whichever thread does it.
 
 mod activation;
+mod adamw;
 mod bag;
 mod buffer;
 mod cell;
@@ -21,7 +22,8 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-pub use bag::embedding_bag;
+pub use adamw::AdamW;
+pub use bag::{TokenMask, embedding_bag, masked_embedding_bag};
 pub use linear::Linear;
 pub use loss::{ClassTargets, group_cross_entropy};
 pub use lstm::{Directions, Lstm};
