@@ -10,14 +10,12 @@
 
 use std::{
     hint::black_box,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use candle_core::{Device, Result, Tensor, Var};
 use clap::Parser;
 use taxond::{
-    model::kernels::{Directions, Lstm, embedding_bag},
+    model::kernels::{Directions, Lstm, LstmWeights, bag_backward, bag_forward},
     text::{EncodedText, PackedBatch, Packing},
     train::{Moments, Update},
 };
@@ -65,7 +63,14 @@ const SHAPES: [Shape; 3] = [
         texts: 64,
     },
     Shape { name: "wide", embedding: 128, hidden: 256, directions: Directions::Both, steps: 20, texts: 64 },
-    Shape { name: "default", embedding: 128, hidden: 128, directions: Directions::Both, steps: 13, texts: 64 },
+    Shape {
+        name: "default",
+        embedding: 128,
+        hidden: 128,
+        directions: Directions::Both,
+        steps: 13,
+        texts: 64,
+    },
 ];
 
 struct Bench {
@@ -74,27 +79,21 @@ struct Bench {
     results: Vec<serde_json::Value>,
 }
 
-fn main() -> Result<()> {
+fn main() {
     let options = Options::parse();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
         .build()
-        .map_err(candle_core::Error::wrap)?;
+        .expect("the system gives as many threads as were asked for");
     let mut bench = Bench { threads: options.threads, filter: options.filter, results: Vec::new() };
-    pool.install(|| -> Result<()> {
+    pool.install(|| {
         bench.yardstick();
-        for shape in &SHAPES {
-            bench.lstm(shape)?;
-        }
-        for rows in [10_000, 1_000_000] {
-            bench.embedding(rows)?;
-        }
-        Ok(())
-    })?;
+        SHAPES.iter().for_each(|shape| bench.lstm(shape));
+        [10_000, 1_000_000].into_iter().for_each(|rows| bench.embedding(rows));
+    });
     if options.json {
         println!("{}", serde_json::Value::Array(bench.results));
     }
-    Ok(())
 }
 
 impl Bench {
@@ -105,11 +104,11 @@ impl Bench {
     }
 
     /// Measures what does so many operations; none where they are not counted.
-    fn measure(&mut self, name: &str, flops: Option<f64>, mut run: impl FnMut() -> Result<()>) -> Result<()> {
+    fn measure(&mut self, name: &str, flops: Option<f64>, mut run: impl FnMut()) {
         if !name.contains(&self.filter) {
-            return Ok(());
+            return;
         }
-        run()?;
+        run();
         let mut square = Square::new(YARDSTICK_BY_TURNS);
         let (mut seconds, mut peak) = (f64::INFINITY, 0.0f64);
         let began = Instant::now();
@@ -119,7 +118,7 @@ impl Bench {
             }
             for _ in 0..3 {
                 let began = Instant::now();
-                run()?;
+                run();
                 seconds = seconds.min(began.elapsed().as_secs_f64());
             }
         }
@@ -135,77 +134,71 @@ impl Bench {
             "gflops": speed.map(|speed| speed / 1e9),
             "share": speed.map(|speed| speed / peak),
         }));
-        Ok(())
     }
 
-    fn lstm(&mut self, shape: &Shape) -> Result<()> {
+    fn lstm(&mut self, shape: &Shape) {
         let &Shape { name, embedding, hidden, directions, steps, texts } = shape;
         let d = if directions == Directions::Both { 2 } else { 1 };
-        let input = wave(&[d, 4 * hidden, embedding])?;
-        let recurrent = wave(&[d, 4 * hidden, hidden])?;
-        let bias = wave(&[d, 4 * hidden])?;
-        let flops =
-            |texts: usize| (2 * texts * steps * d * 4 * hidden * (embedding + hidden)) as f64;
+        let gates = d * 4 * hidden;
+        let (input, recurrent, bias) = (wave(gates * embedding), wave(gates * hidden), wave(gates));
+        let weights = LstmWeights { input: &*input, recurrent: &*recurrent, bias: &*bias };
+        let flops = |texts: usize| (2 * texts * steps * gates * (embedding + hidden)) as f64;
         for texts in [texts, 32, 1] {
-            let lstm = Lstm::new(&input, &recurrent, &bias, directions)?;
-            let packing = Arc::new(Packing::new(&vec![steps; texts]));
-            let x = wave(&[texts * steps, embedding])?;
+            let lstm = Lstm::new(weights, directions, embedding);
+            let packing = Packing::new(&vec![steps; texts]);
+            let x = wave(texts * steps * embedding);
             self.measure(&format!("lstm {name} forward B={texts}"), Some(flops(texts)), || {
-                black_box(lstm.forward(&x, &packing)?);
-                Ok(())
-            })?;
+                black_box(lstm.forward(&x, &packing));
+            });
         }
-        let [input, recurrent, bias] = [input, recurrent, bias].map(|weight| Var::from_tensor(&weight));
-        let (input, recurrent, bias) = (input?, recurrent?, bias?);
-        let packing = Arc::new(Packing::new(&vec![steps; texts]));
-        let x = Var::from_tensor(&wave(&[texts * steps, embedding])?)?;
+        let packing = Packing::new(&vec![steps; texts]);
+        let (x, dstates) = (wave(texts * steps * embedding), wave(texts * steps * d * hidden));
         self.measure(&format!("lstm {name} forward+backward B={texts}"), Some(3.0 * flops(texts)), || {
-            let lstm = Lstm::new(&input, &recurrent, &bias, directions)?;
-            black_box(lstm.forward(&x, &packing)?.backward()?);
-            Ok(())
-        })
+            let lstm = Lstm::new(weights, directions, embedding);
+            let (states, trace) = lstm.forward(&x, &packing);
+            let mut dx = vec![0.0; x.len()];
+            black_box(lstm.backward(weights, &trace, &dstates, &mut dx));
+            black_box((states, dx));
+        });
     }
 
     /// What a step of training does with an embedding of so many rows.
-    fn embedding(&mut self, rows: usize) -> Result<()> {
+    fn embedding(&mut self, rows: usize) {
         const WIDTH: usize = 128;
         let (forward, update) =
             (format!("embedding bag forward+backward V={rows}"), format!("optimiser step V={rows}"));
         if !forward.contains(&self.filter) && !update.contains(&self.filter) {
-            return Ok(());
+            return;
         }
         let texts: Vec<EncodedText> = (0..64).map(|text| words(text, rows as u32)).collect();
-        let (touched, batch) = PackedBatch::new(&texts).compact();
+        let batch = PackedBatch::new(&texts);
+        let dy = wave(batch.packing.tokens() * WIDTH);
         let mut table = vec![0.5f32; rows * WIDTH];
         self.measure(&forward, None, || {
-            let mut part = Vec::with_capacity(touched.len() * WIDTH);
-            for &row in &touched {
-                part.extend_from_slice(&table[row as usize * WIDTH..][..WIDTH]);
-            }
-            let part = Var::from_vec(part, (touched.len(), WIDTH), &Device::Cpu)?;
-            black_box(embedding_bag(&part, &batch.bags)?.backward()?);
-            Ok(())
-        })?;
+            black_box(bag_forward(&table, WIDTH, &batch.bags, None));
+            let (touched, batch) = batch.clone().compact();
+            black_box(bag_backward(&dy, WIDTH, touched.len(), &batch.bags, None));
+        });
+        let (touched, _) = batch.clone().compact();
         let gradient = vec![0.1f32; touched.len() * WIDTH];
         let mut moments = Moments::new(table.len());
         self.measure(&update, None, || {
             Update::new(1, 1e-3, 1.0).rows(&mut table, WIDTH, &touched, &gradient, &mut moments);
-            Ok(())
-        })
+        });
     }
 }
 
-/// A text of 13 tokens of 9 features each, scattered over the rows.
+/// A text of 13 tokens of 9 features each. All texts together touch 2,500 rows, evenly scattered over the table.
 fn words(text: u32, rows: u32) -> EncodedText {
-    let features = (0..13 * 9).map(|i: u32| (text * 131 + i).wrapping_mul(2_654_435_761) % rows).collect();
+    const TOUCHED: u32 = 2500;
+    let feature = |i: u32| (text * 131 + i).wrapping_mul(2_654_435_761) % TOUCHED * (rows / TOUCHED);
+    let features = (0..13 * 9).map(feature).collect();
     EncodedText { features, offsets: (0..=13).map(|token| token * 9).collect(), tokens: 13, truncated: false }
 }
 
 /// Small numbers.
-fn wave(shape: &[usize]) -> Result<Tensor> {
-    let count = shape.iter().product::<usize>();
-    let numbers: Vec<f32> = (0..count).map(|i| 0.05 * (0.7 * i as f32).sin()).collect();
-    Tensor::from_vec(numbers, shape, &Device::Cpu)
+fn wave(count: usize) -> Vec<f32> {
+    (0..count).map(|i| 0.05 * (0.7 * i as f32).sin()).collect()
 }
 
 /// A product of two square matrices.

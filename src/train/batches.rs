@@ -4,7 +4,6 @@
 //! texts meet must differ from epoch to epoch. So the shuffled examples are taken in pools of several batches, each pool
 //! sorted by length and cut, and the batches shuffled again.
 
-use candle_core::{Device, Result, Tensor};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -49,14 +48,8 @@ pub(super) fn token_mask(
 }
 
 /// What the features `[B, F]` are multiplied with.
-pub(super) fn feature_mask(
-    texts: usize,
-    width: usize,
-    recipe: &Recipe,
-    random: &mut ChaCha8Rng,
-    device: &Device,
-) -> Result<Tensor> {
-    Tensor::from_vec(mask(texts * width, recipe.output_dropout, random), (texts, width), device)
+pub(super) fn feature_mask(texts: usize, width: usize, recipe: &Recipe, random: &mut ChaCha8Rng) -> Vec<f32> {
+    mask(texts * width, recipe.output_dropout, random)
 }
 
 /// Zeros with a probability, else the number that keeps the mean at 1.

@@ -1,11 +1,11 @@
 //! One training step at a time: a batch, its gradients, an update of the parameters.
 //!
-//! The parameters live here as plain arrays. Each step puts them on the device, with only those rows of the embedding
-//! that the batch touches, and takes the gradients back; so nothing grows with the vocabulary but memory.
+//! The parameters live here as plain arrays. Of the embedding a step reads and updates only the rows that the batch
+//! touches; so nothing grows with the vocabulary but memory.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::Device;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -17,10 +17,10 @@ use super::{
 use crate::{
     error::{Error, Result},
     model::{
-        Architecture, Array, Checkpoint, Encoder, Head, Network,
+        Architecture, Array, Checkpoint, Network,
         checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT},
-        kernels::{ClassTargets, group_cross_entropy, masked_embedding_bag},
-        numeric,
+        gradients::{Gradients, Masks, Parameters, gradients},
+        kernels::{ClassTargets, LstmWeights},
     },
     taxonomy::LeafGroups,
     text::PackedBatch,
@@ -33,11 +33,12 @@ const MAX_BROKEN_STEPS: u32 = 8;
 pub(super) struct Trainer<'a> {
     architecture: Architecture,
     recipe: &'a Recipe,
-    targets: Arc<ClassTargets>,
+    targets: ClassTargets,
     device: &'a Device,
     pub(super) random: ChaCha8Rng,
     table: Parameter,
-    dense: Vec<Parameter>,
+    /// The LSTM's weights and bias, then the head's.
+    dense: [Parameter; 5],
     /// Steps tried so far and in all.
     step: usize,
     pub(super) steps: usize,
@@ -53,16 +54,6 @@ struct Parameter {
     values: Vec<f32>,
     moments: Moments,
     decay: f32,
-}
-
-/// What a batch says about the parameters.
-struct Gradients {
-    loss: f64,
-    /// Rows of the table that the batch touches, and their gradient.
-    rows: Vec<u32>,
-    table: Vec<f32>,
-    /// In the order of [`Trainer::dense`].
-    dense: Vec<Vec<f32>>,
 }
 
 impl<'a> Trainer<'a> {
@@ -83,15 +74,15 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             architecture: start.architecture,
             recipe,
-            targets: Arc::new(ClassTargets {
+            targets: ClassTargets {
                 class_of_leaf: groups.class_of_row.clone(),
                 classes: groups.classes.len(),
                 smoothing: recipe.label_smoothing,
-            }),
+            },
             device,
             random: ChaCha8Rng::seed_from_u64(seed),
             table: parameter(EMBEDDING, 0.0)?,
-            dense: vec![
+            dense: [
                 parameter(LSTM_INPUT, decay)?,
                 parameter(LSTM_RECURRENT, decay)?,
                 parameter(LSTM_BIAS, 0.0)?,
@@ -112,8 +103,9 @@ impl<'a> Trainer<'a> {
         samples: impl Iterator<Item = &'s Sample>,
     ) -> Result<Option<f64>> {
         let samples: Vec<&Sample> = samples.collect();
-        let gradients = self.gradients(&samples).map_err(numeric)?;
-        let norm = gradients.norm();
+        // On the threads of the pool, so that handing work to them is cheap.
+        let gradients = rayon::scope(|_| self.gradients(&samples));
+        let (norm, dense) = norm_and_dense(&gradients);
         let rate = one_cycle(self.step, self.steps, self.recipe.learning_rate, self.recipe.warmup);
         self.step += 1;
         if !(gradients.loss.is_finite() && norm.is_finite()) {
@@ -133,48 +125,36 @@ impl<'a> Trainer<'a> {
         self.broken = 0;
         self.updates += 1;
         let gradient_scale = (self.recipe.clip_norm / norm.max(1e-12)).min(1.0);
+        rayon::scope(|_| self.update(rate, gradient_scale, dense, &gradients));
+        Ok(Some(gradients.loss))
+    }
+
+    fn update(&mut self, rate: f64, gradient_scale: f64, dense: [&[f32]; 5], gradients: &Gradients) {
         let update = Update::new(self.updates, rate, gradient_scale);
-        for (parameter, gradient) in self.dense.iter_mut().zip(&gradients.dense) {
+        for (parameter, gradient) in self.dense.iter_mut().zip(dense) {
             update.dense(&mut parameter.values, gradient, &mut parameter.moments, parameter.decay);
         }
         let (table, width) = (&mut self.table, self.architecture.embedding);
         let update = Update::new(self.updates, rate * self.recipe.embedding_rate, gradient_scale);
         update.rows(&mut table.values, width, &gradients.rows, &gradients.table, &mut table.moments);
-        Ok(Some(gradients.loss))
     }
 
-    fn gradients(&mut self, samples: &[&Sample]) -> candle_core::Result<Gradients> {
-        let (rows, batch) = PackedBatch::new(samples.iter().map(|sample| &sample.text)).compact();
-        let Self { architecture, recipe, device, random, .. } = self;
-        let mask = batches::token_mask(&batch.packing, architecture.embedding, recipe, random);
-        let feature_mask =
-            batches::feature_mask(samples.len(), architecture.features(), recipe, random, device)?;
-        let table = Var::from_vec(self.table.rows(&rows), (rows.len(), self.architecture.embedding), device)?;
-        let dense: Vec<Var> = self
-            .dense
-            .iter()
-            .map(|parameter| Var::from_slice(&parameter.values, &*parameter.shape, self.device))
-            .collect::<candle_core::Result<_>>()?;
-        let [input, recurrent, bias, head_weight, head_bias] = &dense[..] else {
-            candle_core::bail!("there are five dense parameters")
+    fn gradients(&mut self, samples: &[&Sample]) -> Gradients {
+        let batch = PackedBatch::new(samples.iter().map(|sample| &sample.text));
+        let Self { architecture, recipe, random, .. } = self;
+        let tokens = batches::token_mask(&batch.packing, architecture.embedding, recipe, random);
+        let features = batches::feature_mask(samples.len(), architecture.features(), recipe, random);
+        let labels: Vec<u32> = samples.iter().map(|sample| sample.class).collect();
+        let [input, recurrent, bias, head_weight, head_bias] =
+            self.dense.each_ref().map(|parameter| &*parameter.values);
+        let parameters = Parameters {
+            table: &self.table.values,
+            lstm: LstmWeights { input, recurrent, bias },
+            head_weight,
+            head_bias,
         };
-        let tokens = masked_embedding_bag(&table, &batch.bags, mask)?;
-        let encoder = Encoder::new(&self.architecture, input, recurrent, bias)?;
-        let features = (encoder.forward(&tokens, &batch.packing)? * feature_mask)?;
-        let logits = Head::new(head_weight, head_bias)?.forward(&features)?;
-        let labels = samples.iter().map(|sample| sample.class).collect();
-        let loss = group_cross_entropy(&logits, labels, &self.targets)?;
-        let gradients = loss.backward()?;
-        let gradient = |of: &Tensor| match gradients.get(of) {
-            Some(gradient) => gradient.flatten_all()?.to_vec1(),
-            None => candle_core::bail!("a parameter took no part in the loss"),
-        };
-        Ok(Gradients {
-            loss: f64::from(loss.to_scalar::<f32>()?),
-            table: gradient(&table)?,
-            dense: dense.iter().map(|var| gradient(var)).collect::<candle_core::Result<_>>()?,
-            rows,
-        })
+        let masks = Masks { tokens, features };
+        gradients(&self.architecture, parameters, batch, &labels, &self.targets, Some(&masks))
     }
 
     pub(super) fn tensors(&self) -> BTreeMap<String, Array> {
@@ -191,20 +171,10 @@ impl<'a> Trainer<'a> {
     }
 }
 
-impl Parameter {
-    /// Some rows of a matrix.
-    fn rows(&self, rows: &[u32]) -> Vec<f32> {
-        let width = self.shape[1];
-        let mut numbers = Vec::with_capacity(rows.len() * width);
-        for &row in rows {
-            numbers.extend_from_slice(&self.values[row as usize * width..][..width]);
-        }
-        numbers
-    }
-}
-
-impl Gradients {
-    fn norm(&self) -> f64 {
-        (square_norm(&self.table) + self.dense.iter().map(|dense| square_norm(dense)).sum::<f64>()).sqrt()
-    }
+/// The norm of all gradients together, and those of [`Trainer::dense`] in its order.
+fn norm_and_dense(gradients: &Gradients) -> (f64, [&[f32]; 5]) {
+    let Gradients { table, lstm, head_weight, head_bias, .. } = gradients;
+    let dense = [&*lstm.input, &*lstm.recurrent, &*lstm.bias, &**head_weight, &**head_bias];
+    let squares = square_norm(table) + dense.iter().map(|gradient| square_norm(gradient)).sum::<f64>();
+    (squares.sqrt(), dense)
 }

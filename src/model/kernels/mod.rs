@@ -1,4 +1,4 @@
-//! The operations of the network on the processor, each with its gradient, as candle custom operations.
+//! The operations of the network on the processor, each with its gradient, over plain slices.
 //!
 //! Every operation has one body for all processors: plain loops, or several numbers at a time through [`lanes`], compiled
 //! for AVX-512, for AVX2 with FMA and for neither, and chosen when it runs. These differ in the last bits only (a fused
@@ -18,13 +18,11 @@ mod panels;
 mod pool;
 mod product;
 mod recurrence;
-mod storage;
-#[cfg(test)]
-mod tests;
+pub(super) mod storage;
 
 pub use adamw::AdamW;
-pub use bag::{TokenMask, embedding_bag, masked_embedding_bag};
-pub use linear::Linear;
-pub use loss::{ClassTargets, group_cross_entropy};
-pub use lstm::{Directions, Lstm};
-pub use pool::pool;
+pub use bag::{TokenMask, bag_backward, bag_forward, embedding_bag};
+pub use linear::{Linear, LinearGradients};
+pub use loss::ClassTargets;
+pub use lstm::{Directions, Lstm, LstmTrace, LstmWeights};
+pub use pool::Pool;

@@ -8,87 +8,43 @@
 //! h `[N, S]` and x `[N, E]` are packed; the rows of y are in the order of the batch as given. The gradient of the
 //! maximum goes to the first step that reached it.
 
-use std::sync::Arc;
-
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-
-use super::{
-    lanes::{Kernel, Lanes, dispatch},
-    storage::{numbers, slice, stored, tensor},
-};
+use super::lanes::{Kernel, Lanes, dispatch};
 use crate::{model::Pooling, text::Packing};
 
-/// Pools states `h`, `[N, S]`, and token embeddings `x`, `[N, E]`.
-///
-/// # Errors
-/// If the two have not a row for each token of the batch.
-pub fn pool(h: &Tensor, x: &Tensor, packing: &Arc<Packing>, pooling: Pooling) -> Result<Tensor> {
-    h.apply_op2(x, Pool { packing: packing.clone(), pooling })
+/// Pools the states of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Pool<'a> {
+    /// The texts.
+    pub packing: &'a Packing,
+    /// How.
+    pub pooling: Pooling,
+    /// S.
+    pub states: usize,
+    /// E.
+    pub embedding: usize,
 }
 
-struct Pool {
-    packing: Arc<Packing>,
-    pooling: Pooling,
-}
-
-impl Pool {
-    fn columns(&self, states: usize, embedding: usize) -> usize {
+impl Pool<'_> {
+    fn columns(&self) -> usize {
         match self.pooling {
-            Pooling::Mean => states,
-            Pooling::MeanMaxInput => 2 * states + embedding,
+            Pooling::Mean => self.states,
+            Pooling::MeanMaxInput => 2 * self.states + self.embedding,
         }
     }
-}
 
-impl CustomOp2 for Pool {
-    fn name(&self) -> &'static str {
-        "pool"
+    /// The features y of states h, `[N, S]`, and token embeddings x, `[N, E]`.
+    pub fn forward(&self, h: &[f32], x: &[f32]) -> Vec<f32> {
+        let mut y = vec![0.0; self.packing.texts() * self.columns()];
+        dispatch(Forward { pool: *self, h, x, y: &mut y });
+        y
     }
 
-    fn cpu_fwd(
-        &self,
-        h: &CpuStorage,
-        h_layout: &Layout,
-        x: &CpuStorage,
-        x_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let ((tokens, states), (inputs, embedding)) = (h_layout.shape().dims2()?, x_layout.shape().dims2()?);
-        if tokens != self.packing.tokens() || inputs != tokens {
-            candle_core::bail!("{tokens} states and {inputs} tokens do not fit the batch");
-        }
-        let (texts, columns) = (self.packing.texts(), self.columns(states, embedding));
-        let mut y = vec![0.0; texts * columns];
-        let (h, x) = (slice(h, h_layout)?, slice(x, x_layout)?);
-        dispatch(Forward { op: self, states, embedding, h, x, y: &mut y });
-        stored(y, (texts, columns))
-    }
-
-    fn bwd(
-        &self,
-        h: &Tensor,
-        x: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let ((tokens, states), embedding) = (h.dims2()?, x.dim(1)?);
-        let dy = dy.contiguous()?;
-        let (mut dh, mut dx) = (vec![0.0; tokens * states], Vec::new());
-        if self.pooling == Pooling::MeanMaxInput {
-            dx = vec![0.0; tokens * embedding];
-        }
-        dispatch(Backward {
-            op: self,
-            states,
-            embedding,
-            h: &numbers(h)?,
-            y: &numbers(y)?,
-            dy: &numbers(&dy)?,
-            dh: &mut dh,
-            dx: &mut dx,
-        });
-        let dx =
-            (self.pooling == Pooling::MeanMaxInput).then(|| tensor(dx, (tokens, embedding))).transpose()?;
-        Ok((Some(tensor(dh, (tokens, states))?), dx))
+    /// The gradients of h and of x, from h, y and the gradient of y.
+    pub fn backward(&self, h: &[f32], y: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let tokens = self.packing.tokens();
+        let (mut dh, mut dx) = (vec![0.0; tokens * self.states], vec![0.0; tokens * self.embedding]);
+        dispatch(Backward { pool: *self, h, y, dy, dh: &mut dh, dx: &mut dx });
+        (dh, dx)
     }
 }
 
@@ -99,9 +55,7 @@ fn rows(packing: &Packing, rank: usize) -> impl Iterator<Item = usize> {
 }
 
 struct Forward<'a> {
-    op: &'a Pool,
-    states: usize,
-    embedding: usize,
+    pool: Pool<'a>,
     h: &'a [f32],
     x: &'a [f32],
     y: &'a mut [f32],
@@ -112,13 +66,13 @@ impl Kernel for Forward<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let Self { op: Pool { packing, pooling }, states, embedding, h, x, y } = self;
-        let columns = y.len() / packing.texts().max(1);
+        let Self { pool, h, x, y } = self;
+        let (Pool { packing, pooling, states, embedding }, columns) = (pool, pool.columns());
         for (rank, &text) in packing.order.iter().enumerate() {
             let share = 1.0 / packing.lengths[rank] as f32;
             let (mean, rest) = y[text * columns..][..columns].split_at_mut(states);
             set_mean(rows(packing, rank), share, h, mean);
-            if *pooling == Pooling::MeanMaxInput {
+            if pooling == Pooling::MeanMaxInput {
                 let (max, input) = rest.split_at_mut(states);
                 max.fill(f32::NEG_INFINITY);
                 for row in rows(packing, rank) {
@@ -143,9 +97,7 @@ fn set_mean(rows: impl Iterator<Item = usize>, share: f32, x: &[f32], mean: &mut
 }
 
 struct Backward<'a> {
-    op: &'a Pool,
-    states: usize,
-    embedding: usize,
+    pool: Pool<'a>,
     h: &'a [f32],
     y: &'a [f32],
     dy: &'a [f32],
@@ -158,8 +110,8 @@ impl Kernel for Backward<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let Self { op: Pool { packing, pooling }, states, embedding, h, y, dy, dh, dx } = self;
-        let columns = y.len() / packing.texts().max(1);
+        let Self { pool, h, y, dy, dh, dx } = self;
+        let (Pool { packing, pooling, states, embedding }, columns) = (pool, pool.columns());
         // Of a maximum, its gradient until a step has taken it, then 0.
         let mut left = vec![0.0; states];
         let mut shared = vec![0.0; states.max(embedding)];
@@ -167,7 +119,7 @@ impl Kernel for Backward<'_> {
             let share = 1.0 / packing.lengths[rank] as f32;
             let (dmean, rest) = dy[text * columns..][..columns].split_at(states);
             shared.iter_mut().zip(dmean).for_each(|(shared, g)| *shared = share * g);
-            if *pooling == Pooling::Mean {
+            if pooling == Pooling::Mean {
                 for row in rows(packing, rank) {
                     dh[row * states..][..states].copy_from_slice(&shared[..states]);
                 }
@@ -196,20 +148,19 @@ impl Kernel for Backward<'_> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
-
     use super::*;
 
     #[test]
     fn the_first_of_equal_maxima_gets_the_gradient() {
-        let packing = Arc::new(Packing::new(&[3, 2]));
+        let packing = Packing::new(&[3, 2]);
+        let pool = Pool { packing: &packing, pooling: Pooling::MeanMaxInput, states: 1, embedding: 1 };
         // Rows of the two texts by turns, then the third of the first text.
-        let h = Var::new(&[[1.0f32], [5.0], [2.0], [5.0], [2.0]], &Device::Cpu).unwrap();
-        let x = Var::new(&[[0.0f32]; 5], &Device::Cpu).unwrap();
-        let y = pool(&h, &x, &packing, Pooling::MeanMaxInput).unwrap();
-        assert_eq!(y.to_vec2::<f32>().unwrap(), [[5.0 / 3.0, 2.0, 0.0], [5.0, 5.0, 0.0]]);
-        let gradients = y.narrow(1, 1, 1).unwrap().sum_all().unwrap().backward().unwrap();
-        let dh = gradients.get(&h).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let h = [1.0, 5.0, 2.0, 5.0, 2.0];
+        let y = pool.forward(&h, &[0.0; 5]);
+        assert!((y[0] - 5.0 / 3.0).abs() < 1e-6);
+        assert_eq!(y[1..], [2.0, 0.0, 5.0, 5.0, 0.0]);
+        let (dh, dx) = pool.backward(&h, &y, &[0.0, 1.0, 3.0, 0.0, 1.0, 4.0]);
         assert_eq!(dh, [0.0, 1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(dx, [1.0, 2.0, 1.0, 2.0, 1.0]);
     }
 }
