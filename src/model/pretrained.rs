@@ -108,7 +108,7 @@ pub fn from_vectors<'a, R: BufRead>(
         .for_each(|(row, number)| *row = number * scale);
     let shape = [network.vocabulary.len(), width];
     network.tensors.insert(EMBEDDING.to_owned(), Array::new(shape, rows));
-    Ok(surgery::with_terms_of(&network, texts))
+    Ok(network)
 }
 
 /// Not 0, also for vectors of zeros.

@@ -13,7 +13,6 @@ use super::{
     Confusion, Judged, Recipe, augment, batches,
     calibrate::{fit_scales, rejection_curve},
     metrics::{argmax, calibration_error},
-    optimiser::one_cycle,
     trainer::Trainer,
     wide::fit_wide,
 };
@@ -110,10 +109,9 @@ pub fn fit(
         return Err(failed("NOTHING_TO_LEARN", "there are no training examples or no epochs".into()));
     }
     start.validate()?;
-    let began = Instant::now();
     let lengths: Vec<usize> = train.iter().map(|sample| sample.text.tokens).collect();
     let steps_per_epoch = train.len().div_ceil(recipe.batch);
-    let mut trainer = Trainer::new(start, groups, recipe, steps_per_epoch, seed, device)?;
+    let mut trainer = Trainer::new(start, groups, recipe, steps_per_epoch, seed)?;
     let mut progress = FitProgress {
         stage: "fit",
         epoch: 0,
