@@ -287,7 +287,7 @@ def main():
     )
     if options.no_kernels:
         return
-    kernels = {row["name"]: row["seconds"] for row in cargo(options.threads, "bench", "--bench", "kernels", "--", "--json")}
+    kernels = {row["name"]: row["seconds"] for row in cargo(options.threads, "bench", "--bench", "kernels", "--", "--json", "lstm")}
     for name, seconds in lstm_seconds().items():
         print(f"{name}: taxond {kernels[name] * 1e3:.2f} ms, PyTorch {seconds * 1e3:.2f} ms, ratio {seconds / kernels[name]:.2f}")
 

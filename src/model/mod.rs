@@ -15,6 +15,7 @@ pub mod checkpoint;
 mod classifier;
 mod device;
 mod encoder;
+pub mod gradients;
 mod head;
 pub mod init;
 pub mod kernels;

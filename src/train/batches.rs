@@ -4,12 +4,11 @@
 //! texts meet must differ from epoch to epoch. So the shuffled examples are taken in pools of several batches, each pool
 //! sorted by length and cut, and the batches shuffled again.
 
-use candle_core::{Device, Result, Tensor};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::Recipe;
-use crate::text::Packing;
+use crate::{model::kernels::TokenMask, text::Packing};
 
 /// Batches that are sorted by length together.
 const POOL_BATCHES: usize = 16;
@@ -43,37 +42,24 @@ pub(super) fn token_mask(
     width: usize,
     recipe: &Recipe,
     random: &mut ChaCha8Rng,
-    device: &Device,
-) -> Result<Tensor> {
+) -> TokenMask {
     let columns = mask(packing.texts() * width, recipe.embedding_dropout, random);
-    let mut numbers = Vec::with_capacity(packing.tokens() * width);
-    for step in 0..packing.steps() {
-        for columns in columns.chunks_exact(width).take(packing.running(step)) {
-            if random.random::<f32>() < recipe.word_dropout {
-                numbers.resize(numbers.len() + width, 0.0);
-            } else {
-                numbers.extend_from_slice(columns);
-            }
-        }
-    }
-    Tensor::from_vec(numbers, (packing.tokens(), width), device)
+    TokenMask::new(packing, columns, || random.random::<f32>() >= recipe.word_dropout)
 }
 
 /// What the features `[B, F]` are multiplied with.
-pub(super) fn feature_mask(
-    texts: usize,
-    width: usize,
-    recipe: &Recipe,
-    random: &mut ChaCha8Rng,
-    device: &Device,
-) -> Result<Tensor> {
-    Tensor::from_vec(mask(texts * width, recipe.output_dropout, random), (texts, width), device)
+pub(super) fn feature_mask(texts: usize, width: usize, recipe: &Recipe, random: &mut ChaCha8Rng) -> Vec<f32> {
+    mask(texts * width, recipe.output_dropout, random)
 }
 
 /// Zeros with a probability, else the number that keeps the mean at 1.
 fn mask(count: usize, dropout: f32, random: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut draws = vec![0u32; count];
+    random.fill(&mut draws);
+    // All of 2^32 numbers below this are dropped.
+    let dropped = (f64::from(dropout) * 2f64.powi(32)) as u32;
     let kept = 1.0 / (1.0 - dropout);
-    (0..count).map(|_| if random.random::<f32>() < dropout { 0.0 } else { kept }).collect()
+    draws.into_iter().map(|draw| if draw < dropped { 0.0 } else { kept }).collect()
 }
 
 #[cfg(test)]
@@ -107,12 +93,12 @@ mod tests {
         let recipe =
             Recipe { word_dropout: 0.0, ..Recipe::for_training(Preset::Default, Mode::Scratch, 100) };
         let mut random = ChaCha8Rng::seed_from_u64(2);
-        let mask = token_mask(&packing, 30, &recipe, &mut random, &Device::Cpu).unwrap();
-        let mask = mask.to_vec2::<f32>().unwrap();
+        let mask = token_mask(&packing, 30, &recipe, &mut random);
+        let factors = |token| mask.factors(token, 30).unwrap();
         for text in 0..50 {
-            assert!((0..20).all(|step| mask[step * 50 + text] == mask[text]));
+            assert!((0..20).all(|step| factors(step * 50 + text) == factors(text)));
         }
-        let mean = mask.concat().iter().sum::<f32>() / (30.0 * 1000.0);
+        let mean = (0..1000).flat_map(factors).sum::<f32>() / (30.0 * 1000.0);
         assert!((mean - 1.0).abs() < 0.05, "{mean}");
     }
 
@@ -125,10 +111,10 @@ mod tests {
             ..Recipe::for_training(Preset::Default, Mode::Scratch, 100)
         };
         let mut random = ChaCha8Rng::seed_from_u64(2);
-        let mask = token_mask(&packing, 3, &recipe, &mut random, &Device::Cpu).unwrap();
-        let mask = mask.to_vec2::<f32>().unwrap();
-        let gone = mask.iter().filter(|token| token[..] == [0.0; 3]).count();
-        assert_eq!(mask.iter().filter(|token| token[..] == [1.0; 3]).count(), 1000 - gone);
+        let mask = token_mask(&packing, 3, &recipe, &mut random);
+        let gone = (0..1000).filter(|&token| mask.factors(token, 3).is_none()).count();
+        let seen = (0..1000).filter_map(|token| mask.factors(token, 3));
+        assert!(seen.clone().count() == 1000 - gone && seen.clone().all(|factors| factors == [1.0; 3]));
         assert!((250..350).contains(&gone), "{gone}");
     }
 }

@@ -166,7 +166,7 @@ impl<'a> Fitting<'a> {
         device: &'a Device,
     ) -> Result<Self> {
         let steps_per_epoch = data.train.len().div_ceil(recipe.batch);
-        let trainer = Trainer::new(start, data.groups, recipe, steps_per_epoch, seed, device)?;
+        let trainer = Trainer::new(start, data.groups, recipe, steps_per_epoch, seed)?;
         let progress = FitProgress {
             stage: "fit",
             epoch: 0,

@@ -31,6 +31,7 @@ pub use fit::{FitProgress, Fitted, Sample, fit};
 pub use jobs::{Host, Jobs, TrainOptions};
 pub use memory::Memory;
 pub use metrics::{Confusion, Judged};
+pub use optimiser::{Moments, Update};
 pub use plan::{Current, Plan, plan};
 pub use recipe::{Optimiser, Recipe};
 pub use vectors::VectorsDir;

@@ -8,29 +8,34 @@
 //! Of an embedding only the rows that a batch touches have a gradient; only these are updated, and their moments wait
 //! until they are touched again ("lazy" Adam). The cost of a step then does not grow with the vocabulary.
 
+use rayon::prelude::*;
+
+use crate::model::kernels::AdamW;
+
 const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.99;
 const EPSILON: f32 = 1e-8;
 
+/// Numbers that a thread updates at a time.
+const BLOCK: usize = 1 << 14;
+
 /// One update of all parameters.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Update {
+pub struct Update {
+    step: AdamW,
     rate: f32,
-    gradient_scale: f32,
-    correction1: f32,
-    correction2: f32,
 }
 
 /// Running means of the gradient and of its square, as long as the parameter.
 #[derive(Debug, Clone)]
-pub(super) struct Moments {
+pub struct Moments {
     first: Vec<f32>,
     second: Vec<f32>,
 }
 
 impl Moments {
     /// For a parameter of so many numbers.
-    pub(super) fn new(len: usize) -> Self {
+    pub fn new(len: usize) -> Self {
         Self { first: vec![0.0; len], second: vec![0.0; len] }
     }
 
@@ -43,23 +48,30 @@ impl Moments {
 
 impl Update {
     /// The update of a step, counted from 1, at a rate, with all gradients scaled (by the clipping).
-    pub(super) fn new(step: usize, rate: f64, gradient_scale: f64) -> Self {
-        let correction = |beta: f32| (1.0 - f64::from(beta).powf(step as f64)) as f32;
-        Self {
-            rate: rate as f32,
+    pub fn new(step: usize, rate: f64, gradient_scale: f64) -> Self {
+        let correction = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
+        let step = AdamW {
+            beta1: BETA1,
+            beta2: BETA2,
+            epsilon: EPSILON,
             gradient_scale: gradient_scale as f32,
-            correction1: correction(BETA1),
-            correction2: correction(BETA2),
-        }
+            rate: (rate / correction(BETA1)) as f32,
+            root: correction(BETA2).sqrt().recip() as f32,
+            shrink: 1.0,
+        };
+        Self { step, rate: rate as f32 }
     }
 
     /// Updates a parameter that shrinks by `decay` times the rate.
-    pub(super) fn dense(&self, values: &mut [f32], gradient: &[f32], moments: &mut Moments, decay: f32) {
-        self.apply(values, gradient, &mut moments.first, &mut moments.second, decay);
+    pub fn dense(&self, values: &mut [f32], gradient: &[f32], moments: &mut Moments, decay: f32) {
+        let step = AdamW { shrink: 1.0 - self.rate * decay, ..self.step };
+        let means = moments.first.par_chunks_mut(BLOCK).zip(moments.second.par_chunks_mut(BLOCK));
+        let blocks = values.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK)).zip(means);
+        blocks.for_each(|((values, gradient), (first, second))| step.update(values, gradient, first, second));
     }
 
-    /// Updates the named rows of a table `[V, width]`; `gradient` holds these rows only.
-    pub(super) fn rows(
+    /// Updates the named rows of a table `[V, width]`, ascending; `gradient` holds these rows only.
+    pub fn rows(
         &self,
         table: &mut [f32],
         width: usize,
@@ -67,29 +79,86 @@ impl Update {
         gradient: &[f32],
         moments: &mut Moments,
     ) {
-        for (&row, gradient) in rows.iter().zip(gradient.chunks_exact(width)) {
-            let at = row as usize * width..(row as usize + 1) * width;
-            let (first, second) = (&mut moments.first[at.clone()], &mut moments.second[at.clone()]);
-            self.apply(&mut table[at], gradient, first, second, 0.0);
+        let part = TablePart {
+            first_row: 0,
+            table,
+            first: &mut moments.first,
+            second: &mut moments.second,
+            rows,
+            gradient,
+        };
+        part.update(&self.step, width);
+    }
+}
+
+/// Some rows of a table, and those of them that have a gradient.
+struct TablePart<'a> {
+    first_row: usize,
+    table: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    rows: &'a [u32],
+    gradient: &'a [f32],
+}
+
+impl TablePart<'_> {
+    /// Updates its rows, halves on two threads while they are large.
+    fn update(mut self, step: &AdamW, width: usize) {
+        if self.gradient.len() > BLOCK && self.rows.len() > 1 && rayon::current_num_threads() > 1 {
+            let (left, right) = self.halves(width);
+            rayon::join(|| left.update(step, width), || right.update(step, width));
+            return;
+        }
+        for (&row, gradient) in self.rows.iter().zip(self.gradient.chunks_exact(width)) {
+            let at = (row as usize - self.first_row) * width;
+            let at = at..at + width;
+            let (first, second) = (&mut self.first[at.clone()], &mut self.second[at.clone()]);
+            step.update(&mut self.table[at], gradient, first, second);
         }
     }
 
-    fn apply(&self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], decay: f32) {
-        let shrink = 1.0 - self.rate * decay;
-        let (rate, root) = (self.rate / self.correction1, self.correction2.sqrt().recip());
-        for (((x, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
-            let g = g * self.gradient_scale;
-            *m = BETA1 * *m + (1.0 - BETA1) * g;
-            *v = BETA2 * *v + (1.0 - BETA2) * g * g;
-            *x = shrink * *x - rate * *m / (v.sqrt() * root + EPSILON);
-        }
+    fn halves(&mut self, width: usize) -> (TablePart<'_>, TablePart<'_>) {
+        let (rows, gradients) = (self.rows, self.gradient);
+        let (low_rows, high_rows) = rows.split_at(rows.len() / 2);
+        let (low_gradient, high_gradient) = gradients.split_at(low_rows.len() * width);
+        let middle = high_rows[0] as usize;
+        let at = (middle - self.first_row) * width;
+        let (low, high) = self.table.split_at_mut(at);
+        let (low_first, high_first) = self.first.split_at_mut(at);
+        let (low_second, high_second) = self.second.split_at_mut(at);
+        (
+            TablePart {
+                first_row: self.first_row,
+                table: low,
+                first: low_first,
+                second: low_second,
+                rows: low_rows,
+                gradient: low_gradient,
+            },
+            TablePart {
+                first_row: middle,
+                table: high,
+                first: high_first,
+                second: high_second,
+                rows: high_rows,
+                gradient: high_gradient,
+            },
+        )
     }
 }
 
 /// The sum of squares.
 pub(super) fn square_norm(numbers: &[f32]) -> f64 {
-    // Chunks in f32 are fast, their sum in f64 is exact enough for millions of numbers.
-    numbers.chunks(256).map(|chunk| f64::from(chunk.iter().map(|x| x * x).sum::<f32>())).sum()
+    // Sixteen sums that the compiler keeps in registers; f32 within a chunk is fast, f64 over all is exact enough for
+    // millions of numbers.
+    let chunk = |chunk: &[f32]| {
+        let mut sums = [0.0f32; 16];
+        for part in chunk.chunks(16) {
+            sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x * x);
+        }
+        f64::from(sums.iter().sum::<f32>())
+    };
+    numbers.chunks(1024).map(chunk).sum()
 }
 
 /// The one-cycle rate before a step, counted from 0: up to the peak as a line, then down to 0 as a cosine.
@@ -136,6 +205,25 @@ mod tests {
         Update::new(1, 0.1, 0.5).dense(&mut dense, &[0.2, 0.4, -0.2, 0.0], &mut Moments::new(4), 0.0);
         assert_eq!(table, [1.0, 1.0, dense[0], dense[1], 1.0, 1.0, dense[2], dense[3]]);
         assert!(dense[0] < 1.0 && dense[2] > 1.0);
+    }
+
+    #[test]
+    fn rows_shared_among_threads_are_updated_as_by_one() {
+        let (width, rows) = (128, (0..900).map(|row| row * 3 + 1).collect::<Vec<u32>>());
+        let gradient: Vec<f32> = (0..rows.len() * width).map(|i| (i as f32 * 0.37).sin()).collect();
+        let update = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut table = vec![1.0; 3000 * width];
+            let mut moments = Moments::new(table.len());
+            let update = Update::new(3, 0.1, 0.5);
+            pool.install(|| update.rows(&mut table, width, &rows, &gradient, &mut moments));
+            (table, moments.first, moments.second)
+        };
+        let one = update(1);
+        assert_eq!(one, update(3));
+        for (row, values) in one.0.chunks(width).enumerate() {
+            assert_eq!(values.iter().any(|&x| x != 1.0), rows.contains(&(row as u32)));
+        }
     }
 
     #[test]

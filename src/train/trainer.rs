@@ -1,11 +1,10 @@
 //! One training step at a time: a batch, its gradients, an update of the parameters.
 //!
-//! The parameters live here as plain arrays. Each step puts them on the device, with only those rows of the embedding
-//! that the batch touches, and takes the gradients back; so nothing grows with the vocabulary but memory.
+//! The parameters live here as plain arrays. Of the embedding a step reads and updates only the rows that the batch
+//! touches; so nothing grows with the vocabulary but memory.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor, Var};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -17,10 +16,10 @@ use super::{
 use crate::{
     error::{Error, Result},
     model::{
-        Architecture, Array, Checkpoint, Encoder, Head,
+        Architecture, Array, Checkpoint,
         checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT},
-        kernels::{ClassTargets, embedding_bag, group_cross_entropy},
-        numeric,
+        gradients::{Gradients, Masks, Parameters, gradients},
+        kernels::{ClassTargets, LstmWeights},
     },
     taxonomy::LeafGroups,
     text::PackedBatch,
@@ -44,11 +43,11 @@ pub(super) enum Step {
 pub(super) struct Trainer<'a> {
     architecture: Architecture,
     recipe: &'a Recipe,
-    targets: Arc<ClassTargets>,
-    device: &'a Device,
+    targets: ClassTargets,
     pub(super) random: ChaCha8Rng,
     table: Parameter,
-    dense: Vec<Parameter>,
+    /// The LSTM's weights and bias, then the head's.
+    dense: [Parameter; 5],
     /// Steps tried so far and in all.
     pub(super) step: usize,
     pub(super) steps: usize,
@@ -70,16 +69,6 @@ struct Parameter {
     decay: f32,
 }
 
-/// What a batch says about the parameters.
-struct Gradients {
-    loss: f64,
-    /// Rows of the table that the batch touches, and their gradient.
-    rows: Vec<u32>,
-    table: Vec<f32>,
-    /// In the order of [`Trainer::dense`].
-    dense: Vec<Vec<f32>>,
-}
-
 impl<'a> Trainer<'a> {
     pub(super) fn new(
         start: &Checkpoint,
@@ -87,7 +76,6 @@ impl<'a> Trainer<'a> {
         recipe: &'a Recipe,
         steps_per_epoch: usize,
         seed: u64,
-        device: &'a Device,
     ) -> Result<Self> {
         let parameter = |name: &'static str, decay: f32| {
             let Array { shape, data } = start.tensor(name)?;
@@ -101,15 +89,14 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             architecture: start.architecture,
             recipe,
-            targets: Arc::new(ClassTargets {
+            targets: ClassTargets {
                 class_of_leaf: groups.class_of_row.clone(),
                 classes: groups.classes.len(),
                 smoothing: recipe.label_smoothing,
-            }),
-            device,
+            },
             random: ChaCha8Rng::seed_from_u64(seed),
             table: parameter(EMBEDDING, 0.0)?,
-            dense: vec![
+            dense: [
                 parameter(LSTM_INPUT, decay)?,
                 parameter(LSTM_RECURRENT, decay)?,
                 parameter(LSTM_BIAS, 0.0)?,
@@ -128,8 +115,9 @@ impl<'a> Trainer<'a> {
     /// One step on a batch.
     pub(super) fn step<'s>(&mut self, samples: impl Iterator<Item = &'s Sample>) -> Result<Step> {
         let samples: Vec<&Sample> = samples.collect();
-        let gradients = self.gradients(&samples).map_err(numeric)?;
-        let norm = gradients.norm();
+        // On the threads of the pool, so that handing work to them is cheap.
+        let gradients = rayon::scope(|_| self.gradients(&samples));
+        let (norm, dense) = norm_and_dense(&gradients);
         let rate = self.slowdown * self.recipe.rate(self.step, self.steps);
         (self.step, self.rate) = (self.step + 1, rate);
         if !(gradients.loss.is_finite() && norm.is_finite()) {
@@ -139,16 +127,16 @@ impl<'a> Trainer<'a> {
         self.broken = 0;
         self.updates += 1;
         let gradient_scale = (self.recipe.clip_norm / norm.max(1e-12)).min(1.0);
-        match self.recipe.optimiser {
-            Optimiser::AdamW => self.update(&gradients, rate, gradient_scale),
-            Optimiser::Sgd => self.descend(&gradients, rate, gradient_scale),
-        }
+        rayon::scope(|_| match self.recipe.optimiser {
+            Optimiser::AdamW => self.update(rate, gradient_scale, dense, &gradients),
+            Optimiser::Sgd => self.descend(rate, gradient_scale, dense, &gradients),
+        });
         Ok(Step::Learnt(gradients.loss))
     }
 
-    fn update(&mut self, gradients: &Gradients, rate: f64, gradient_scale: f64) {
+    fn update(&mut self, rate: f64, gradient_scale: f64, dense: [&[f32]; 5], gradients: &Gradients) {
         let update = Update::new(self.updates, rate, gradient_scale);
-        for (parameter, gradient) in self.dense.iter_mut().zip(&gradients.dense) {
+        for (parameter, gradient) in self.dense.iter_mut().zip(dense) {
             update.dense(&mut parameter.values, gradient, &mut parameter.moments, parameter.decay);
         }
         let (table, width) = (&mut self.table, self.architecture.embedding);
@@ -156,9 +144,9 @@ impl<'a> Trainer<'a> {
         update.rows(&mut table.values, width, &gradients.rows, &gradients.table, &mut table.moments);
     }
 
-    fn descend(&mut self, gradients: &Gradients, rate: f64, gradient_scale: f64) {
+    fn descend(&mut self, rate: f64, gradient_scale: f64, dense: [&[f32]; 5], gradients: &Gradients) {
         let descent = Descent::new(rate, gradient_scale);
-        for (parameter, gradient) in self.dense.iter_mut().zip(&gradients.dense) {
+        for (parameter, gradient) in self.dense.iter_mut().zip(dense) {
             descent.dense(&mut parameter.values, gradient, parameter.decay);
         }
         let descent = Descent::new(rate * self.recipe.embedding_rate, gradient_scale);
@@ -166,40 +154,25 @@ impl<'a> Trainer<'a> {
         descent.rows(&mut self.table.values, width, &gradients.rows, &gradients.table);
     }
 
-    fn gradients(&mut self, samples: &[&Sample]) -> candle_core::Result<Gradients> {
-        let (rows, batch) = PackedBatch::new(samples.iter().map(|sample| &sample.text)).compact();
-        let Self { architecture, recipe, device, random, .. } = self;
-        let mask = batches::token_mask(&batch.packing, architecture.embedding, recipe, random, device)?;
-        let feature_mask =
-            batches::feature_mask(samples.len(), architecture.features(), recipe, random, device)?;
-        let table = Var::from_vec(self.table.rows(&rows), (rows.len(), self.architecture.embedding), device)?;
-        let dense: Vec<Var> = self
-            .dense
-            .iter()
-            .map(|parameter| Var::from_slice(&parameter.values, &*parameter.shape, self.device))
-            .collect::<candle_core::Result<_>>()?;
-        let [input, recurrent, bias, head_weight, head_bias] = &dense[..] else {
-            candle_core::bail!("there are five dense parameters")
+    fn gradients(&mut self, samples: &[&Sample]) -> Gradients {
+        let batch = PackedBatch::new(samples.iter().map(|sample| &sample.text));
+        let Self { architecture, recipe, random, .. } = self;
+        let tokens = batches::token_mask(&batch.packing, architecture.embedding, recipe, random);
+        let features = batches::feature_mask(samples.len(), architecture.features(), recipe, random);
+        let labels: Vec<u32> = samples.iter().map(|sample| sample.class).collect();
+        let [input, recurrent, bias, head_weight, head_bias] =
+            self.dense.each_ref().map(|parameter| &*parameter.values);
+        let parameters = Parameters {
+            table: &self.table.values,
+            lstm: LstmWeights { input, recurrent, bias },
+            head_weight,
+            head_bias,
         };
-        let tokens = (embedding_bag(&table, &batch.bags)? * mask)?;
-        let encoder = Encoder::new(&self.architecture, input, recurrent, bias)?;
-        let features = (encoder.forward(&tokens, &batch.packing)? * feature_mask)?;
-        let logits = Head::new(head_weight, head_bias)?.forward(&features)?;
-        let labels = samples.iter().map(|sample| sample.class).collect();
-        let loss = group_cross_entropy(&logits, labels, &self.targets)?;
-        let gradients = loss.backward()?;
-        let gradient = |of: &Tensor| match gradients.get(of) {
-            Some(gradient) => gradient.flatten_all()?.to_vec1(),
-            None => candle_core::bail!("a parameter took no part in the loss"),
-        };
-        let mut table = gradient(&table)?;
-        freeze(&self.architecture, &rows, &mut table);
-        Ok(Gradients {
-            loss: f64::from(loss.to_scalar::<f32>()?),
-            table,
-            dense: dense.iter().map(|var| gradient(var)).collect::<candle_core::Result<_>>()?,
-            rows,
-        })
+        let masks = Masks { tokens, features };
+        let mut gradients =
+            gradients(&self.architecture, parameters, batch, &labels, &self.targets, Some(&masks));
+        freeze(&self.architecture, &gradients.rows, &mut gradients.table);
+        gradients
     }
 
     /// Whether every parameter is a number.
@@ -244,16 +217,10 @@ impl Trainer<'_> {
     }
 }
 
-impl Parameter {
-    /// Some rows of a matrix.
-    fn rows(&self, rows: &[u32]) -> Vec<f32> {
-        let width = self.shape[1];
-        rows.iter().flat_map(|&row| &self.values[row as usize * width..][..width]).copied().collect()
-    }
-}
-
-impl Gradients {
-    fn norm(&self) -> f64 {
-        (square_norm(&self.table) + self.dense.iter().map(|dense| square_norm(dense)).sum::<f64>()).sqrt()
-    }
+/// The norm of all gradients together, and those of [`Trainer::dense`] in its order.
+fn norm_and_dense(gradients: &Gradients) -> (f64, [&[f32]; 5]) {
+    let Gradients { table, lstm, head_weight, head_bias, .. } = gradients;
+    let dense = [&*lstm.input, &*lstm.recurrent, &*lstm.bias, &**head_weight, &**head_bias];
+    let squares = square_norm(table) + dense.iter().map(|gradient| square_norm(gradient)).sum::<f64>();
+    (squares.sqrt(), dense)
 }

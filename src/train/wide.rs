@@ -171,7 +171,7 @@ impl<'a> WideFit<'a> {
             }
             logits.iter_mut().zip(&self.bias).for_each(|(z, b)| *z += b);
             let gradient = &mut batch.gradients[text * width..][..leaves];
-            loss += self.targets.text_loss(&logits[..leaves], sample.class, gradient);
+            loss += self.targets.text_loss(&logits[..leaves], sample.class, 1.0, gradient);
             let square = gradient.iter().map(|g| g * g).sum::<f32>() / leaves as f32;
             for &(row, x) in &batch.terms[batch.offsets[text]..batch.offsets[text + 1]] {
                 let sum = &mut self.squares[row as usize];

@@ -1,67 +1,139 @@
 //! The mean of some rows of an embedding, for each token.
 //!
 //! ```text
-//! y[i] = 1 / |bag i| * sum of W[r] over r in bag i        W [R, E]   y [N, E]
-//! dW[r] = sum of dy[i] / |bag i| over the bags i that hold r
+//! y[i] = mask[i] / |bag i| * sum of W[r] over r in bag i        W [R, E]   y [N, E]
+//! dW[r] = sum of mask[i] dy[i] / |bag i| over the bags i that hold r
 //! ```
 //!
 //! W is either the whole table or only the rows that a batch touches, in which case no work depends on the size of the
-//! vocabulary. The sum runs in the order of the bag.
+//! vocabulary. Sums run in the order of the bag and of the tokens, whichever thread does them.
 
-use std::sync::Arc;
-
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
 
 use super::{
     lanes::{Kernel, Lanes, dispatch},
-    storage::{numbers, slice, stored, tensor},
+    product::pays,
+    storage::{numbers, tensor},
 };
-use crate::text::Bags;
+use crate::text::{Bags, Packing};
 
-/// The tokens `[N, E]` of bags over the rows of `weight`, `[R, E]`.
-pub fn embedding_bag(weight: &Tensor, bags: &Arc<Bags>) -> Result<Tensor> {
-    weight.apply_op1(EmbeddingBag(bags.clone()))
+/// Tokens that a thread takes at a time.
+const BLOCK_TOKENS: usize = 64;
+
+/// What tokens are multiplied with in training: columns hidden throughout a text, tokens hidden whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenMask {
+    /// A factor for each column of each text, by rank, `[B, E]`.
+    columns: Vec<f32>,
+    /// For each token the rank of its text, or none where it is hidden, `[N]`.
+    ranks: Vec<Option<u32>>,
 }
 
-struct EmbeddingBag(Arc<Bags>);
-
-impl EmbeddingBag {
-    /// Pairs of a token and its bag.
-    fn bags(&self) -> impl Iterator<Item = &[u32]> {
-        self.0.offsets.windows(2).map(|ends| &self.0.rows[ends[0] as usize..ends[1] as usize])
-    }
-}
-
-impl CustomOp1 for EmbeddingBag {
-    fn name(&self) -> &'static str {
-        "embedding-bag"
+impl TokenMask {
+    /// From a factor for each column of the text of each rank, `[B, E]`, and a function that says, token after token,
+    /// whether it is seen.
+    pub fn new(packing: &Packing, columns: Vec<f32>, mut seen: impl FnMut() -> bool) -> Self {
+        let steps = (0..packing.steps()).flat_map(|step| 0..packing.running(step) as u32);
+        let ranks = steps.map(|rank| seen().then_some(rank)).collect();
+        Self { columns, ranks }
     }
 
-    fn cpu_fwd(&self, weight: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (rows, width) = layout.shape().dims2()?;
-        if self.0.rows.iter().any(|&row| row as usize >= rows) {
-            bail!("a bag names a row that the embedding of {rows} rows does not have");
-        }
-        let tokens = self.0.offsets.len() - 1;
-        let mut y = vec![0.0; tokens * width];
-        dispatch(Gather { bags: self, weight: slice(weight, layout)?, y: &mut y, width });
-        stored(y, (tokens, width))
-    }
-
-    fn bwd(&self, weight: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let (rows, width) = weight.dims2()?;
-        let dy = dy.contiguous()?;
-        let mut dw = vec![0.0; rows * width];
-        dispatch(Scatter { bags: self, dy: &numbers(&dy)?, dw: &mut dw, width });
-        Ok(Some(tensor(dw, (rows, width))?))
+    /// The factors of a token; none if it is hidden.
+    pub fn factors(&self, token: usize, width: usize) -> Option<&[f32]> {
+        let rank = self.ranks[token]? as usize;
+        Some(&self.columns[rank * width..][..width])
     }
 }
 
+/// The tokens `[N, E]` of bags over the rows of `weight`, `[R, E]`, multiplied with a mask if there is one.
+///
+/// # Panics
+/// If a bag names a row that is not there.
+pub fn bag_forward(weight: &[f32], width: usize, bags: &Bags, mask: Option<&TokenMask>) -> Vec<f32> {
+    let tokens = MaskedBags { bags, mask, width };
+    let mut y = vec![0.0; tokens.count() * width];
+    let gather = |(block, y): (usize, &mut [f32])| {
+        dispatch(Gather { tokens, first: block * BLOCK_TOKENS, weight, y });
+    };
+    if pays(bags.rows.len() * width) {
+        y.par_chunks_mut(BLOCK_TOKENS * width).enumerate().for_each(gather);
+    } else {
+        y.chunks_mut(BLOCK_TOKENS * width).enumerate().for_each(gather);
+    }
+    y
+}
+
+/// The gradient `[R, E]` of the rows from that of the tokens, `[N, E]`.
+///
+/// # Panics
+/// If a bag names a row that is not there.
+pub fn bag_backward(
+    dy: &[f32],
+    width: usize,
+    rows: usize,
+    bags: &Bags,
+    mask: Option<&TokenMask>,
+) -> Vec<f32> {
+    assert!(bags.rows.iter().all(|&row| (row as usize) < rows), "bags name rows that are there");
+    let tokens = MaskedBags { bags, mask, width };
+    let mut dw = vec![0.0; rows * width];
+    let threads = if pays(bags.rows.len() * width) { rayon::current_num_threads() } else { 1 };
+    let block = rows.div_ceil(threads).max(1);
+    let scatter = |(index, dw): (usize, &mut [f32])| {
+        dispatch(Scatter { tokens, first: index * block, dy, dw });
+    };
+    if threads > 1 {
+        dw.par_chunks_mut(block * width).enumerate().for_each(scatter);
+    } else {
+        dw.chunks_mut(block * width).enumerate().for_each(scatter);
+    }
+    dw
+}
+
+/// The tokens `[N, E]` of bags over the rows of a tensor, `[R, E]`.
+///
+/// # Errors
+/// If a bag names a row that is not there, or the tensor is not on the processor.
+pub fn embedding_bag(weight: &Tensor, bags: &Bags) -> Result<Tensor> {
+    let (rows, width) = weight.dims2()?;
+    if bags.rows.iter().any(|&row| row as usize >= rows) {
+        bail!("a bag names a row that the embedding of {rows} rows does not have");
+    }
+    let tokens = bag_forward(&numbers(weight)?, width, bags, None);
+    tensor(tokens, (bags.offsets.len() - 1, width))
+}
+
+#[derive(Clone, Copy)]
+struct MaskedBags<'a> {
+    bags: &'a Bags,
+    mask: Option<&'a TokenMask>,
+    width: usize,
+}
+
+impl<'a> MaskedBags<'a> {
+    fn count(&self) -> usize {
+        self.bags.offsets.len() - 1
+    }
+
+    #[inline(always)]
+    fn bag(&self, token: usize) -> &'a [u32] {
+        &self.bags.rows[self.bags.offsets[token] as usize..self.bags.offsets[token + 1] as usize]
+    }
+
+    /// The factors of a token: none if it is hidden, an empty list if all are 1.
+    #[inline(always)]
+    fn factors(&self, token: usize) -> Option<&'a [f32]> {
+        self.mask.map_or(Some(&[]), |mask| mask.factors(token, self.width))
+    }
+}
+
+/// Makes tokens from `first` on.
 struct Gather<'a> {
-    bags: &'a EmbeddingBag,
+    tokens: MaskedBags<'a>,
+    first: usize,
     weight: &'a [f32],
     y: &'a mut [f32],
-    width: usize,
 }
 
 impl Kernel for Gather<'_> {
@@ -69,23 +141,30 @@ impl Kernel for Gather<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let width = self.width;
-        for (bag, y) in self.bags.bags().zip(self.y.chunks_exact_mut(width)) {
+        let width = self.tokens.width;
+        for (token, y) in (self.first..).zip(self.y.chunks_exact_mut(width)) {
+            let Some(factors) = self.tokens.factors(token) else { continue };
+            let bag = self.tokens.bag(token);
             for &row in bag {
                 let row = &self.weight[row as usize * width..][..width];
                 y.iter_mut().zip(row).for_each(|(y, w)| *y += w);
             }
             let share = 1.0 / bag.len() as f32;
-            y.iter_mut().for_each(|y| *y *= share);
+            if factors.is_empty() {
+                y.iter_mut().for_each(|y| *y *= share);
+            } else {
+                y.iter_mut().zip(factors).for_each(|(y, factor)| *y *= share * factor);
+            }
         }
     }
 }
 
+/// Makes the gradients of the rows from `first` on.
 struct Scatter<'a> {
-    bags: &'a EmbeddingBag,
+    tokens: MaskedBags<'a>,
+    first: usize,
     dy: &'a [f32],
     dw: &'a mut [f32],
-    width: usize,
 }
 
 impl Kernel for Scatter<'_> {
@@ -93,13 +172,64 @@ impl Kernel for Scatter<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let width = self.width;
-        for (bag, dy) in self.bags.bags().zip(self.dy.chunks_exact(width)) {
+        let width = self.tokens.width;
+        let rows = self.first..self.first + self.dw.len() / width;
+        let mut scaled = vec![0.0; width];
+        for (token, dy) in self.dy.chunks_exact(width).enumerate() {
+            let Some(factors) = self.tokens.factors(token) else { continue };
+            let bag = self.tokens.bag(token);
             let share = 1.0 / bag.len() as f32;
-            for &row in bag {
-                let dw = &mut self.dw[row as usize * width..][..width];
-                dw.iter_mut().zip(dy).for_each(|(dw, g)| *dw += share * g);
+            if factors.is_empty() {
+                scaled.iter_mut().zip(dy).for_each(|(scaled, g)| *scaled = share * g);
+            } else {
+                let both = dy.iter().zip(factors);
+                scaled.iter_mut().zip(both).for_each(|(scaled, (g, factor))| *scaled = share * factor * g);
+            }
+            for row in bag.iter().map(|&row| row as usize).filter(|row| rows.contains(row)) {
+                let dw = &mut self.dw[(row - rows.start) * width..][..width];
+                dw.iter_mut().zip(&scaled).for_each(|(dw, g)| *dw += g);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+
+    /// Bags over 40 rows, many of them in several.
+    fn bags() -> Bags {
+        let rows = (0..600).map(|i| i * 7 % 40).collect();
+        Bags { rows, offsets: (0..=200).map(|token| token * 3).collect() }
+    }
+
+    #[test]
+    fn results_do_not_depend_on_the_threads_and_undo_each_other() {
+        const WIDTH: usize = 2000;
+        let numbers = |count: usize| (0..count).map(|i| (i as f32 * 0.3).sin()).collect::<Vec<f32>>();
+        let (bags, weight, dy) = (bags(), numbers(40 * WIDTH), numbers(200 * WIDTH));
+        let both = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let y = bag_forward(&weight, WIDTH, &bags, None);
+                (y, bag_backward(&dy, WIDTH, 40, &bags, None))
+            })
+        };
+        let (y, dw) = both(1);
+        assert!(both(3) == (y.clone(), dw.clone()), "three threads give other results than one");
+        // The map is linear, so both ways give the same inner product.
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        };
+        assert!((dot(&y, &dy) - dot(&weight, &dw)).abs() < 0.1, "{} {}", dot(&y, &dy), dot(&weight, &dw));
+    }
+
+    #[test]
+    fn a_row_that_is_not_there_is_refused() {
+        let table = |rows: usize| Tensor::zeros((rows, 3), DType::F32, &Device::Cpu).unwrap();
+        assert!(embedding_bag(&table(40), &bags()).is_ok());
+        assert!(embedding_bag(&table(39), &bags()).is_err());
     }
 }

@@ -15,7 +15,36 @@ const KEPT: usize = 16 << 20;
 /// Numbers below which the allocator of the system does as well.
 const SMALL: usize = 1 << 12;
 
-static FREE: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+static FREE: Mutex<FreeList> = Mutex::new(FreeList(Vec::new()));
+
+/// Buffers that no one uses, the longest unused first.
+struct FreeList(Vec<Vec<f32>>);
+
+impl FreeList {
+    /// The smallest one that holds so many numbers without being far too large.
+    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
+        let fits = |buffer: &Vec<f32>| (len..=2 * len).contains(&buffer.capacity());
+        let (best, _) = self
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(_, buffer)| fits(buffer))
+            .min_by_key(|(_, buffer)| buffer.capacity())?;
+        Some(self.0.remove(best))
+    }
+
+    /// Keeps one, and lets go of those longest unused, so that sizes of another network do not stay for ever.
+    fn keep(&mut self, numbers: Vec<f32>) {
+        if numbers.capacity() > KEPT {
+            return;
+        }
+        self.0.push(numbers);
+        let mut kept: usize = self.0.iter().map(Vec::capacity).sum();
+        while kept > KEPT {
+            kept -= self.0.remove(0).capacity();
+        }
+    }
+}
 
 /// A list of numbers whose memory is used again.
 #[derive(Debug, Default)]
@@ -45,43 +74,19 @@ impl Buffer {
     }
 }
 
-/// The smallest kept buffer that holds so many numbers without being far too large.
 fn take(len: usize) -> Option<Vec<f32>> {
-    if len < SMALL {
-        return None;
-    }
-    let mut free = free();
-    let fits = |buffer: &Vec<f32>| (len..=2 * len).contains(&buffer.capacity());
-    let (best, _) = free
-        .iter()
-        .enumerate()
-        .filter(|(_, buffer)| fits(buffer))
-        .min_by_key(|(_, buffer)| buffer.capacity())?;
-    Some(free.remove(best))
+    if len < SMALL { None } else { free().take(len) }
 }
 
-fn free() -> MutexGuard<'static, Vec<Vec<f32>>> {
+fn free() -> MutexGuard<'static, FreeList> {
     // The list is whole between statements, so a panic elsewhere does not spoil it.
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let numbers = std::mem::take(&mut self.0);
-        if numbers.capacity() < SMALL {
-            return;
-        }
-        let mut free = free();
-        // The oldest go first, so that sizes of another network do not stay for ever.
-        let mut kept: usize = free.iter().map(Vec::capacity).sum::<usize>() + numbers.capacity();
-        let mut oldest = 0;
-        while kept > KEPT && oldest < free.len() {
-            kept -= free[oldest].capacity();
-            oldest += 1;
-        }
-        free.drain(..oldest);
-        if kept <= KEPT {
-            free.push(numbers);
+        if self.0.capacity() >= SMALL {
+            free().keep(std::mem::take(&mut self.0));
         }
     }
 }
@@ -105,21 +110,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_used_again_and_zeros_are_zeros() {
-        // A size that no other test asks for.
-        const LEN: usize = 77_777;
-        let mut first = Buffer::zeros(LEN);
-        first.fill(3.0);
-        let place = first.as_ptr();
-        drop(first);
-        let second = Buffer::zeros(LEN - 10);
-        assert_eq!(second.as_ptr(), place);
-        assert!(second.len() == LEN - 10 && second.iter().all(|&x| x == 0.0));
+    fn the_smallest_that_fits_is_used_again() {
+        let mut free = FreeList(Vec::new());
+        [300, 150, 100].into_iter().for_each(|size| free.keep(vec![1.0; size]));
+        assert!(free.take(90).is_some_and(|buffer| buffer.capacity() == 100));
+        assert!(free.take(90).is_some_and(|buffer| buffer.capacity() == 150));
+        assert!(free.take(90).is_none(), "300 is far too large for 90");
     }
 
     #[test]
-    fn what_is_too_large_is_not_kept() {
-        drop(Buffer::zeros(KEPT + 1));
-        assert!(free().iter().all(|buffer| buffer.capacity() <= KEPT));
+    fn what_is_kept_is_bounded_and_the_oldest_goes_first() {
+        let mut free = FreeList(Vec::new());
+        free.keep(Vec::with_capacity(KEPT + 1));
+        assert!(free.0.is_empty());
+        [KEPT / 2, KEPT / 4, KEPT / 2].into_iter().for_each(|size| free.keep(Vec::with_capacity(size)));
+        let sizes: Vec<usize> = free.0.iter().map(Vec::capacity).collect();
+        assert_eq!(sizes, [KEPT / 4, KEPT / 2]);
+    }
+
+    #[test]
+    fn zeros_are_zeros_whatever_was_there() {
+        for _ in 0..20 {
+            Buffer::zeros(50_000).fill(3.0);
+            assert!(Buffer::zeros(49_000).iter().all(|&x| x == 0.0));
+        }
     }
 }

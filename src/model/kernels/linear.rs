@@ -7,35 +7,51 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 use super::{
     panels::Panels,
     product::{columns_product, copy_row, product},
-    storage::{numbers, slice, stored, tensor},
+    storage::{numbers, tensor},
 };
 
 /// An affine map with its weights ready for many products.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    weight: Tensor,
-    bias: Tensor,
-    panels: Arc<Panels>,
+    /// `[k, n]`
+    weight: Arc<Panels>,
+    /// `[n]`
+    bias: Vec<f32>,
+}
+
+/// The gradients of an affine map.
+#[derive(Debug)]
+pub struct LinearGradients {
+    /// Of x, `[m, k]`.
+    pub x: Vec<f32>,
+    /// Of W, `[n, k]`.
+    pub weight: Vec<f32>,
+    /// Of b, `[n]`.
+    pub bias: Vec<f32>,
 }
 
 impl Linear {
-    /// From a weight `[n, k]` and a bias `[n]`.
+    /// From tensors `[n, k]` and `[n]`.
     ///
     /// # Errors
-    /// If the weight is no matrix on the processor.
+    /// If the two do not fit, or are not on the processor.
     pub fn new(weight: Tensor, bias: Tensor) -> Result<Self> {
-        let (n, k) = weight.dims2()?;
-        let panels = {
-            let weight = numbers(&weight)?;
-            let weight = &*weight;
-            Arc::new(Panels::of_columns(k, n, |column| &weight[column * k..][..k]))
-        };
-        Ok(Self { weight, bias, panels })
+        if weight.dims2()?.0 != bias.dims1()? {
+            bail!("a bias {:?} does not fit a weight {:?}", bias.shape(), weight.shape());
+        }
+        Ok(Self::from_slices(&numbers(&weight)?, &numbers(&bias)?))
+    }
+
+    /// From numbers `[n, k]` and `[n]`.
+    pub fn from_slices(weight: &[f32], bias: &[f32]) -> Self {
+        let k = weight.len() / bias.len();
+        let weight = Panels::of_columns(k, bias.len(), |column| &weight[column * k..][..k]);
+        Self { weight: Arc::new(weight), bias: bias.to_vec() }
     }
 
     /// Maps each row of `x`, `[m, k]`, to `[m, n]`.
@@ -43,60 +59,38 @@ impl Linear {
     /// # Errors
     /// If `x` is of another width.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.apply_op3(&self.weight, &self.bias, Affine(self.panels.clone()))
+        let (m, k) = x.dims2()?;
+        if k != self.weight.rows() {
+            bail!("rows of {k} do not fit an affine map of {}", self.weight.rows());
+        }
+        tensor(self.map(&numbers(x)?), (m, self.bias.len()))
+    }
+
+    /// Maps each row of `x`, `[m, k]`, to `[m, n]`.
+    pub fn map(&self, x: &[f32]) -> Vec<f32> {
+        let x = rows(x, self.weight.rows());
+        let mut y = vec![0.0; x.rows() * self.bias.len()];
+        product(&x, &self.weight, Some(&self.bias), &mut y);
+        y
+    }
+
+    /// The gradients from that of `y`, `[m, n]`; `weight` is that of which the map was made.
+    pub fn backward(&self, x: &[f32], weight: &[f32], dy: &[f32]) -> LinearGradients {
+        let (k, n) = (self.weight.rows(), self.bias.len());
+        let dy_panels = rows(dy, n);
+        let mut gradients =
+            LinearGradients { x: vec![0.0; x.len()], weight: vec![0.0; n * k], bias: vec![0.0; n] };
+        product(&dy_panels, &rows(weight, k), None, &mut gradients.x);
+        let sums = columns_product(&[(&dy_panels, &rows(x, k))]);
+        gradients.weight.chunks_exact_mut(k).enumerate().for_each(|(row, dw)| copy_row(&sums, row, dw));
+        for row in dy.chunks_exact(n) {
+            gradients.bias.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
+        }
+        gradients
     }
 }
-
-struct Affine(Arc<Panels>);
 
 /// A row-major matrix with rows of a width.
 fn rows(matrix: &[f32], width: usize) -> Panels {
     Panels::of_rows(matrix.len() / width, width, |row| &matrix[row * width..][..width])
-}
-
-impl CustomOp3 for Affine {
-    fn name(&self) -> &'static str {
-        "affine"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        _weight: &CpuStorage,
-        _weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, bias) = (slice(x, x_layout)?, slice(bias, bias_layout)?);
-        let (m, k) = x_layout.shape().dims2()?;
-        if k != self.0.rows() {
-            candle_core::bail!("rows of {k} do not fit an affine map of {}", self.0.rows());
-        }
-        let mut y = vec![0.0; m * bias.len()];
-        product(&rows(x, k), &self.0, Some(bias), &mut y);
-        stored(y, (m, bias.len()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _bias: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let ((m, k), n) = (x.dims2()?, weight.dim(0)?);
-        let dy = dy.contiguous()?;
-        let (x, weight, dy) = (numbers(x)?, numbers(weight)?, numbers(&dy)?);
-        let (dy_panels, weight) = (rows(&dy, n), rows(&weight, k));
-        let (mut dx, mut dw, mut db) = (vec![0.0; m * k], vec![0.0; n * k], vec![0.0; n]);
-        product(&dy_panels, &weight, None, &mut dx);
-        let sums = columns_product(&[(&dy_panels, &rows(&x, k))]);
-        dw.chunks_exact_mut(k).enumerate().for_each(|(row, dw)| copy_row(&sums, row, dw));
-        for row in dy.chunks_exact(n) {
-            db.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
-        }
-        Ok((Some(tensor(dx, (m, k))?), Some(tensor(dw, (n, k))?), Some(tensor(db, n)?)))
-    }
 }

@@ -9,12 +9,6 @@
 //!
 //! With one leaf a class this is the usual cross entropy with label smoothing (Szegedy et al. 2016).
 
-use std::sync::Arc;
-
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
-
-use super::storage::{numbers, slice, stored, tensor};
-
 /// Which leaf is of which class, and how labels are smoothed.
 #[derive(Debug, Clone)]
 pub struct ClassTargets {
@@ -26,29 +20,49 @@ pub struct ClassTargets {
     pub smoothing: f32,
 }
 
+/// The log-sum-exp of the leaves of each class, and of all.
+struct LogSums {
+    of_class: Vec<f64>,
+    of_all: f64,
+}
+
 impl ClassTargets {
-    /// The loss of one text in nats; sets the gradient of its logits, `[C]`.
-    pub fn text_loss(&self, logits: &[f32], label: u32, gradient: &mut [f32]) -> f64 {
-        let sums = self.log_sums(logits);
-        for ((&z, dz), class) in logits.iter().zip(gradient).zip(&self.class_of_leaf) {
-            *dz = class.map_or(0.0, |class| self.derivative(z, class as usize, label, &sums) as f32);
+    /// The mean loss, in nats, of logits `[B, C]` under the class of each text, `[B]`, and its gradient.
+    ///
+    /// # Panics
+    /// If a label is none of the classes.
+    pub fn loss_and_gradient(&self, logits: &[f32], labels: &[u32]) -> (f64, Vec<f32>) {
+        let leaves = self.class_of_leaf.len();
+        let scale = 1.0 / labels.len() as f64;
+        let (mut loss, mut gradient) = (0.0, vec![0.0; logits.len()]);
+        let rows = logits.chunks_exact(leaves).zip(gradient.chunks_exact_mut(leaves));
+        for ((logits, gradient), &label) in rows.zip(labels) {
+            loss += self.text_loss(logits, label, scale, gradient);
         }
-        self.loss(label, &sums)
+        (loss * scale, gradient)
     }
 
-    fn loss(&self, label: u32, sums: &LogSums) -> f64 {
+    /// The loss of one text, in nats; sets the gradient of its logits, `[C]`, times a scale.
+    ///
+    /// # Panics
+    /// If the label is none of the classes.
+    pub fn text_loss(&self, logits: &[f32], label: u32, scale: f64, gradient: &mut [f32]) -> f64 {
+        assert!((label as usize) < self.classes, "a label is one of the classes");
+        let sums = self.log_sums(logits);
+        for ((&z, dz), class) in logits.iter().zip(gradient).zip(&self.class_of_leaf) {
+            *dz = class.map_or(0.0, |class| {
+                let class = class as usize;
+                let of_all = (f64::from(z) - sums.of_all).exp();
+                let within = exp_of_difference(f64::from(z), sums.of_class[class]);
+                (scale * (of_all - self.target(class, label) * within)) as f32
+            });
+        }
         let of_class = sums.of_class.iter().enumerate();
         of_class
             .map(|(class, of_class)| (self.target(class, label), of_class))
             .filter(|(target, _)| *target > 0.0)
             .map(|(target, of_class)| target * (sums.of_all - of_class))
             .sum()
-    }
-
-    fn derivative(&self, z: f32, class: usize, label: u32, sums: &LogSums) -> f64 {
-        let of_all = (f64::from(z) - sums.of_all).exp();
-        let within = (f64::from(z) - sums.of_class[class]).exp();
-        of_all - self.target(class, label) * within
     }
 
     fn log_sums(&self, logits: &[f32]) -> LogSums {
@@ -58,8 +72,10 @@ impl ClassTargets {
         let mut max = vec![f64::NEG_INFINITY; self.classes];
         grouped().for_each(|(z, k)| max[k] = if z > max[k] || z.is_nan() { z } else { max[k] });
         let mut sums = vec![0.0; self.classes];
-        grouped().for_each(|(z, k)| sums[k] += (z - max[k]).exp());
-        let of_class: Vec<f64> = sums.iter().zip(&max).map(|(sum, max)| max + sum.ln()).collect();
+        grouped().for_each(|(z, k)| sums[k] += exp_of_difference(z, max[k]));
+        // Most classes have one leaf, and their sum is 1.
+        let log = |sum: f64| if sum == 1.0 { 0.0 } else { sum.ln() };
+        let of_class: Vec<f64> = sums.iter().zip(&max).map(|(&sum, max)| max + log(sum)).collect();
         let top = of_class.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let of_all = top + of_class.iter().map(|x| (x - top).exp()).sum::<f64>().ln();
         LogSums { of_class, of_all }
@@ -72,55 +88,7 @@ impl ClassTargets {
     }
 }
 
-/// The mean loss, a scalar, of logits `[B, C]` under the class of each text, `[B]`.
-pub fn group_cross_entropy(logits: &Tensor, labels: Vec<u32>, targets: &Arc<ClassTargets>) -> Result<Tensor> {
-    logits.apply_op1(GroupCrossEntropy { labels, targets: targets.clone() })
-}
-
-struct GroupCrossEntropy {
-    labels: Vec<u32>,
-    targets: Arc<ClassTargets>,
-}
-
-/// The log-sum-exp of the leaves of each class, and of all.
-struct LogSums {
-    of_class: Vec<f64>,
-    of_all: f64,
-}
-
-impl CustomOp1 for GroupCrossEntropy {
-    fn name(&self) -> &'static str {
-        "group-cross-entropy"
-    }
-
-    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (texts, leaves) = layout.shape().dims2()?;
-        if texts != self.labels.len() || leaves != self.targets.class_of_leaf.len() {
-            bail!("logits [{texts}, {leaves}] do not fit the labels and leaves");
-        }
-        if self.labels.iter().any(|&label| label as usize >= self.targets.classes) {
-            bail!("a label is none of the {} classes", self.targets.classes);
-        }
-        let mut loss = 0.0;
-        for (z, &label) in slice(logits, layout)?.chunks_exact(leaves).zip(&self.labels) {
-            loss += self.targets.loss(label, &self.targets.log_sums(z));
-        }
-        stored(vec![(loss / texts as f64) as f32], ())
-    }
-
-    fn bwd(&self, logits: &Tensor, _loss: &Tensor, dloss: &Tensor) -> Result<Option<Tensor>> {
-        let (texts, leaves) = logits.dims2()?;
-        let scale = f64::from(dloss.to_scalar::<f32>()?) / texts as f64;
-        let mut dz = vec![0.0; texts * leaves];
-        let rows = numbers(logits)?;
-        for ((z, dz), &label) in rows.chunks_exact(leaves).zip(dz.chunks_exact_mut(leaves)).zip(&self.labels)
-        {
-            let sums = self.targets.log_sums(z);
-            for ((&z, dz), class) in z.iter().zip(dz).zip(&self.targets.class_of_leaf) {
-                let Some(class) = class.map(|class| class as usize) else { continue };
-                *dz = (scale * self.targets.derivative(z, class, label, &sums)) as f32;
-            }
-        }
-        Ok(Some(tensor(dz, (texts, leaves))?))
-    }
+/// exp(a - b), without the work where they are equal.
+fn exp_of_difference(a: f64, b: f64) -> f64 {
+    if a == b { 1.0 } else { (a - b).exp() }
 }

@@ -1,4 +1,4 @@
-//! The operations of the network on the processor, each with its gradient, as candle custom operations.
+//! The operations of the network on the processor, each with its gradient, over plain slices.
 //!
 //! Every operation has one body for all processors: plain loops, or several numbers at a time through [`lanes`], compiled
 //! for AVX-512, for AVX2 with FMA and for neither, and chosen when it runs. These differ in the last bits only (a fused
@@ -6,6 +6,7 @@
 //! computed by the same sequence of operations whatever the number of rows, and whichever thread does it.
 
 mod activation;
+mod adamw;
 mod bag;
 mod buffer;
 mod cell;
@@ -18,13 +19,12 @@ mod pool;
 mod product;
 mod recurrence;
 mod sparse;
-mod storage;
-#[cfg(test)]
-mod tests;
+pub(super) mod storage;
 
-pub use bag::embedding_bag;
-pub use linear::Linear;
-pub use loss::{ClassTargets, group_cross_entropy};
-pub use lstm::{Directions, Lstm};
-pub use pool::pool;
+pub use adamw::AdamW;
+pub use bag::{TokenMask, bag_backward, bag_forward, embedding_bag};
+pub use linear::{Linear, LinearGradients};
+pub use loss::ClassTargets;
+pub use lstm::{Directions, Lstm, LstmTrace, LstmWeights};
+pub use pool::Pool;
 pub use sparse::{add_rows, step_rows};

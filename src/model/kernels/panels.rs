@@ -126,6 +126,13 @@ impl Panels {
             to.copy_from_slice(&self.part(index, at..at + 1)[..to.len()]);
         }
     }
+
+    /// Adds a row to a slice as long as there are columns.
+    pub(super) fn add_row(&self, at: usize, to: &mut [f32]) {
+        for (index, to) in to.chunks_mut(PANEL).enumerate() {
+            to.iter_mut().zip(self.part(index, at..at + 1)).for_each(|(to, x)| *to += x);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,122 +8,159 @@
 //! h `[N, S]` and x `[N, E]` are packed; the rows of y are in the order of the batch as given. The gradient of the
 //! maximum goes to the first step that reached it.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-
-use super::storage::{numbers, slice, stored, tensor};
+use super::lanes::{Kernel, Lanes, dispatch};
 use crate::{model::Pooling, text::Packing};
 
-/// Pools states `h`, `[N, S]`, and token embeddings `x`, `[N, E]`.
-pub fn pool(h: &Tensor, x: &Tensor, packing: &Arc<Packing>, pooling: Pooling) -> Result<Tensor> {
-    h.apply_op2(x, Pool { packing: packing.clone(), pooling, winners: Mutex::default() })
+/// Pools the states of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Pool<'a> {
+    /// The texts.
+    pub packing: &'a Packing,
+    /// How.
+    pub pooling: Pooling,
+    /// S.
+    pub states: usize,
+    /// E.
+    pub embedding: usize,
 }
 
-struct Pool {
-    packing: Arc<Packing>,
-    pooling: Pooling,
-    /// For each text in the order of the batch and each state, the packed row of the maximum.
-    winners: Mutex<Vec<u32>>,
-}
-
-impl Pool {
-    fn columns(&self, states: usize, embedding: usize) -> usize {
+impl Pool<'_> {
+    fn columns(&self) -> usize {
         match self.pooling {
-            Pooling::Mean => states,
-            Pooling::MeanMaxInput => 2 * states + embedding,
+            Pooling::Mean => self.states,
+            Pooling::MeanMaxInput => 2 * self.states + self.embedding,
         }
     }
 
-    /// The packed rows of the text of a rank, in the order of the steps.
-    fn rows(&self, rank: usize) -> impl Iterator<Item = usize> {
-        self.packing.starts[..self.packing.lengths[rank]].iter().map(move |start| start + rank)
+    /// The features y of states h, `[N, S]`, and token embeddings x, `[N, E]`.
+    pub fn forward(&self, h: &[f32], x: &[f32]) -> Vec<f32> {
+        let mut y = vec![0.0; self.packing.texts() * self.columns()];
+        dispatch(Forward { pool: *self, h, x, y: &mut y });
+        y
     }
 
-    /// Sets `y` to the mean of a text's rows.
-    fn mean(&self, rank: usize, x: &[f32], y: &mut [f32]) {
-        let width = y.len();
-        for row in self.rows(rank) {
-            y.iter_mut().zip(&x[row * width..]).for_each(|(y, x)| *y += x);
-        }
-        let share = 1.0 / self.packing.lengths[rank] as f32;
-        y.iter_mut().for_each(|y| *y *= share);
-    }
-
-    /// Adds the gradient of a mean to a text's rows.
-    fn mean_backward(&self, rank: usize, dy: &[f32], dx: &mut [f32]) {
-        let width = dy.len();
-        let share = 1.0 / self.packing.lengths[rank] as f32;
-        for row in self.rows(rank) {
-            dx[row * width..].iter_mut().zip(dy).for_each(|(dx, g)| *dx += share * g);
-        }
+    /// The gradients of h and of x, from h, y and the gradient of y.
+    pub fn backward(&self, h: &[f32], y: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let tokens = self.packing.tokens();
+        let (mut dh, mut dx) = (vec![0.0; tokens * self.states], vec![0.0; tokens * self.embedding]);
+        dispatch(Backward { pool: *self, h, y, dy, dh: &mut dh, dx: &mut dx });
+        (dh, dx)
     }
 }
 
-impl CustomOp2 for Pool {
-    fn name(&self) -> &'static str {
-        "pool"
-    }
+/// The packed rows of the text of a rank, in the order of the steps.
+#[inline(always)]
+fn rows(packing: &Packing, rank: usize) -> impl Iterator<Item = usize> {
+    packing.starts[..packing.lengths[rank]].iter().map(move |start| start + rank)
+}
 
-    fn cpu_fwd(
-        &self,
-        h: &CpuStorage,
-        h_layout: &Layout,
-        x: &CpuStorage,
-        x_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (states, embedding) = (h_layout.shape().dims2()?.1, x_layout.shape().dims2()?.1);
-        let (h, x) = (slice(h, h_layout)?, slice(x, x_layout)?);
-        let (texts, columns) = (self.packing.texts(), self.columns(states, embedding));
-        let mut y = vec![0.0; texts * columns];
-        let mut winners = vec![0; if self.pooling == Pooling::Mean { 0 } else { texts * states }];
-        for (rank, &text) in self.packing.order.iter().enumerate() {
+struct Forward<'a> {
+    pool: Pool<'a>,
+    h: &'a [f32],
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Kernel for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Self { pool, h, x, y } = self;
+        let (Pool { packing, pooling, states, embedding }, columns) = (pool, pool.columns());
+        for (rank, &text) in packing.order.iter().enumerate() {
+            let share = 1.0 / packing.lengths[rank] as f32;
             let (mean, rest) = y[text * columns..][..columns].split_at_mut(states);
-            self.mean(rank, h, mean);
-            if self.pooling == Pooling::MeanMaxInput {
+            set_mean(rows(packing, rank), share, h, mean);
+            if pooling == Pooling::MeanMaxInput {
                 let (max, input) = rest.split_at_mut(states);
-                let winners = &mut winners[text * states..][..states];
                 max.fill(f32::NEG_INFINITY);
-                for row in self.rows(rank) {
-                    for ((max, winner), &h) in max.iter_mut().zip(&mut *winners).zip(&h[row * states..]) {
-                        if h > *max {
-                            (*max, *winner) = (h, row as u32);
-                        }
+                for row in rows(packing, rank) {
+                    for (max, &h) in max.iter_mut().zip(&h[row * states..][..states]) {
+                        *max = if h > *max { h } else { *max };
                     }
                 }
-                self.mean(rank, x, input);
+                set_mean(rows(packing, rank), share, x, &mut input[..embedding]);
             }
         }
-        *self.winners.lock().unwrap_or_else(PoisonError::into_inner) = winners;
-        stored(y, (texts, columns))
     }
+}
 
-    fn bwd(
-        &self,
-        h: &Tensor,
-        x: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let ((tokens, states), embedding) = (h.dims2()?, x.dim(1)?);
-        let columns = self.columns(states, embedding);
-        let dy = dy.contiguous()?;
-        let dy = numbers(&dy)?;
-        let (mut dh, mut dx) = (vec![0.0; tokens * states], vec![0.0; tokens * embedding]);
-        let winners = self.winners.lock().unwrap_or_else(PoisonError::into_inner);
-        for (rank, &text) in self.packing.order.iter().enumerate() {
-            let (mean, rest) = dy[text * columns..][..columns].split_at(states);
-            self.mean_backward(rank, mean, &mut dh);
-            if self.pooling == Pooling::MeanMaxInput {
-                let (max, input) = rest.split_at(states);
-                for (state, (&row, g)) in winners[text * states..].iter().zip(max).enumerate() {
-                    dh[row as usize * states + state] += g;
+/// Adds the mean of some rows of `x` to `mean`, which is zero.
+#[inline(always)]
+fn set_mean(rows: impl Iterator<Item = usize>, share: f32, x: &[f32], mean: &mut [f32]) {
+    let width = mean.len();
+    for row in rows {
+        mean.iter_mut().zip(&x[row * width..][..width]).for_each(|(mean, x)| *mean += x);
+    }
+    mean.iter_mut().for_each(|mean| *mean *= share);
+}
+
+struct Backward<'a> {
+    pool: Pool<'a>,
+    h: &'a [f32],
+    y: &'a [f32],
+    dy: &'a [f32],
+    dh: &'a mut [f32],
+    dx: &'a mut [f32],
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Self { pool, h, y, dy, dh, dx } = self;
+        let (Pool { packing, pooling, states, embedding }, columns) = (pool, pool.columns());
+        // Of a maximum, its gradient until a step has taken it, then 0.
+        let mut left = vec![0.0; states];
+        let mut shared = vec![0.0; states.max(embedding)];
+        for (rank, &text) in packing.order.iter().enumerate() {
+            let share = 1.0 / packing.lengths[rank] as f32;
+            let (dmean, rest) = dy[text * columns..][..columns].split_at(states);
+            shared.iter_mut().zip(dmean).for_each(|(shared, g)| *shared = share * g);
+            if pooling == Pooling::Mean {
+                for row in rows(packing, rank) {
+                    dh[row * states..][..states].copy_from_slice(&shared[..states]);
                 }
-                self.mean_backward(rank, input, &mut dx);
+                continue;
+            }
+            let (dmax, dinput) = rest.split_at(states);
+            let max = &y[text * columns + states..][..states];
+            left.copy_from_slice(dmax);
+            for row in rows(packing, rank) {
+                let (h, dh) = (&h[row * states..][..states], &mut dh[row * states..][..states]);
+                for (((dh, h), (max, left)), shared) in
+                    dh.iter_mut().zip(h).zip(max.iter().zip(&mut left)).zip(&shared)
+                {
+                    let here = if h == max { *left } else { 0.0 };
+                    *left = if h == max { 0.0 } else { *left };
+                    *dh = shared + here;
+                }
+            }
+            shared.iter_mut().zip(dinput).for_each(|(shared, g)| *shared = share * g);
+            for row in rows(packing, rank) {
+                dx[row * embedding..][..embedding].copy_from_slice(&shared[..embedding]);
             }
         }
-        let dx =
-            (self.pooling == Pooling::MeanMaxInput).then(|| tensor(dx, (tokens, embedding))).transpose()?;
-        Ok((Some(tensor(dh, (tokens, states))?), dx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_equal_maxima_gets_the_gradient() {
+        let packing = Packing::new(&[3, 2]);
+        let pool = Pool { packing: &packing, pooling: Pooling::MeanMaxInput, states: 1, embedding: 1 };
+        // Rows of the two texts by turns, then the third of the first text.
+        let h = [1.0, 5.0, 2.0, 5.0, 2.0];
+        let y = pool.forward(&h, &[0.0; 5]);
+        assert!((y[0] - 5.0 / 3.0).abs() < 1e-6);
+        assert_eq!(y[1..], [2.0, 0.0, 5.0, 5.0, 0.0]);
+        let (dh, dx) = pool.backward(&h, &y, &[0.0, 1.0, 3.0, 0.0, 1.0, 4.0]);
+        assert_eq!(dh, [0.0, 1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(dx, [1.0, 2.0, 1.0, 2.0, 1.0]);
     }
 }

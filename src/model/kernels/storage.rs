@@ -1,25 +1,24 @@
 //! Tensors of candle as plain slices and back.
+//!
+//! The kernels work on slices. candle holds the tensors of a network that answers, and carries results between its
+//! parts; none of its own operations is used on the way, as those on the processor wait for one another by spinning.
 
 use std::ops::Deref;
 
-use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, bail};
-
-/// The numbers of a contiguous `f32` storage.
-pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
-        None => bail!("the operand must be contiguous"),
-    }
-}
+use candle_core::{Device, Layout, Result, Shape, Storage, Tensor, bail};
 
 /// The numbers of a contiguous `f32` tensor on the processor, borrowed for as long as the answer lives.
-pub(super) fn numbers(tensor: &Tensor) -> Result<impl Deref<Target = [f32]>> {
+pub(in crate::model) fn numbers(tensor: &Tensor) -> Result<impl Deref<Target = [f32]>> {
     let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(cpu) => slice(cpu, layout)?,
-        _ => bail!("the operand must be on the processor"),
-    };
+    slice(&storage, layout)?;
     Ok(Numbers { storage, layout })
+}
+
+fn slice<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(cpu), Some((start, end))) => Ok(&cpu.as_slice::<f32>()?[start..end]),
+        _ => bail!("the operand must be contiguous and on the processor"),
+    }
 }
 
 struct Numbers<'a, S> {
@@ -31,23 +30,11 @@ impl<S: Deref<Target = Storage>> Deref for Numbers<'_, S> {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        match &*self.storage {
-            Storage::Cpu(cpu) => slice(cpu, self.layout).expect("checked when it was borrowed"),
-            _ => unreachable!("checked when it was borrowed"),
-        }
+        slice(&self.storage, self.layout).expect("checked when it was borrowed")
     }
-}
-
-/// Numbers as the result of an operation.
-pub(super) fn stored(numbers: Vec<f32>, shape: impl Into<Shape>) -> Result<(CpuStorage, Shape)> {
-    let shape = shape.into();
-    if shape.elem_count() != numbers.len() {
-        bail!("{} numbers do not fill {shape:?}", numbers.len());
-    }
-    Ok((CpuStorage::F32(numbers), shape))
 }
 
 /// Numbers as a tensor on the processor.
-pub(super) fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
-    Tensor::from_vec(numbers, shape, &Device::Cpu)
+pub(in crate::model) fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
+    Tensor::from_vec(numbers, shape.into(), &Device::Cpu)
 }

@@ -21,6 +21,7 @@ pub(super) trait Lanes: Copy {
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
     fn div(self, other: Self) -> Self;
+    fn sqrt(self) -> Self;
     /// `self * factor + term`, rounded once or twice.
     fn mul_add(self, factor: Self, term: Self) -> Self;
     /// The smaller, or `other` where either is a NaN.
@@ -136,6 +137,11 @@ impl Lanes for Portable {
     #[inline(always)]
     fn div(self, other: Self) -> Self {
         self.zip(other, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(self.0.map(f32::sqrt))
     }
 
     #[inline(always)]

@@ -34,7 +34,7 @@ macro_rules! lanes {
     (
         $name:ident($register:ty), width $width:literal, tile rows $rows:literal,
         splat $splat:ident, load $load:ident, store $store:ident, add $add:ident, sub $sub:ident, mul $mul:ident,
-        div $div:ident, mul_add $mul_add:ident, min $min:ident, max $max:ident,
+        div $div:ident, sqrt $sqrt:ident, mul_add $mul_add:ident, min $min:ident, max $max:ident,
         round $x:ident => $round:expr, exp2_whole $n:ident => $exp2:expr
     ) => {
         #[derive(Clone, Copy)]
@@ -104,6 +104,12 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
+            fn sqrt(self) -> Self {
+                // SAFETY: the instructions are there, see the module.
+                Self(unsafe { $sqrt(self.0) })
+            }
+
+            #[inline(always)]
             fn mul_add(self, factor: Self, term: Self) -> Self {
                 // SAFETY: the instructions are there, see the module.
                 Self(unsafe { $mul_add(self.0, factor.0, term.0) })
@@ -144,7 +150,7 @@ lanes! {
     Avx2(__m256), width 8, tile rows 6,
     splat _mm256_set1_ps, load _mm256_loadu_ps, store _mm256_storeu_ps,
     add _mm256_add_ps, sub _mm256_sub_ps, mul _mm256_mul_ps, div _mm256_div_ps,
-    mul_add _mm256_fmadd_ps, min _mm256_min_ps, max _mm256_max_ps,
+    sqrt _mm256_sqrt_ps, mul_add _mm256_fmadd_ps, min _mm256_min_ps, max _mm256_max_ps,
     round x => _mm256_round_ps::<NEAREST>(x),
     exp2_whole n => {
         let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
@@ -156,7 +162,7 @@ lanes! {
     Avx512(__m512), width 16, tile rows 12,
     splat _mm512_set1_ps, load _mm512_loadu_ps, store _mm512_storeu_ps,
     add _mm512_add_ps, sub _mm512_sub_ps, mul _mm512_mul_ps, div _mm512_div_ps,
-    mul_add _mm512_fmadd_ps, min _mm512_min_ps, max _mm512_max_ps,
+    sqrt _mm512_sqrt_ps, mul_add _mm512_fmadd_ps, min _mm512_min_ps, max _mm512_max_ps,
     round x => _mm512_roundscale_ps::<NEAREST>(x),
     exp2_whole n => {
         let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
