@@ -59,7 +59,7 @@ pub struct FitProgress {
 /// What a training made.
 #[derive(Debug, Clone)]
 pub struct Fitted {
-    /// The network after the epoch that was best on the validation samples; after the last one if there are none.
+    /// The network after the epoch of the lowest loss on the validation samples; after the last one if there are none.
     pub checkpoint: Checkpoint,
     /// That epoch, counted from 1.
     pub best_epoch: u32,
@@ -82,6 +82,8 @@ pub struct Fitted {
 /// How a network stands on the validation samples, with the scales that suit them best.
 struct Validated {
     scales: [f32; 2],
+    /// Mean of - log P[label], in nats.
+    loss: f64,
     confusion: Confusion,
     judged: Vec<Judged>,
 }
@@ -135,6 +137,7 @@ pub fn fit(
         false => start.clone(),
     };
     let mut best: Option<Fitted> = None;
+    let mut best_loss = None;
     let mut curve = Vec::with_capacity(recipe.epochs as usize);
     let deep_began = Instant::now();
     for epoch in 1..=recipe.epochs {
@@ -170,10 +173,13 @@ pub fn fit(
             learning_rate: recipe.rate(progress.step as usize - 1, progress.steps as usize),
             validation_accuracy: progress.validation_accuracy,
             seconds: deep_began.elapsed().as_secs_f64(),
+            validation_loss: measured.as_ref().map(|measured| measured.loss),
         });
         observe(&progress)?;
-        // Of equally good epochs the later one: its rate was lower.
-        if best.as_ref().is_none_or(|best| progress.validation_accuracy >= best.validation_accuracy) {
+        // By the loss, which a few lucky answers move less than the accuracy.
+        let loss = measured.as_ref().map(|measured| measured.loss);
+        if best.is_none() || loss.is_none() || loss < best_loss {
+            best_loss = loss;
             let scales = measured.as_ref().map_or(DEFAULT_SCALES, |measured| measured.scales);
             checkpoint.tensors.insert(OUTPUT_SCALES.to_owned(), Array::new([2], scales));
             let judged = measured.as_ref().map(|measured| &*measured.judged);
@@ -205,12 +211,13 @@ fn validate(
     let architecture = &checkpoint.architecture;
     let logits = Network::new(architecture, &checkpoint.tensors, device)?.branch_logits(&texts)?;
     let scales = fit_scales(&logits, &labels, groups, architecture.wide);
-    let mut validated =
-        Validated { scales, confusion: Confusion::new(groups.classes.len()), judged: Vec::new() };
+    let confusion = Confusion::new(groups.classes.len());
+    let mut validated = Validated { scales, loss: 0.0, confusion, judged: Vec::new() };
     let probabilities = logits.probabilities(scales);
     for (&label, row) in labels.iter().zip(probabilities.iter()) {
         let classes = groups.sums(row);
         let answer = argmax(&classes);
+        validated.loss -= classes[label as usize].max(f64::MIN_POSITIVE).ln() / labels.len() as f64;
         validated.confusion.add(label as usize, answer);
         validated.judged.push(Judged { confidence: classes[answer], right: answer == label as usize });
     }

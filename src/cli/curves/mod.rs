@@ -80,6 +80,7 @@ fn document(version: &Version, epoch: &TrainingEpoch) -> serde_json::Value {
         "train_loss": epoch.train_loss,
         "learning_rate": epoch.learning_rate,
         "validation_accuracy": epoch.validation_accuracy,
+        "validation_loss": epoch.validation_loss,
         "seconds": epoch.seconds,
     })
 }
