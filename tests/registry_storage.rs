@@ -43,6 +43,7 @@ fn epoch(epoch: u32) -> Epoch {
         learning_rate: 1e-3,
         validation_accuracy: (epoch > 1).then_some(0.75),
         seconds: f64::from(epoch),
+        validation_loss: (epoch > 2).then_some(0.0),
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Epoch {
     pub validation_accuracy: Option<f64>,
     /// Seconds from the start of the first epoch to the end of this one.
     pub seconds: f64,
+    /// Mean loss on the validation examples at its end, calibrated, in nats; none without such examples.
+    pub validation_loss: Option<f64>,
 }
 
 impl Report {
@@ -113,6 +115,7 @@ impl Epoch {
             learning_rate: self.learning_rate,
             validation_accuracy: self.validation_accuracy,
             seconds: self.seconds,
+            validation_loss: self.validation_loss,
         }
     }
 
@@ -124,6 +127,7 @@ impl Epoch {
             learning_rate: record.learning_rate,
             validation_accuracy: record.validation_accuracy,
             seconds: record.seconds,
+            validation_loss: record.validation_loss,
         }
     }
 }

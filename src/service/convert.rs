@@ -125,6 +125,7 @@ fn epoch(epoch: Epoch) -> v1::TrainingEpoch {
         learning_rate: epoch.learning_rate,
         validation_accuracy: epoch.validation_accuracy,
         seconds: epoch.seconds,
+        validation_loss: epoch.validation_loss,
     }
 }
 

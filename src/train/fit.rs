@@ -64,7 +64,7 @@ pub struct FitProgress {
 /// What a training made.
 #[derive(Debug, Clone)]
 pub struct Fitted {
-    /// The network after the epoch that was best on the validation samples; after the last one if there are none.
+    /// The network after the epoch of the lowest loss on the validation samples; after the last one if there are none.
     pub checkpoint: Checkpoint,
     /// That epoch, counted from 1.
     pub best_epoch: u32,
@@ -149,6 +149,8 @@ struct Fitting<'a> {
     began: Instant,
     curve: Vec<Epoch>,
     best: Option<Fitted>,
+    /// Mean validation loss of the best epoch, in nats.
+    best_loss: Option<f64>,
     /// The network after the last whole epoch, before the first one the start.
     whole: Checkpoint,
     restored: u32,
@@ -188,6 +190,7 @@ impl<'a> Fitting<'a> {
             began: Instant::now(),
             curve: Vec::with_capacity(recipe.epochs as usize),
             best: None,
+            best_loss: None,
             whole: start.clone(),
             restored: 0,
         })
@@ -254,6 +257,7 @@ impl<'a> Fitting<'a> {
             _ => Some(validate(&self.whole, validation, groups, self.device)?),
         };
         let accuracy = measured.as_ref().map(|measured| measured.confusion.accuracy());
+        let loss = measured.as_ref().map(|measured| measured.loss);
         (self.progress.stage, self.progress.validation_accuracy) = ("evaluate", accuracy);
         self.curve.push(Epoch {
             epoch,
@@ -262,9 +266,11 @@ impl<'a> Fitting<'a> {
             learning_rate: self.trainer.rate,
             validation_accuracy: accuracy,
             seconds: self.began.elapsed().as_secs_f64(),
+            validation_loss: loss,
         });
-        // Of equally good epochs the later one: its rate was lower.
-        if self.best.as_ref().is_none_or(|best| accuracy >= best.validation_accuracy) {
+        // By the loss, which a few lucky answers move less than the accuracy.
+        if self.best.is_none() || loss.is_none() || loss < self.best_loss {
+            self.best_loss = loss;
             let mut checkpoint = self.whole.clone();
             let scales = measured.as_ref().map_or(DEFAULT_SCALES, |measured| measured.scales);
             checkpoint.tensors.insert(OUTPUT_SCALES.to_owned(), Array::new([2], scales));

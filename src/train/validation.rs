@@ -13,6 +13,8 @@ use crate::{
 /// How a network stands on the validation samples, with the scales that suit them best.
 pub(super) struct Validated {
     pub(super) scales: [f32; 2],
+    /// Mean of - log P[label], in nats.
+    pub(super) loss: f64,
     pub(super) confusion: Confusion,
     pub(super) judged: Vec<Judged>,
 }
@@ -29,12 +31,13 @@ pub(super) fn validate(
     let architecture = &checkpoint.architecture;
     let logits = Network::new(architecture, &checkpoint.tensors, device)?.branch_logits(&texts)?;
     let scales = fit_scales(&logits, &labels, groups, architecture.wide);
-    let mut validated =
-        Validated { scales, confusion: Confusion::new(groups.classes.len()), judged: Vec::new() };
+    let confusion = Confusion::new(groups.classes.len());
+    let mut validated = Validated { scales, loss: 0.0, confusion, judged: Vec::new() };
     let probabilities = logits.probabilities(scales);
     for (&label, row) in labels.iter().zip(probabilities.iter()) {
         let classes = groups.sums(row);
         let answer = argmax(&classes);
+        validated.loss -= classes[label as usize].max(f64::MIN_POSITIVE).ln() / labels.len() as f64;
         validated.confusion.add(label as usize, answer);
         validated.judged.push(Judged { confidence: classes[answer], right: answer == label as usize });
     }

@@ -80,18 +80,21 @@ fn document(version: &Version, epoch: &TrainingEpoch) -> serde_json::Value {
         "train_loss": epoch.train_loss,
         "learning_rate": epoch.learning_rate,
         "validation_accuracy": epoch.validation_accuracy,
+        "validation_loss": epoch.validation_loss,
         "seconds": epoch.seconds,
     })
 }
 
 fn print(version: &Version, curve: &[TrainingEpoch]) -> Result<(), Failure> {
     let best = version.report.as_ref().map_or(0, |report| report.best_epoch);
-    let mut rows = Rows::new(&[">epoch", ">steps", ">loss", ">accuracy", ">rate", ">time", ""]);
+    let mut rows =
+        Rows::new(&[">epoch", ">steps", ">loss", ">validation", ">accuracy", ">rate", ">time", ""]);
     for epoch in curve {
         rows.push([
             epoch.epoch.to_string(),
             count(epoch.step),
             format!("{:.4}", epoch.train_loss),
+            epoch.validation_loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4}")),
             percent_or_dash(epoch.validation_accuracy),
             format!("{:.2e}", epoch.learning_rate),
             output::seconds(epoch.seconds),

@@ -27,6 +27,7 @@ const MASK_DELTA: u32 = 0xa282_ead8;
 const FORMAT: &str = "brain.Event:2";
 
 const LOSS: &str = "loss/train";
+const VALIDATION_LOSS: &str = "loss/validation";
 const ACCURACY: &str = "accuracy/validation";
 const RATE: &str = "learning_rate";
 
@@ -93,6 +94,7 @@ fn file(ended: f64, curve: &[TrainingEpoch]) -> Vec<u8> {
         let values = [
             (LOSS, Some(epoch.train_loss)),
             (ACCURACY, epoch.validation_accuracy),
+            (VALIDATION_LOSS, epoch.validation_loss),
             (RATE, Some(epoch.learning_rate)),
         ];
         let value = values.into_iter().filter_map(|(tag, number)| {
@@ -144,6 +146,7 @@ mod tests {
             learning_rate: 0.0,
             validation_accuracy: accuracy,
             seconds: f64::from(epoch),
+            validation_loss: None,
         };
         vec![epoch(1, None), epoch(2, Some(0.5))]
     }
