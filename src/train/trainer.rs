@@ -20,7 +20,7 @@ use crate::{
         Architecture, Array, Checkpoint, Network,
         checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT},
         gradients::{Gradients, Masks, Parameters, gradients},
-        kernels::{ClassTargets, LstmWeights},
+        kernels::{ClassTargets, LstmWeights, release_memory},
     },
     taxonomy::LeafGroups,
     text::PackedBatch,
@@ -168,6 +168,12 @@ impl<'a> Trainer<'a> {
 
     pub(super) fn network(&self) -> Result<Network> {
         Network::new(&self.architecture, &self.tensors(), self.device)
+    }
+}
+
+impl Drop for Trainer<'_> {
+    fn drop(&mut self) {
+        release_memory();
     }
 }
 

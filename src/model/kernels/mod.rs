@@ -26,3 +26,8 @@ pub use linear::{Linear, LinearGradients};
 pub use loss::ClassTargets;
 pub use lstm::{Directions, Lstm, LstmTrace, LstmWeights};
 pub use pool::Pool;
+
+/// Gives memory that was kept for the next step back to the system: for the end of a training.
+pub fn release_memory() {
+    buffer::release();
+}
