@@ -36,7 +36,7 @@ WORD_DROPOUT, EMBEDDING_DROPOUT, OUTPUT_DROPOUT, SMOOTHING = 0.1, 0.2, 0.4, 0.1
 MAX_TOKENS, MIN_COUNT = 128, 2
 
 # name, E, H, directions, T, B, as in benches/kernels.rs
-SHAPES = [("seed", 300, 1000, 1, 30, 64), ("wide", 128, 256, 2, 20, 64)]
+SHAPES = [("seed", 300, 1000, 1, 30, 64), ("wide", 128, 256, 2, 20, 64), ("default", 128, 128, 2, 13, 64)]
 IDEOGRAPH = "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 TOKEN = re.compile(rf"[{IDEOGRAPH}]|(?:(?![{IDEOGRAPH}_])\w)+|[^\w\s]|_")
 

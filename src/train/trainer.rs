@@ -19,7 +19,7 @@ use crate::{
         Architecture, Array, Checkpoint,
         checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT},
         gradients::{Gradients, Masks, Parameters, gradients},
-        kernels::{ClassTargets, LstmWeights},
+        kernels::{ClassTargets, LstmWeights, release_memory},
     },
     taxonomy::LeafGroups,
     text::PackedBatch,
@@ -217,10 +217,65 @@ impl Trainer<'_> {
     }
 }
 
+impl Drop for Trainer<'_> {
+    fn drop(&mut self) {
+        release_memory();
+    }
+}
+
 /// The norm of all gradients together, and those of [`Trainer::dense`] in its order.
 fn norm_and_dense(gradients: &Gradients) -> (f64, [&[f32]; 5]) {
     let Gradients { table, lstm, head_weight, head_bias, .. } = gradients;
     let dense = [&*lstm.input, &*lstm.recurrent, &*lstm.bias, &**head_weight, &**head_bias];
     let squares = square_norm(table) + dense.iter().map(|gradient| square_norm(gradient)).sum::<f64>();
     (squares.sqrt(), dense)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Preset, surgery},
+        registry::Mode,
+        taxonomy::{ClassId, LeafId},
+    };
+
+    /// Some steps on batches that are large enough to be shared, on a number of threads.
+    fn trained(threads: usize) -> BTreeMap<String, Array> {
+        let architecture =
+            Architecture { embedding: 48, hidden: 40, ..Architecture::preset(Preset::Default) };
+        let text = |index: usize| {
+            let words = (0..3 + index % 9).map(|at| format!("word{}", (index * 7 + at * at) % 50));
+            words.collect::<Vec<_>>().join(" ")
+        };
+        let texts: Vec<String> = (0..256).map(text).collect();
+        let leaves = [LeafId(1), LeafId(2), LeafId(3)];
+        let start = surgery::from_scratch(architecture, texts.iter().map(|text| &**text), &leaves, 1);
+        let groups = LeafGroups {
+            classes: vec![ClassId(1), ClassId(2), ClassId(3)],
+            class_of_row: vec![Some(0), Some(1), Some(2)],
+        };
+        let encoder = start.text_encoder().unwrap();
+        let samples: Vec<Sample> = texts
+            .iter()
+            .enumerate()
+            .map(|(index, text)| Sample { text: encoder.encode(text), class: index as u32 % 3 })
+            .collect();
+        let recipe = Recipe::for_training(Preset::Default, Mode::Scratch, 10_000);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut trainer = Trainer::new(&start, &groups, &recipe, 4, 1).unwrap();
+            for batch in samples.chunks(64) {
+                assert!(matches!(trainer.step(batch.iter()).unwrap(), Step::Learnt(_)));
+            }
+            trainer.tensors()
+        })
+    }
+
+    #[test]
+    fn one_thread_and_many_learn_the_same_bytes() {
+        let one = trained(1);
+        assert!(one == trained(2), "two threads learn something else than one");
+        assert!(one == trained(5), "five threads learn something else than one");
+    }
 }

@@ -1,21 +1,26 @@
 //! Memory for large intermediate results, used again.
 //!
 //! A training step needs the same megabytes as the step before. Fresh memory from the system costs a page fault each
-//! 4 KiB, which took an eighth of a step; so what is dropped here is kept for the next who asks, within a bound. Larger
-//! buffers go back to the system: filling them takes far longer than the faults.
+//! 4 KiB, which took an eighth of a step; so what is dropped here is kept for the next who asks, within a bound, until
+//! [`release`] gives it back.
 
 use std::{
     ops::{Deref, DerefMut},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Numbers that are kept when no one uses them: 64 MiB.
-const KEPT: usize = 16 << 20;
+/// Numbers that are kept when no one uses them: 256 MiB, what a step of the largest preset needs.
+const KEPT: usize = 64 << 20;
 
 /// Numbers below which the allocator of the system does as well.
 const SMALL: usize = 1 << 12;
 
 static FREE: Mutex<FreeList> = Mutex::new(FreeList(Vec::new()));
+
+/// Gives the memory that no one uses back to the system.
+pub(super) fn release() {
+    free().0 = Vec::new();
+}
 
 /// Buffers that no one uses, the longest unused first.
 struct FreeList(Vec<Vec<f32>>);

@@ -28,3 +28,8 @@ pub use loss::ClassTargets;
 pub use lstm::{Directions, Lstm, LstmTrace, LstmWeights};
 pub use pool::Pool;
 pub use sparse::{add_rows, step_rows};
+
+/// Gives memory that was kept for the next step back to the system: for the end of a training.
+pub fn release_memory() {
+    buffer::release();
+}

@@ -23,6 +23,12 @@ use super::{
 /// k's that meet all rows before the next: this part of a panel of B takes 32 KiB.
 const DEPTH: usize = 256;
 
+/// The same where columns of A meet B: a part of a panel of each must fit.
+const COLUMNS_DEPTH: usize = 128;
+
+/// Panels of A, whose columns meet a part of B one after the other while it is near.
+const COLUMN_PANELS: usize = 4;
+
 /// Rows of A that meet a panel of B at a time.
 pub(super) const BLOCK_ROWS: usize = 96;
 
@@ -82,16 +88,17 @@ pub(super) fn columns_product(pairs: &[(&Panels, &Panels)]) -> Buffer {
     let part = right * PANEL * PANEL;
     let mut out = Buffer::zeros(left * part);
     let work: usize = pairs.iter().map(|(a, b)| a.rows() * a.columns() * b.columns()).sum();
-    let panel = |(index, sums): (usize, &mut [f32])| {
+    let group = |(index, sums): (usize, &mut [f32])| {
+        let first = index * COLUMN_PANELS;
         for (a, b) in pairs {
             assert_eq!(a.rows(), b.rows(), "the operands fit");
-            dispatch(ColumnsProduct { a, panel: index, b, sums });
+            dispatch(ColumnsProduct { a, panels: first..left.min(first + COLUMN_PANELS), b, sums });
         }
     };
     if pays(work) {
-        out.par_chunks_exact_mut(part).enumerate().for_each(panel);
+        out.par_chunks_mut(COLUMN_PANELS * part).enumerate().for_each(group);
     } else {
-        out.chunks_exact_mut(part).enumerate().for_each(panel);
+        out.chunks_mut((COLUMN_PANELS * part).max(1)).enumerate().for_each(group);
     }
     out
 }
@@ -298,8 +305,9 @@ fn multiply_add<L: Lanes, const M: usize>(
 
 struct ColumnsProduct<'a> {
     a: &'a Panels,
-    panel: usize,
+    panels: Range<usize>,
     b: &'a Panels,
+    /// `[panels, panels of B, 32, 32]`
     sums: &'a mut [f32],
 }
 
@@ -308,20 +316,23 @@ impl Kernel for ColumnsProduct<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let Self { a, panel, b, sums } = self;
-        for first in (0..a.rows()).step_by(DEPTH) {
-            let depth = first..a.rows().min(first + DEPTH);
-            let a = a.part(panel, depth.clone());
-            for (panel, sums) in sums.chunks_exact_mut(PANEL * PANEL).enumerate() {
-                let b = b.part(panel, depth.clone());
-                for tile in tiles(PANEL, L::TILE_ROWS) {
-                    let sums = &mut sums[tile.start * PANEL..tile.end * PANEL];
-                    match tile.len() {
-                        5 => columns_tile::<L, 5>(a, tile.start, b, sums),
-                        6 => columns_tile::<L, 6>(a, tile.start, b, sums),
-                        10 => columns_tile::<L, 10>(a, tile.start, b, sums),
-                        11 => columns_tile::<L, 11>(a, tile.start, b, sums),
-                        height => unreachable!("32 columns are cut by 6 or 12, not into tiles of {height}"),
+        let Self { a, panels, b, sums } = self;
+        for first in (0..a.rows()).step_by(COLUMNS_DEPTH) {
+            let depth = first..a.rows().min(first + COLUMNS_DEPTH);
+            for b_panel in 0..b.count() {
+                let part = b.part(b_panel, depth.clone());
+                for (index, panel) in panels.clone().enumerate() {
+                    let a = a.part(panel, depth.clone());
+                    let sums = &mut sums[(index * b.count() + b_panel) * PANEL * PANEL..][..PANEL * PANEL];
+                    for tile in tiles(PANEL, L::TILE_ROWS) {
+                        let sums = &mut sums[tile.start * PANEL..tile.end * PANEL];
+                        match tile.len() {
+                            5 => columns_tile::<L, 5>(a, tile.start, part, sums),
+                            6 => columns_tile::<L, 6>(a, tile.start, part, sums),
+                            10 => columns_tile::<L, 10>(a, tile.start, part, sums),
+                            11 => columns_tile::<L, 11>(a, tile.start, part, sums),
+                            height => unreachable!("32 is cut by 6 or 12, not into tiles of {height}"),
+                        }
                     }
                 }
             }
@@ -436,7 +447,7 @@ mod tests {
             let mut by_rows = vec![0.5; b.count() * sums_stride];
             RowsProduct { a, rows, b, panels, sums: &mut by_rows, sums_stride }.run::<L>();
             let mut by_columns = vec![0.5; b.count() * PANEL * PANEL];
-            ColumnsProduct { a: turned, panel: 0, b, sums: &mut by_columns }.run::<L>();
+            ColumnsProduct { a: turned, panels: 0..1, b, sums: &mut by_columns }.run::<L>();
             [by_rows, by_columns]
         }
     }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use super::{
     buffer::Buffer,
     cell::{CellBackward, CellForward, UNITS},
-    lanes::dispatch,
+    lanes::{Kernel, Lanes, dispatch},
     panels::{PANEL, Panels},
     product::{BLOCK_ROWS, add_rows_product},
 };
@@ -192,7 +192,8 @@ pub(super) fn forward(shard: &Shard, reversed: bool, weights: &ForwardWeights, t
         gates: Panels::stale(n, 4 * units),
         cells_before: Panels::stale(n, units),
         cell_tanh: Panels::stale(n, units),
-        states: Panels::stale(n, units),
+        // The last panel may be half units, half nothing, and is read whole.
+        states: if units % PANEL == 0 { Panels::stale(n, units) } else { Panels::zeros(n, units) },
     };
     let stride = n * PANEL;
     let all = 0..trace.gates.count();
@@ -248,7 +249,7 @@ pub(super) fn backward(
 ) -> Gradients {
     let (n, units) = (shard.rows.len(), weights.recurrent.columns());
     let mut gates = Panels::stale(n, 4 * units);
-    let mut states_before = Panels::zeros(n, units);
+    let mut states_before = Panels::stale(n, units);
     // What flows back from the step read after, by rank.
     let mut dstate = Panels::zeros(shard.texts(), units);
     let mut dcell = Panels::zeros(shard.texts(), units);
@@ -272,9 +273,10 @@ pub(super) fn backward(
         }
         for panel in all.clone() {
             dstate.part_mut(panel, 0..before.len()).fill(0.0);
-            states_before
-                .part_mut(panel, here.start..here.start + before.len())
-                .copy_from_slice(trace.states.part(panel, before.clone()));
+            let (came, began) =
+                states_before.part_mut(panel, here.clone()).split_at_mut(before.len() * PANEL);
+            came.copy_from_slice(trace.states.part(panel, before.clone()));
+            began.fill(0.0);
         }
         let (rows, stride) = (here.start..here.start + before.len(), dstate.rows() * PANEL);
         add_rows_product(&gates, rows, &weights.recurrent, all.clone(), dstate.numbers_mut(), stride);
@@ -290,16 +292,31 @@ pub(super) fn backward(
 }
 
 /// Sums over the rows of each gradient of a gate, `[4U]`, shard after shard.
-pub(super) fn gate_sums<'a>(gates: impl Iterator<Item = &'a Panels> + Clone, columns: usize) -> Buffer {
+pub(super) fn gate_sums<'a>(gates: impl Iterator<Item = &'a Panels>, columns: usize) -> Buffer {
     let mut sums = Buffer::zeros(columns);
-    for gates in gates {
-        for (panel, sums) in sums.chunks_exact_mut(PANEL).enumerate() {
-            for row in gates.part(panel, 0..gates.rows()).chunks_exact(PANEL) {
-                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+    gates.for_each(|gates| dispatch(AddRows { of: gates, sums: &mut sums }));
+    sums
+}
+
+struct AddRows<'a> {
+    of: &'a Panels,
+    sums: &'a mut [f32],
+}
+
+impl Kernel for AddRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        for (panel, sums) in self.sums.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
+            for row in self.of.part(panel, 0..self.of.rows()).as_chunks::<PANEL>().0 {
+                for at in (0..PANEL).step_by(L::WIDTH) {
+                    let sum = &mut sums[at..at + L::WIDTH];
+                    L::load(sum).add(L::load(&row[at..at + L::WIDTH])).store(sum);
+                }
             }
         }
     }
-    sums
 }
 
 /// The two panels of gates of a block of units, for some rows.
