@@ -19,6 +19,7 @@ mod pool;
 mod product;
 mod recurrence;
 pub(super) mod storage;
+mod tile;
 
 pub use adamw::AdamW;
 pub use bag::{TokenMask, bag_backward, bag_forward, embedding_bag};
