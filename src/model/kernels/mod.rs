@@ -20,6 +20,7 @@ mod product;
 mod recurrence;
 mod sparse;
 pub(super) mod storage;
+mod tile;
 
 pub use adamw::AdamW;
 pub use bag::{TokenMask, bag_backward, bag_forward, embedding_bag};

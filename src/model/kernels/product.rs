@@ -5,7 +5,7 @@
 //! sums[m, 32] += A[k, m]^T B[k, 32]      A's columns              for gradients of weights
 //! ```
 //!
-//! A tile of up to 12 rows by two registers is accumulated in registers; k is cut so that the part of B's panel that all
+//! What is accumulated in registers is in [`tile`](super::tile); k is cut so that the part of B's panel that all
 //! tiles of the rows read stays in the nearest cache (Goto and van de Geijn 2008, "Anatomy of high-performance matrix
 //! multiplication"). Every sum is one chain over k = 0, 1, 2, ... from what is there, so a row's result is the same to the
 //! last bit alone and among others, on one thread and on many.
@@ -18,6 +18,7 @@ use super::{
     buffer::Buffer,
     lanes::{Kernel, Lanes, dispatch},
     panels::{PANEL, Panels},
+    tile::{columns_tile, one_row_tile, rows_tile},
 };
 
 /// k's that meet all rows before the next: this part of a panel of B takes 32 KiB.
@@ -187,122 +188,6 @@ impl RowsProduct<'_> {
     }
 }
 
-/// Adds the product of M rows, the panels of which lie `stride` numbers apart, and rows of a panel of B.
-#[inline(always)]
-fn rows_tile<L: Lanes, const M: usize>(a: &[f32], stride: usize, b: &[f32], sums: &mut [f32]) {
-    let sums: &mut [[f32; PANEL]; M] = block_mut(sums);
-    let b = b.as_chunks::<PANEL>().0;
-    for columns in (0..PANEL).step_by(2 * L::WIDTH) {
-        let mut tile = load_tile::<L, M>(sums, columns);
-        for (index, b) in b.chunks(PANEL).enumerate() {
-            let a: &[[f32; PANEL]; M] = block(&a[index * stride..]);
-            // Spelt out for a whole panel, as its length is then known to the compiler.
-            match b.first_chunk::<PANEL>() {
-                Some(b) => {
-                    for (k, b) in b.iter().enumerate() {
-                        multiply_add(&mut tile, b, columns, |row| a[row][k]);
-                    }
-                }
-                None => {
-                    for (k, b) in b.iter().enumerate() {
-                        multiply_add(&mut tile, b, columns, |row| a[row][k]);
-                    }
-                }
-            }
-        }
-        store_tile(&tile, sums, columns);
-    }
-}
-
-/// Adds the product of one row and P panels of B from `first` on.
-#[inline(always)]
-fn one_row_tile<L: Lanes, const P: usize>(
-    a: &Panels,
-    row: usize,
-    b: &Panels,
-    first: usize,
-    sums: &mut [f32],
-    sums_stride: usize,
-) {
-    for columns in (0..PANEL).step_by(2 * L::WIDTH) {
-        let (left, right) = (columns..columns + L::WIDTH, columns + L::WIDTH..columns + 2 * L::WIDTH);
-        let mut tile = [[L::splat(0.0); 2]; P];
-        for (panel, tile) in tile.iter_mut().enumerate() {
-            let sums = &sums[panel * sums_stride..][..PANEL];
-            *tile = [L::load(&sums[left.clone()]), L::load(&sums[right.clone()])];
-        }
-        for k in (0..b.rows()).step_by(PANEL) {
-            let depth = k..b.rows().min(k + PANEL);
-            let a = &a.part(k / PANEL, row..row + 1)[..depth.len()];
-            let mut parts: [&[[f32; PANEL]]; P] = [&[]; P];
-            for (panel, part) in parts.iter_mut().enumerate() {
-                *part = &b.part(first + panel, depth.clone()).as_chunks().0[..a.len()];
-            }
-            for (k, a) in a.iter().enumerate() {
-                let a = L::splat(*a);
-                for (tile, b) in tile.iter_mut().zip(&parts) {
-                    tile[0] = a.mul_add(L::load(&b[k][left.clone()]), tile[0]);
-                    tile[1] = a.mul_add(L::load(&b[k][right.clone()]), tile[1]);
-                }
-            }
-        }
-        for (panel, tile) in tile.iter().enumerate() {
-            let sums = &mut sums[panel * sums_stride..][..PANEL];
-            tile[0].store(&mut sums[left.clone()]);
-            tile[1].store(&mut sums[right.clone()]);
-        }
-    }
-}
-
-/// The first M rows of a panel.
-#[inline(always)]
-fn block<const M: usize>(panel: &[f32]) -> &[[f32; PANEL]; M] {
-    panel.as_chunks().0.first_chunk().expect("a tile lies within its panel")
-}
-
-/// The first M rows of a panel.
-#[inline(always)]
-fn block_mut<const M: usize>(panel: &mut [f32]) -> &mut [[f32; PANEL]; M] {
-    panel.as_chunks_mut().0.first_chunk_mut().expect("a tile lies within its panel")
-}
-
-/// Two registers of each row of sums, from a column on.
-#[inline(always)]
-fn load_tile<L: Lanes, const M: usize>(sums: &[[f32; PANEL]; M], column: usize) -> [[L; 2]; M] {
-    let mut tile = [[L::splat(0.0); 2]; M];
-    for (tile, row) in tile.iter_mut().zip(sums) {
-        let row = &row[column..column + 2 * L::WIDTH];
-        *tile = [L::load(&row[..L::WIDTH]), L::load(&row[L::WIDTH..])];
-    }
-    tile
-}
-
-#[inline(always)]
-fn store_tile<L: Lanes, const M: usize>(tile: &[[L; 2]; M], sums: &mut [[f32; PANEL]; M], column: usize) {
-    for (tile, row) in tile.iter().zip(sums) {
-        let row = &mut row[column..column + 2 * L::WIDTH];
-        tile[0].store(&mut row[..L::WIDTH]);
-        tile[1].store(&mut row[L::WIDTH..]);
-    }
-}
-
-/// Adds to a tile a number for each of its rows times a row of B.
-#[inline(always)]
-fn multiply_add<L: Lanes, const M: usize>(
-    tile: &mut [[L; 2]; M],
-    b: &[f32; PANEL],
-    column: usize,
-    a: impl Fn(usize) -> f32,
-) {
-    let b = &b[column..column + 2 * L::WIDTH];
-    let (left, right) = (L::load(&b[..L::WIDTH]), L::load(&b[L::WIDTH..]));
-    for (row, tile) in tile.iter_mut().enumerate() {
-        let a = L::splat(a(row));
-        tile[0] = a.mul_add(left, tile[0]);
-        tile[1] = a.mul_add(right, tile[1]);
-    }
-}
-
 struct ColumnsProduct<'a> {
     a: &'a Panels,
     panels: Range<usize>,
@@ -337,21 +222,6 @@ impl Kernel for ColumnsProduct<'_> {
                 }
             }
         }
-    }
-}
-
-/// Adds the product of the transpose of M columns of A and a panel of B.
-#[inline(always)]
-fn columns_tile<L: Lanes, const M: usize>(a: &[f32], first: usize, b: &[f32], sums: &mut [f32]) {
-    let sums: &mut [[f32; PANEL]; M] = block_mut(sums);
-    let (a, b) = (a.as_chunks::<PANEL>().0, b.as_chunks::<PANEL>().0);
-    for columns in (0..PANEL).step_by(2 * L::WIDTH) {
-        let mut tile = load_tile::<L, M>(sums, columns);
-        for (a, b) in a.iter().zip(b) {
-            let a: &[f32; M] = a[first..].first_chunk().expect("the columns lie in the panel");
-            multiply_add(&mut tile, b, columns, |row| a[row]);
-        }
-        store_tile(&tile, sums, columns);
     }
 }
 
