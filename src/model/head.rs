@@ -1,6 +1,7 @@
 //! From the features of a text to the probabilities of the leaves.
 
 use candle_core::{Result, Tensor};
+use candle_nn::Module;
 
 use super::kernels::Linear;
 
@@ -20,9 +21,11 @@ impl Head {
     pub fn new(weight: &Tensor, bias: &Tensor) -> Result<Self> {
         Ok(Self(Linear::new(weight.clone(), bias.clone())?))
     }
+}
 
+impl Module for Head {
     /// Logits `[B, C]` of features `[B, F]`.
-    pub fn forward(&self, features: &Tensor) -> Result<Tensor> {
+    fn forward(&self, features: &Tensor) -> Result<Tensor> {
         self.0.forward(features)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use candle_nn::Module as _;
 
 use super::{
     Architecture, Array, Encoder, Head, LeafProbabilities, Wide,

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor, bail};
+use candle_nn::Module;
 
 use super::{
     panels::Panels,
@@ -35,6 +36,20 @@ pub struct LinearGradients {
     pub bias: Vec<f32>,
 }
 
+impl Module for Linear {
+    /// Maps each row of `x`, `[m, k]`, to `[m, n]`.
+    ///
+    /// # Errors
+    /// If `x` is of another width.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (m, k) = x.dims2()?;
+        if k != self.weight.rows() {
+            bail!("rows of {k} do not fit an affine map of {}", self.weight.rows());
+        }
+        tensor(self.map(&numbers(x)?), (m, self.bias.len()))
+    }
+}
+
 impl Linear {
     /// From tensors `[n, k]` and `[n]`.
     ///
@@ -52,18 +67,6 @@ impl Linear {
         let k = weight.len() / bias.len();
         let weight = Panels::of_columns(k, bias.len(), |column| &weight[column * k..][..k]);
         Self { weight: Arc::new(weight), bias: bias.to_vec() }
-    }
-
-    /// Maps each row of `x`, `[m, k]`, to `[m, n]`.
-    ///
-    /// # Errors
-    /// If `x` is of another width.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (m, k) = x.dims2()?;
-        if k != self.weight.rows() {
-            bail!("rows of {k} do not fit an affine map of {}", self.weight.rows());
-        }
-        tensor(self.map(&numbers(x)?), (m, self.bias.len()))
     }
 
     /// Maps each row of `x`, `[m, k]`, to `[m, n]`.
