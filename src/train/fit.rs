@@ -29,6 +29,9 @@ use crate::{
 /// How often a network is restored that diverges, before the training fails.
 const MAX_RESTORED: u32 = 3;
 
+/// By what share of the lowest validation loss a later epoch may be above it and still be kept.
+const LOSS_TOLERANCE: f64 = 0.03;
+
 /// An encoded text and its class, as a column of the leaf groups.
 #[derive(Debug, Clone)]
 pub struct Sample {
@@ -64,7 +67,8 @@ pub struct FitProgress {
 /// What a training made.
 #[derive(Debug, Clone)]
 pub struct Fitted {
-    /// The network after the epoch of the lowest loss on the validation samples; after the last one if there are none.
+    /// The network after the last epoch whose loss on the validation samples was about the lowest; after the last one if
+    /// there are none.
     pub checkpoint: Checkpoint,
     /// That epoch, counted from 1.
     pub best_epoch: u32,
@@ -149,8 +153,8 @@ struct Fitting<'a> {
     began: Instant,
     curve: Vec<Epoch>,
     best: Option<Fitted>,
-    /// Mean validation loss of the best epoch, in nats.
-    best_loss: Option<f64>,
+    /// Lowest mean validation loss so far, in nats.
+    lowest_loss: Option<f64>,
     /// The network after the last whole epoch, before the first one the start.
     whole: Checkpoint,
     restored: u32,
@@ -190,7 +194,7 @@ impl<'a> Fitting<'a> {
             began: Instant::now(),
             curve: Vec::with_capacity(recipe.epochs as usize),
             best: None,
-            best_loss: None,
+            lowest_loss: None,
             whole: start.clone(),
             restored: 0,
         })
@@ -268,9 +272,11 @@ impl<'a> Fitting<'a> {
             seconds: self.began.elapsed().as_secs_f64(),
             validation_loss: loss,
         });
-        // By the loss, which a few lucky answers move less than the accuracy.
-        if self.best.is_none() || loss.is_none() || loss < self.best_loss {
-            self.best_loss = loss;
+        // By the loss, which a few lucky answers move less than the accuracy. A later epoch is as good while its loss is
+        // about the lowest: its rate was lower.
+        let lowest = self.lowest_loss.filter(|lowest| lowest.is_finite());
+        if loss.zip(lowest).is_none_or(|(loss, lowest)| loss <= lowest * (1.0 + LOSS_TOLERANCE)) {
+            self.lowest_loss = loss.zip(lowest).map_or(loss, |(loss, lowest)| Some(loss.min(lowest)));
             let mut checkpoint = self.whole.clone();
             let scales = measured.as_ref().map_or(DEFAULT_SCALES, |measured| measured.scales);
             checkpoint.tensors.insert(OUTPUT_SCALES.to_owned(), Array::new([2], scales));

@@ -69,7 +69,7 @@ impl Recipe {
             _ => 64,
         };
         let (wide_epochs, wide_rate) = match mode {
-            Mode::Scratch => (8, 0.15),
+            Mode::Scratch => (12, 0.1),
             Mode::Continue | Mode::Transfer => (3, 0.05),
         };
         let (epochs, learning_rate) = match mode {
@@ -91,7 +91,7 @@ impl Recipe {
             word_dropout: 0.1,
             embedding_dropout: 0.2,
             output_dropout: 0.4,
-            wide: WideRecipe { epochs: wide_epochs, rate: wide_rate, batch: 32, dropout: 0.5 },
+            wide: WideRecipe { epochs: wide_epochs, rate: wide_rate, batch: 32, dropout: 0.6 },
             word_shuffle: 0.0,
             optimiser: Optimiser::AdamW,
         }
