@@ -133,6 +133,23 @@ async fn a_merge_answers_with_the_exact_sum_and_undo_restores_the_bits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_after_a_rollback_gives_out_no_id_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::trained(dir.path()).await;
+    let merged_id = |applied: v1::ChangeApplied| {
+        let classes = applied.manifest.unwrap().classes;
+        classes.iter().find(|class| class.name == "withdraw").unwrap().id
+    };
+    let first = merged_id(daemon.merge(Learn::None).await.0);
+    let back =
+        v1::SetAliasRequest { model: BANK.into(), alias: "serving".into(), version: 1, ..Default::default() };
+    daemon.registry.set_alias(back).await.unwrap();
+    let second = merged_id(daemon.merge(Learn::None).await.0);
+    assert!(second > first, "{second} after {first}");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_merge_a_job_transfers_and_publishes_what_is_not_worse() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::trained(dir.path()).await;

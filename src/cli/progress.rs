@@ -107,13 +107,13 @@ fn style(template: &str) -> ProgressStyle {
         .progress_chars("━╸─")
 }
 
-/// `fit 3/12  loss 0.412  accuracy 91.2 %  1,900/s  ETA 12.0 s`
+/// `wide  loss 0.812`, then `fit 3/12  loss 0.412  accuracy 91.2 %  1,900/s  ETA 12.0 s`
 fn describe(progress: &Progress) -> String {
-    let mut parts = vec![match progress.epochs {
+    let mut parts = vec![match progress.epoch {
         0 => progress.stage.clone(),
-        epochs => format!("{} {}/{epochs}", progress.stage, progress.epoch),
+        epoch => format!("{} {epoch}/{}", progress.stage, progress.epochs),
     }];
-    if progress.step > 0 {
+    if progress.loss > 0.0 {
         parts.push(format!("loss {:.3}", progress.loss));
     }
     if let Some(accuracy) = progress.validation_accuracy {
@@ -134,8 +134,8 @@ mod tests {
 
     #[test]
     fn a_line_says_stage_epoch_loss_accuracy_and_eta() {
-        let mut progress = Progress { stage: "prepare".into(), ..Progress::default() };
-        assert_eq!(describe(&progress), "prepare");
+        let mut progress = Progress { stage: "wide".into(), epochs: 12, loss: 0.8123, ..Progress::default() };
+        assert_eq!(describe(&progress), "wide  loss 0.812");
         progress = Progress {
             stage: "fit".into(),
             epoch: 3,

@@ -193,6 +193,15 @@ impl Registry {
         self.manifest_of(&self.model(id)?, revision)
     }
 
+    /// A manifest to make the newest one from: its next ids come after all that were ever given out.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn manifest_to_change(&self, model: &Model, revision: Revision) -> Result<Manifest> {
+        let newest = self.manifest_of(model, Revision(model.latest_revision))?;
+        Ok(self.manifest_of(model, revision)?.numbered_after(&newest))
+    }
+
     /// Manifests of a model below a revision, newest first.
     ///
     /// # Errors

@@ -9,8 +9,7 @@ use std::{
 };
 
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tonic::transport::{Server, server::TcpIncoming};
 use tracing::{info, info_span, warn};
 
 use crate::{
@@ -69,7 +68,6 @@ pub async fn start(config: Config) -> Result<Running> {
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_local_error_reset_streams(Some(MAX_RESETS))
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .tcp_nodelay(true)
         .trace_fn(|request| info_span!("rpc", path = request.uri().path()))
         .add_routes(services.routes())
         .add_service(health_service)
@@ -79,7 +77,8 @@ pub async fn start(config: Config) -> Result<Running> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (draining, drained) = oneshot::channel::<()>();
     let serving = tokio::spawn(async move {
-        let connections = TcpListenerStream::new(listener);
+        // Or an answer in two pieces waits 40 ms for the acknowledgement of the first.
+        let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serve = server.serve_with_incoming_shutdown(connections, async {
             // A sender that is dropped stops the server as well.
             let _asked = stopped.await;

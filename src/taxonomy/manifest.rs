@@ -129,6 +129,19 @@ impl Manifest {
         Ok(Self { revision: Revision(1), parent: None, created, ..manifest })
     }
 
+    /// The same classes, whose next ids come after all that another revision gave out.
+    ///
+    /// A change starts from the revision that serves, which need not be the newest: an alias may have been moved back, or
+    /// a version not promoted.
+    #[must_use]
+    pub fn numbered_after(self, newest: &Self) -> Self {
+        Self {
+            next_class: self.next_class.max(newest.next_class),
+            next_leaf: self.next_leaf.max(newest.next_leaf),
+            ..self
+        }
+    }
+
     /// The active classes by id.
     pub fn active(&self) -> impl Iterator<Item = &Class> + '_ {
         self.classes.values().filter(|class| class.is_active())

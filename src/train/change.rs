@@ -197,7 +197,7 @@ impl Jobs {
                 ),
             });
         }
-        let manifest = registry.manifest(id, revision)?;
+        let manifest = registry.manifest_to_change(&model, revision)?;
         Ok(Serving { model, number, manifest })
     }
 }

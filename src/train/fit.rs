@@ -1,6 +1,6 @@
-//! The training loop: epochs of batches in random order, and the best epoch by validation.
+//! The training loop: the wide branch, then epochs of batches in random order, of which validation chooses one.
 //!
-//! The same start, samples, recipe, seed and threads give the same bytes.
+//! The same start, samples, recipe, seed and kind of processor give the same bytes, on any number of threads.
 
 use std::{
     ops::ControlFlow,
@@ -15,12 +15,12 @@ use super::{
     calibrate::rejection_curve,
     metrics::calibration_error,
     trainer::{MAX_BROKEN_STEPS, Step, Trainer},
-    validation::validate,
+    validation::{Validated, validate},
     wide::fit_wide,
 };
 use crate::{
     error::{Error, Result},
-    model::{Array, Checkpoint, DEFAULT_SCALES, checkpoint::OUTPUT_SCALES},
+    model::{Array, Checkpoint, checkpoint::OUTPUT_SCALES},
     registry::{Epoch, RejectionPoint},
     taxonomy::LeafGroups,
     text::EncodedText,
@@ -202,7 +202,7 @@ impl<'a> Fitting<'a> {
 
     fn fit_wide(&mut self, seed: u64, observe: Observe<'_>) -> Result<()> {
         let Self { data, recipe, progress, whole, .. } = self;
-        *whole = fit_wide(whole, data.train, data.groups, &recipe.wide, seed, &mut |_, loss| {
+        *whole = fit_wide(whole, data.train, data.groups, &recipe.wide, seed, &mut |loss| {
             (progress.stage, progress.loss) = ("wide", loss);
             observe(progress)
         })?;
@@ -278,8 +278,10 @@ impl<'a> Fitting<'a> {
         if loss.zip(lowest).is_none_or(|(loss, lowest)| loss <= lowest * (1.0 + LOSS_TOLERANCE)) {
             self.lowest_loss = loss.zip(lowest).map_or(loss, |(loss, lowest)| Some(loss.min(lowest)));
             let mut checkpoint = self.whole.clone();
-            let scales = measured.as_ref().map_or(DEFAULT_SCALES, |measured| measured.scales);
-            checkpoint.tensors.insert(OUTPUT_SCALES.to_owned(), Array::new([2], scales));
+            // Without samples to fit them on the scales of the start stay.
+            if let Some(Validated { scales, .. }) = measured {
+                checkpoint.tensors.insert(OUTPUT_SCALES.to_owned(), Array::new([2], scales));
+            }
             let judged = measured.as_ref().map(|measured| &*measured.judged);
             self.best = Some(Fitted {
                 checkpoint,

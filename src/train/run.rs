@@ -200,7 +200,7 @@ fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>) -
         (None, 0) => None,
         (None, newest) => Some(Revision(newest)),
     };
-    let manifest = revision.map(|revision| registry.manifest(&model.id, revision)).transpose()?;
+    let manifest = revision.map(|revision| registry.manifest_to_change(model, revision)).transpose()?;
     let learnt = match &serving {
         Some(version) => is_learnt(registry, version)?,
         None => false,
@@ -229,8 +229,8 @@ fn is_learnt(registry: &Registry, version: &Version) -> Result<bool> {
     }
 }
 
-/// The network that the training starts from: new, with word vectors if the model was made with some, or the serving one with the rows that the manifest needs and the
-/// vocabulary that the examples bring.
+/// The network that the training starts from: new, with word vectors if the model was made with some, or the serving one
+/// with the rows that the manifest needs and the vocabulary that the examples bring.
 fn start_network(
     shared: &Shared,
     model: &Model,

@@ -50,8 +50,8 @@ pub struct WideRecipe {
     pub dropout: f32,
 }
 
-/// Fits the wide branch of a checkpoint and returns the checkpoint with it. `observe` is called after each epoch with its
-/// number, counted from 1, and its mean loss in nats.
+/// Fits the wide branch of a checkpoint and returns the checkpoint with it. `observe` is called after each step with the
+/// mean loss of the epoch so far, in nats.
 ///
 /// # Errors
 /// Those of `observe`, and [`crate::error::Error::Corrupt`] if the checkpoint has no wide branch.
@@ -61,19 +61,20 @@ pub(super) fn fit_wide(
     groups: &LeafGroups,
     recipe: &WideRecipe,
     seed: u64,
-    observe: &mut dyn FnMut(u32, f64) -> Result<()>,
+    observe: &mut dyn FnMut(f64) -> Result<()>,
 ) -> Result<Checkpoint> {
     let mut fit = WideFit::new(start, groups, recipe, train.len())?;
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(STREAM);
     let mut order: Vec<usize> = (0..train.len()).collect();
-    for epoch in 1..=recipe.epochs {
+    for _ in 0..recipe.epochs {
         shuffle(&mut order, &mut random);
-        let mut loss = 0.0;
+        let (mut loss, mut seen) = (0.0, 0);
         for batch in order.chunks(recipe.batch) {
             loss += fit.step(batch.iter().map(|&example| &train[example]), &mut random);
+            seen += batch.len();
+            observe(loss / seen as f64)?;
         }
-        observe(epoch, loss / train.len() as f64)?;
     }
     let (weight, bias) = fit.finish();
     let mut fitted = start.clone();
@@ -273,7 +274,7 @@ mod tests {
 
     fn fitted(recipe: &WideRecipe) -> Checkpoint {
         let (start, samples, groups) = toy();
-        fit_wide(&start, &samples, &groups, recipe, 7, &mut |_, _| Ok(())).unwrap()
+        fit_wide(&start, &samples, &groups, recipe, 7, &mut |_| Ok(())).unwrap()
     }
 
     #[test]
@@ -295,7 +296,7 @@ mod tests {
         let (start, samples, groups) = toy();
         let recipe = WideRecipe { epochs: 1, batch: 1, dropout: 0.0, ..RECIPE };
         let one = &samples[3..4];
-        let fitted = fit_wide(&start, one, &groups, &recipe, 7, &mut |_, _| Ok(())).unwrap();
+        let fitted = fit_wide(&start, one, &groups, &recipe, 7, &mut |_| Ok(())).unwrap();
         // From zeros every leaf has p = 1 / 20, those of the label's class 1 / 2 within it.
         let leaves = LEAVES as usize;
         let gradient: Vec<f32> =

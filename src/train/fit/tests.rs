@@ -78,7 +78,7 @@ fn it_learns_and_says_how_far_it_is() {
     assert!(fitted.calibration_error.unwrap() < 0.1 && !fitted.rejection.is_empty());
     assert_eq!(fitted.epochs, 6);
     let steps = 6 * 120usize.div_ceil(16);
-    let wide = toy.recipe.wide.epochs as usize;
+    let wide = toy.recipe.wide.epochs as usize * 120usize.div_ceil(toy.recipe.wide.batch);
     assert!(seen[..wide].iter().all(|p| (p.stage, p.epoch, p.step) == ("wide", 0, 0)));
     assert!(seen[wide - 1].loss < seen[0].loss);
     assert_eq!(seen.len(), wide + steps + 6);
