@@ -5,7 +5,7 @@
 use divan::{Bencher, counter::ItemsCount};
 use taxond::{
     cli::demo,
-    model::{Architecture, Classifier, DeviceChoice, Preset, surgery},
+    model::{Architecture, Classifier, Preset, surgery},
     taxonomy::LeafId,
 };
 
@@ -31,8 +31,7 @@ fn answer(bencher: Bencher<'_, '_>, preset: Preset, texts: usize) {
     let learnt = data.train.iter().map(|(text, _)| text.as_str());
     let leaves: Vec<LeafId> = (1..=CLASSES).map(LeafId).collect();
     let checkpoint = surgery::from_scratch(Architecture::preset(preset), learnt, &leaves, 1);
-    let device = DeviceChoice::Cpu.open().expect("a processor is always there");
-    let classifier = Classifier::from_checkpoint(&checkpoint, &device).expect("it was made just now");
+    let classifier = Classifier::from_checkpoint(&checkpoint).expect("it was made just now");
     let asked: Vec<&str> = data.test.iter().take(texts).map(|(text, _)| text.as_str()).collect();
     bencher.counter(ItemsCount::new(texts)).bench(|| {
         let encoded: Vec<_> = asked.iter().map(|text| classifier.encode(text)).collect();

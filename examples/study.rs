@@ -58,6 +58,9 @@ struct Options {
     /// Threads to compute with; one for each processor if absent.
     #[arg(long)]
     threads: Option<usize>,
+    /// Where to learn: auto, cpu or cuda:N.
+    #[arg(long, default_value_t)]
+    device: DeviceChoice,
     /// Trains by gradient descent instead of AdamW.
     #[arg(long)]
     sgd: bool,
@@ -144,7 +147,7 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
     let leaves: Vec<LeafId> = manifest.leaves().into_iter().collect();
     let groups = LeafGroups::new(&manifest, &leaves)?;
     let (validation, training): (Vec<_>, Vec<_>) = rows.iter().enumerate().partition(|(at, _)| at % 10 == 0);
-    let device = DeviceChoice::Auto.open()?;
+    let device = options.device.open()?;
 
     let began = Instant::now();
     let texts = training.iter().map(|(_, row)| row.text.as_str());
@@ -186,7 +189,7 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
     let test_with = |scales: [f32; 2]| {
         let mut checkpoint = fitted.checkpoint.clone();
         checkpoint.tensors.insert(OUTPUT_SCALES.to_owned(), Array::new([2], scales));
-        let classifier = Classifier::from_checkpoint(&checkpoint, &device)?;
+        let classifier = Classifier::from_checkpoint(&checkpoint)?;
         rows.as_ref().map(|rows| test(&classifier, rows, &manifest, &groups)).transpose()
     };
     let scales = &fitted.checkpoint.tensors[OUTPUT_SCALES].data;
@@ -215,6 +218,7 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
             "epochs": recipe.epochs,
             "best_epoch": fitted.best_epoch,
             "seed": options.seed,
+            "device": device.to_string(),
             "threads": rayon::current_num_threads(),
             "estimated_memory_bytes": memory.total(),
             "validation_accuracy": fitted.validation_accuracy,

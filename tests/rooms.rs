@@ -52,6 +52,7 @@ const CRATES: &[(&[&str], &[&str])] = &[
     ),
     (&["sled"], &["store/"]),
     (&["candle_core", "candle_nn"], &["model/", "train/", "predict/", "registry/"]),
+    (&["cudarc"], &["model/cuda/"]),
     // The training loop is plain code on a thread of its own; only what starts and watches it may wait on futures.
     (&["tokio", "tokio_stream"], &["predict/", "train/feed.rs", "service/", "server/", "cli/", "main.rs"]),
 ];

@@ -1,7 +1,5 @@
 //! A network that answers: text in, probabilities of the leaves out.
 
-use candle_core::Device;
-
 use super::{Architecture, Checkpoint, LeafProbabilities, Network, init};
 use crate::{
     error::Result,
@@ -9,7 +7,7 @@ use crate::{
     text::{EncodedText, TextEncoder, Vocabulary},
 };
 
-/// A checkpoint at work on a device.
+/// A checkpoint at work.
 #[derive(Debug, Clone)]
 pub struct Classifier {
     checkpoint: Checkpoint,
@@ -27,21 +25,20 @@ impl Classifier {
         vocabulary: &Vocabulary,
         leaves: Vec<LeafId>,
         seed: u64,
-        device: &Device,
     ) -> Result<Self> {
         let entries = vocabulary.entries().to_vec();
-        Self::from_checkpoint(&init::initial(architecture, entries, leaves, seed), device)
+        Self::from_checkpoint(&init::initial(architecture, entries, leaves, seed))
     }
 
-    /// Puts a checkpoint on a device.
+    /// Puts a checkpoint to work.
     ///
     /// # Errors
     /// [`crate::error::Error::Corrupt`] for a checkpoint whose vocabulary or tensors are not what its dimensions say.
-    pub fn from_checkpoint(checkpoint: &Checkpoint, device: &Device) -> Result<Self> {
+    pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Self> {
         checkpoint.validate()?;
         Ok(Self {
             texts: checkpoint.text_encoder()?,
-            network: Network::new(&checkpoint.architecture, &checkpoint.tensors, device)?,
+            network: Network::new(&checkpoint.architecture, &checkpoint.tensors)?,
             checkpoint: checkpoint.clone(),
         })
     }
@@ -100,7 +97,7 @@ mod tests {
             architecture.subwords,
         );
         let leaves = (1..=19).map(LeafId).collect();
-        Classifier::new(architecture, &vocabulary, leaves, 5, &Device::Cpu).unwrap()
+        Classifier::new(architecture, &vocabulary, leaves, 5).unwrap()
     }
 
     #[test]
@@ -133,7 +130,7 @@ mod tests {
     #[test]
     fn a_checkpoint_answers_as_before() {
         let before = classifier(Preset::Default);
-        let after = Classifier::from_checkpoint(&before.to_checkpoint(), &Device::Cpu).unwrap();
+        let after = Classifier::from_checkpoint(&before.to_checkpoint()).unwrap();
         let text = [before.encode(TEXTS[0])];
         assert_eq!(after.encode(TEXTS[0]), text[0]);
         assert_eq!(before.leaf_probabilities(&text).unwrap(), after.leaf_probabilities(&text).unwrap());
@@ -145,7 +142,7 @@ mod tests {
         let refuse = |damage: &dyn Fn(&mut Checkpoint)| {
             let mut bad = good.clone();
             damage(&mut bad);
-            Classifier::from_checkpoint(&bad, &Device::Cpu).unwrap_err().to_string()
+            Classifier::from_checkpoint(&bad).unwrap_err().to_string()
         };
         let error = refuse(&|bad| drop(bad.tensors.remove(HEAD_BIAS)));
         assert!(error.contains("head.bias is missing"), "{error}");

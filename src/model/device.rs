@@ -1,10 +1,30 @@
 //! Where the numbers are crunched.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
-use candle_core::Device;
+use tracing::info;
 
+use super::cuda::{Cuda, DeviceError};
 use crate::error::{Error, Result};
+
+/// Where networks learn. Answers are computed on the processor always: one text at a time is faster there, training never
+/// slows them down, and what a version answers does not depend on where it runs.
+#[derive(Debug, Clone)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// A graphics processor.
+    Cuda(Arc<Cuda>),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(cuda) => write!(f, "cuda:{} ({})", cuda.index(), cuda.name()),
+        }
+    }
+}
 
 /// The device that the configuration asks for: `auto`, `cpu`, or `cuda:N`.
 ///
@@ -33,11 +53,30 @@ impl DeviceChoice {
     /// [`Error::Unavailable`] for a device that this machine or this build does not have.
     pub fn open(self) -> Result<Device> {
         match self {
-            Self::Auto | Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(_) => Err(Error::Unavailable(format!(
-                "device '{self}' is not available: this build has CPU kernels only"
-            ))),
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(index) => match Cuda::open(index) {
+                Ok(cuda) => Ok(Device::Cuda(Arc::new(cuda))),
+                Err(error) => Err(Error::Unavailable(format!(
+                    "device '{self}' is not available: {error}{}",
+                    remedy(&error)
+                ))),
+            },
+            Self::Auto => match Cuda::open(0) {
+                Ok(cuda) => Ok(Device::Cuda(Arc::new(cuda))),
+                Err(error) => {
+                    info!(%error, "no graphics processor; networks learn on the processor");
+                    Ok(Device::Cpu)
+                }
+            },
         }
+    }
+}
+
+/// What helps against a missing library.
+fn remedy(error: &DeviceError) -> &'static str {
+    match error {
+        DeviceError::NoLibrary(_) => "; docs/gpu.md says what a host needs, or set device to auto or cpu",
+        _ => "; set device to auto or cpu to go on without it",
     }
 }
 
@@ -71,10 +110,11 @@ mod tests {
 
     #[test]
     fn a_device_that_is_not_there_is_an_error_and_only_auto_falls_back() {
-        assert!(DeviceChoice::Auto.open().unwrap().is_cpu());
-        assert!(DeviceChoice::Cpu.open().unwrap().is_cpu());
-        let error = DeviceChoice::Cuda(0).open().unwrap_err().to_string();
-        assert_eq!(error, "device 'cuda:0' is not available: this build has CPU kernels only");
+        assert!(matches!(DeviceChoice::Cpu.open(), Ok(Device::Cpu)));
+        assert!(DeviceChoice::Auto.open().is_ok());
+        let error = DeviceChoice::Cuda(4096).open().unwrap_err().to_string();
+        assert!(error.starts_with("device 'cuda:4096' is not available: "), "{error}");
+        assert!(error.ends_with("auto or cpu") || error.ends_with("go on without it"), "{error}");
     }
 
     #[test]

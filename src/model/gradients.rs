@@ -32,7 +32,7 @@ pub struct Masks {
 }
 
 /// What a batch says about the parameters.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Gradients {
     /// The mean loss, in nats.
     pub loss: f64,

@@ -13,6 +13,7 @@
 mod architecture;
 pub mod checkpoint;
 mod classifier;
+pub mod cuda;
 mod device;
 mod encoder;
 pub mod gradients;
@@ -27,7 +28,7 @@ mod wide;
 pub use architecture::{Architecture, Pooling, Preset};
 pub use checkpoint::{Array, Checkpoint};
 pub use classifier::Classifier;
-pub use device::DeviceChoice;
+pub use device::{Device, DeviceChoice};
 pub use encoder::Encoder;
 pub use head::{Head, LeafProbabilities};
 pub use network::{BranchLogits, Network};

@@ -19,7 +19,7 @@ use crate::{
 /// Texts that are computed with at a time: enough to fill the processor, and memory stays bounded whatever is asked.
 const BATCH: usize = 64;
 
-/// Embedding, encoder and head on a device, the wide branch beside them, and the scales that join the two.
+/// Embedding, encoder and head, the wide branch beside them, and the scales that join the two.
 #[derive(Debug, Clone)]
 pub struct Network {
     embedding: Tensor,
@@ -58,21 +58,17 @@ fn joined(scales: [f32; 2], deep: &[f32], wide: &[f32]) -> Vec<f32> {
 }
 
 impl Network {
-    /// Puts the tensors of a checkpoint on a device. The names and shapes are those of [`super::Checkpoint`].
+    /// Puts the tensors of a checkpoint to work. The names and shapes are those of [`super::Checkpoint`].
     ///
     /// # Errors
     /// [`Error::Internal`] if a tensor is missing or of the wrong shape.
-    pub fn new(
-        architecture: &Architecture,
-        tensors: &BTreeMap<String, Array>,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn new(architecture: &Architecture, tensors: &BTreeMap<String, Array>) -> Result<Self> {
         let array = |name: &str| {
             tensors.get(name).ok_or_else(|| Error::Internal(format!("tensor {name} is missing")))
         };
         let tensor = |name: &str| {
             let array = array(name)?;
-            Tensor::from_slice(&array.data, &*array.shape, device).map_err(numeric)
+            Tensor::from_slice(&array.data, &*array.shape, &Device::Cpu).map_err(numeric)
         };
         let bias = tensor(HEAD_BIAS)?;
         let scales = <[f32; 2]>::try_from(&*array(OUTPUT_SCALES)?.data)
@@ -99,48 +95,54 @@ impl Network {
     /// [`Error::Internal`] if a text was encoded with another vocabulary.
     pub fn leaf_probabilities(&self, texts: &[&EncodedText]) -> Result<LeafProbabilities> {
         let mut probabilities = LeafProbabilities::zeros(texts.len(), self.leaves);
-        self.each(texts, |text, deep, wide| {
-            probabilities.set(text, &joined(self.scales, deep, wide));
+        let mut wide = vec![0.0; self.leaves];
+        self.each(texts, |text, deep| {
+            if let Some(branch) = &self.wide {
+                branch.logits(&texts[text].terms, &mut wide);
+            }
+            probabilities.set(text, &joined(self.scales, deep, &wide));
         })?;
         Ok(probabilities)
     }
 
-    /// Logits of the leaves by branch, in the order of the texts.
+    /// Logits of the deep branch, `[B, C]`, row after row in the order of the texts.
     ///
     /// # Errors
     /// As [`Network::leaf_probabilities`].
-    pub fn branch_logits(&self, texts: &[&EncodedText]) -> Result<BranchLogits> {
-        let leaves = self.leaves;
-        let zeros = vec![0.0; texts.len() * leaves];
-        let mut logits = BranchLogits { deep: zeros.clone(), wide: zeros, leaves };
-        self.each(texts, |text, deep, wide| {
-            logits.deep[text * leaves..][..leaves].copy_from_slice(deep);
-            logits.wide[text * leaves..][..leaves].copy_from_slice(wide);
+    pub fn deep_logits(&self, texts: &[&EncodedText]) -> Result<Vec<f32>> {
+        let mut logits = vec![0.0; texts.len() * self.leaves];
+        self.each(texts, |text, deep| {
+            logits[text * self.leaves..][..self.leaves].copy_from_slice(deep);
         })?;
         Ok(logits)
     }
 
-    /// Visits each text, in some order, with its deep and its wide logits.
-    fn each(&self, texts: &[&EncodedText], mut visit: impl FnMut(usize, &[f32], &[f32])) -> Result<()> {
-        let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|&text| texts[text].tokens);
-        let mut wide = vec![0.0; self.leaves];
-        for order in order.chunks(BATCH) {
-            let batch = PackedBatch::new(order.iter().map(|&text| texts[text]));
+    /// Visits each text, in some order, with its deep logits.
+    fn each(&self, texts: &[&EncodedText], mut visit: impl FnMut(usize, &[f32])) -> Result<()> {
+        for (order, batch) in batches(texts, BATCH) {
             let deep =
-                self.deep_logits(&batch).and_then(|logits| logits.to_vec2::<f32>()).map_err(numeric)?;
-            for (&text, deep) in order.iter().zip(deep) {
-                if let Some(branch) = &self.wide {
-                    branch.logits(&texts[text].terms, &mut wide);
-                }
-                visit(text, &deep, &wide);
-            }
+                self.batch_logits(&batch).and_then(|logits| logits.to_vec2::<f32>()).map_err(numeric)?;
+            order.into_iter().zip(deep).for_each(|(text, deep)| visit(text, &deep));
         }
         Ok(())
     }
 
-    fn deep_logits(&self, batch: &PackedBatch) -> candle_core::Result<Tensor> {
+    fn batch_logits(&self, batch: &PackedBatch) -> candle_core::Result<Tensor> {
         let tokens = embedding_bag(&self.embedding, &batch.bags)?;
         self.head.forward(&self.encoder.forward(&tokens, &batch.packing)?)
     }
+}
+
+/// Texts in batches of similar length, each with the indices of its texts.
+pub(super) fn batches<'a>(
+    texts: &'a [&EncodedText],
+    size: usize,
+) -> impl Iterator<Item = (Vec<usize>, PackedBatch)> + 'a {
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&text| texts[text].tokens);
+    (0..texts.len()).step_by(size).map(move |first| {
+        let order = order[first..texts.len().min(first + size)].to_vec();
+        let batch = PackedBatch::new(order.iter().map(|&text| texts[text]));
+        (order, batch)
+    })
 }

@@ -6,7 +6,6 @@ use std::{
     time::Instant,
 };
 
-use candle_core::Device;
 use tracing::info;
 
 use crate::{
@@ -33,7 +32,6 @@ pub struct Live {
 /// Versions in memory.
 pub struct LiveVersions {
     registry: Arc<Registry>,
-    device: Device,
     budget_bytes: u64,
     cache: Mutex<Cache>,
 }
@@ -93,8 +91,8 @@ impl Live {
 
 impl LiveVersions {
     /// Keeps versions whose tensors take up to `budget_bytes`, the latest used ones, and always the latest.
-    pub fn new(registry: Arc<Registry>, device: Device, budget_bytes: u64) -> Self {
-        Self { registry, device, budget_bytes, cache: Mutex::default() }
+    pub fn new(registry: Arc<Registry>, budget_bytes: u64) -> Self {
+        Self { registry, budget_bytes, cache: Mutex::default() }
     }
 
     /// A version that is in memory; none where it must be loaded, or is being loaded now.
@@ -147,7 +145,7 @@ impl LiveVersions {
             Some(classifier) => classifier,
             None => {
                 let checkpoint = self.registry.checkpoint(model, number)?;
-                Arc::new(Classifier::from_checkpoint(&checkpoint, &self.device)?)
+                Arc::new(Classifier::from_checkpoint(&checkpoint)?)
             }
         };
         let groups = LeafGroups::new(&manifest, classifier.leaves())?;

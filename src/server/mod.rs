@@ -162,7 +162,7 @@ fn open(config: &Config) -> Result<(Store, Services)> {
     let store = Store::open(&config.data_dir, StoreOptions { cache_bytes: config.cache_bytes })?;
     let registry = Arc::new(Registry::open(store.clone())?);
     let dataset = Dataset::open(store.clone(), &registry.uids()?)?;
-    let live = Arc::new(LiveVersions::new(Arc::clone(&registry), device.clone(), LIVE_BYTES));
+    let live = Arc::new(LiveVersions::new(Arc::clone(&registry), LIVE_BYTES));
     let predictor = Arc::new(Predictor::start(Arc::clone(&registry), live, config.predict_queue)?);
     let warm = {
         let predictor = Arc::clone(&predictor);

@@ -33,7 +33,7 @@ impl Answered {
         mut examples: Vec<Example>,
     ) -> Result<Self> {
         let checkpoint = shared.registry.checkpoint(model, number)?;
-        let classifier = Classifier::from_checkpoint(&checkpoint, &shared.device)?;
+        let classifier = Classifier::from_checkpoint(&checkpoint)?;
         examples.retain(|example| example.split == Split::Validation);
         let texts: Vec<_> = examples.iter().map(|example| classifier.encode(&example.text)).collect();
         let rows = classifier.leaf_probabilities(&texts)?;

@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use candle_core::Device;
 use tracing::warn;
 
 use super::{
@@ -20,7 +19,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{Array, Checkpoint, checkpoint::OUTPUT_SCALES},
+    model::{Array, BranchLogits, Checkpoint, Device, Wide, checkpoint::OUTPUT_SCALES},
     registry::{Epoch, RejectionPoint},
     taxonomy::LeafGroups,
     text::EncodedText,
@@ -94,6 +93,8 @@ pub struct Fitted {
 /// device, and ends the training by [`ControlFlow::Break`]. What the best epoch until then learnt is returned all the
 /// same, with fewer epochs than the recipe asks for.
 ///
+/// A device that fails, or is too small, is left for the processor after the last whole epoch.
+///
 /// A batch whose loss or gradient is not finite is left out. After several in a row the network is restored from the
 /// last whole epoch and goes on at half the rate.
 ///
@@ -144,7 +145,6 @@ struct Data<'a> {
 struct Fitting<'a> {
     data: Data<'a>,
     recipe: &'a Recipe,
-    device: &'a Device,
     /// Tokens of each text that trains.
     lengths: Vec<usize>,
     trainer: Trainer<'a>,
@@ -157,6 +157,8 @@ struct Fitting<'a> {
     lowest_loss: Option<f64>,
     /// The network after the last whole epoch, before the first one the start.
     whole: Checkpoint,
+    /// What the wide branch says about the validation samples, `[M, C]`; it stays as it is while the deep one learns.
+    wide: Vec<f32>,
     restored: u32,
 }
 
@@ -169,10 +171,10 @@ impl<'a> Fitting<'a> {
         data: Data<'a>,
         recipe: &'a Recipe,
         seed: u64,
-        device: &'a Device,
+        device: &Device,
     ) -> Result<Self> {
         let steps_per_epoch = data.train.len().div_ceil(recipe.batch);
-        let trainer = Trainer::new(start, data.groups, recipe, steps_per_epoch, seed)?;
+        let trainer = Trainer::new(start, data.groups, recipe, steps_per_epoch, seed, device)?;
         let progress = FitProgress {
             stage: "fit",
             epoch: 0,
@@ -187,7 +189,6 @@ impl<'a> Fitting<'a> {
         Ok(Self {
             data,
             recipe,
-            device,
             lengths: data.train.iter().map(|sample| sample.text.tokens).collect(),
             trainer,
             progress,
@@ -196,6 +197,7 @@ impl<'a> Fitting<'a> {
             best: None,
             lowest_loss: None,
             whole: start.clone(),
+            wide: wide_logits(start, data.validation),
             restored: 0,
         })
     }
@@ -206,6 +208,7 @@ impl<'a> Fitting<'a> {
             (progress.stage, progress.loss) = ("wide", loss);
             observe(progress)
         })?;
+        self.wide = wide_logits(&self.whole, self.data.validation);
         Ok(())
     }
 
@@ -214,15 +217,35 @@ impl<'a> Fitting<'a> {
         self.began = Instant::now();
         let mut epoch = 1;
         while epoch <= self.recipe.epochs {
-            if self.epoch(epoch, observe)? && self.trainer.is_finite() {
-                self.end_epoch(epoch)?;
-                observe(&self.progress)?;
-                epoch += 1;
-            } else {
-                self.restore(epoch)?;
+            match self.whole_epoch(epoch, observe) {
+                Ok(true) => {
+                    observe(&self.progress)?;
+                    epoch += 1;
+                }
+                Ok(false) => self.restore(epoch)?,
+                Err(Error::Unavailable(reason)) => {
+                    warn!(epoch, reason, "learning goes on on the processor, from the last whole epoch");
+                    self.trainer.fall_back(&self.whole, epoch - 1)?;
+                    self.progress.step = self.trainer.step as u64;
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// An epoch and its measurement; `false` if the network broke.
+    fn whole_epoch(&mut self, epoch: u32, observe: Observe<'_>) -> Result<bool> {
+        if !self.epoch(epoch, observe)? {
+            return Ok(false);
+        }
+        let tensors = self.trainer.tensors()?;
+        if tensors.values().any(|array| array.data.iter().any(|value| !value.is_finite())) {
+            return Ok(false);
+        }
+        self.whole.tensors.extend(tensors);
+        self.end_epoch(epoch)?;
+        Ok(true)
     }
 
     /// One pass over the examples; `false` if it was given up because nothing was finite any more.
@@ -231,9 +254,17 @@ impl<'a> Fitting<'a> {
         (progress.epoch, progress.stage) = (epoch, "fit");
         let epoch_began = Instant::now();
         let (mut loss_sum, mut counted, mut seen) = (0.0, 0usize, 0usize);
-        for batch in batches::epoch(&self.lengths, recipe.batch, &mut trainer.random) {
-            let samples = augment::batch(data.train, &batch, recipe.word_shuffle, &mut trainer.random);
-            match trainer.step(samples.iter().map(AsRef::as_ref))? {
+        let prepare = |trainer: &mut Trainer<'_>, batch: &Vec<usize>| {
+            let samples = augment::batch(data.train, batch, recipe.word_shuffle, &mut trainer.random);
+            trainer.prepare(samples.iter().map(AsRef::as_ref))
+        };
+        let batches = batches::epoch(&self.lengths, recipe.batch, &mut trainer.random);
+        let mut next = batches.first().map(|batch| prepare(trainer, batch));
+        for (batch, following) in batches.iter().zip(1..) {
+            let ready = next.take().expect("a batch is prepared before its turn");
+            trainer.begin(ready)?;
+            next = batches.get(following).map(|batch| prepare(trainer, batch));
+            match trainer.end()? {
                 Step::Learnt(loss) => {
                     loss_sum += loss * batch.len() as f64;
                     counted += batch.len();
@@ -254,12 +285,7 @@ impl<'a> Fitting<'a> {
 
     /// Measures the network after an epoch and keeps it if it is the best so far.
     fn end_epoch(&mut self, epoch: u32) -> Result<()> {
-        self.whole.tensors.extend(self.trainer.tensors());
-        let Data { validation, groups, .. } = self.data;
-        let measured = match validation {
-            [] => None,
-            _ => Some(validate(&self.whole, validation, groups, self.device)?),
-        };
+        let measured = self.measure()?;
         let accuracy = measured.as_ref().map(|measured| measured.confusion.accuracy());
         let loss = measured.as_ref().map(|measured| measured.loss);
         (self.progress.stage, self.progress.validation_accuracy) = ("evaluate", accuracy);
@@ -298,6 +324,23 @@ impl<'a> Fitting<'a> {
         Ok(())
     }
 
+    /// How the network stands on the validation samples; none without samples.
+    fn measure(&mut self) -> Result<Option<Validated>> {
+        let Data { validation, groups, .. } = self.data;
+        if validation.is_empty() {
+            return Ok(None);
+        }
+        let texts: Vec<&EncodedText> = validation.iter().map(|sample| &sample.text).collect();
+        let logits = BranchLogits {
+            deep: self.trainer.deep_logits(&self.whole, &texts)?,
+            wide: std::mem::take(&mut self.wide),
+            leaves: self.whole.leaves.len(),
+        };
+        let measured = validate(&logits, validation, groups, self.whole.architecture.wide);
+        self.wide = logits.wide;
+        Ok(Some(measured))
+    }
+
     /// Goes back to the last whole epoch, at half the rate.
     fn restore(&mut self, epoch: u32) -> Result<()> {
         let rate = self.recipe.learning_rate;
@@ -320,6 +363,17 @@ impl<'a> Fitting<'a> {
         let best = self.best.ok_or_else(|| Error::Internal("no epoch ran".into()))?;
         Ok(Fitted { epochs: self.curve.len() as u32, curve: self.curve, ..best })
     }
+}
+
+/// What the wide branch of a network says about samples, `[M, C]`; zeros without one.
+fn wide_logits(network: &Checkpoint, samples: &[Sample]) -> Vec<f32> {
+    let leaves = network.leaves.len();
+    let mut logits = vec![0.0; samples.len() * leaves];
+    if let Some(wide) = Wide::new(&network.tensors) {
+        let rows = samples.iter().zip(logits.chunks_exact_mut(leaves));
+        rows.for_each(|(sample, logits)| wide.logits(&sample.text.terms, logits));
+    }
+    logits
 }
 
 pub(super) fn failed(reason: &'static str, description: String) -> Error {

@@ -12,13 +12,13 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use candle_core::Device;
 use tracing::{Span, error, info, info_span};
 
 use super::{EventKind, FitProgress, Optimiser, VectorsDir, Watch, feed::Feed, run};
 use crate::{
     dataset::Dataset,
     error::{Error, Result},
+    model::Device,
     registry::{JobId, JobRecord, JobState, Model, ModelId, Receipt, Registry, Version},
     taxonomy::VersionNumber,
 };

@@ -9,6 +9,7 @@ mod augment;
 mod batches;
 mod calibrate;
 mod change;
+mod engine;
 mod feed;
 mod fit;
 mod gate;

@@ -62,9 +62,14 @@ impl Update {
         Self { step, rate: rate as f32 }
     }
 
+    /// The numbers of the update of a parameter that shrinks by `decay` times the rate.
+    pub fn rule(&self, decay: f32) -> AdamW {
+        AdamW { shrink: 1.0 - self.rate * decay, ..self.step }
+    }
+
     /// Updates a parameter that shrinks by `decay` times the rate.
     pub fn dense(&self, values: &mut [f32], gradient: &[f32], moments: &mut Moments, decay: f32) {
-        let step = AdamW { shrink: 1.0 - self.rate * decay, ..self.step };
+        let step = self.rule(decay);
         let means = moments.first.par_chunks_mut(BLOCK).zip(moments.second.par_chunks_mut(BLOCK));
         let blocks = values.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK)).zip(means);
         blocks.for_each(|((values, gradient), (first, second))| step.update(values, gradient, first, second));

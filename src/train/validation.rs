@@ -1,14 +1,7 @@
 //! How a network stands on samples that it does not learn from.
 
-use candle_core::Device;
-
 use super::{Confusion, Judged, Sample, calibrate::fit_scales, metrics::argmax};
-use crate::{
-    error::Result,
-    model::{Checkpoint, Network},
-    taxonomy::LeafGroups,
-    text::EncodedText,
-};
+use crate::{model::BranchLogits, taxonomy::LeafGroups};
 
 /// How a network stands on the validation samples, with the scales that suit them best.
 pub(super) struct Validated {
@@ -19,18 +12,15 @@ pub(super) struct Validated {
     pub(super) judged: Vec<Judged>,
 }
 
-/// Asks the network of a checkpoint about samples.
+/// Measures what both branches say about samples; `wide` says whether there is a wide branch.
 pub(super) fn validate(
-    checkpoint: &Checkpoint,
+    logits: &BranchLogits,
     samples: &[Sample],
     groups: &LeafGroups,
-    device: &Device,
-) -> Result<Validated> {
-    let texts: Vec<&EncodedText> = samples.iter().map(|sample| &sample.text).collect();
+    wide: bool,
+) -> Validated {
     let labels: Vec<u32> = samples.iter().map(|sample| sample.class).collect();
-    let architecture = &checkpoint.architecture;
-    let logits = Network::new(architecture, &checkpoint.tensors, device)?.branch_logits(&texts)?;
-    let scales = fit_scales(&logits, &labels, groups, architecture.wide);
+    let scales = fit_scales(logits, &labels, groups, wide);
     let confusion = Confusion::new(groups.classes.len());
     let mut validated = Validated { scales, loss: 0.0, confusion, judged: Vec::new() };
     let probabilities = logits.probabilities(scales);
@@ -41,5 +31,5 @@ pub(super) fn validate(
         validated.confusion.add(label as usize, answer);
         validated.judged.push(Judged { confidence: classes[answer], right: answer == label as usize });
     }
-    Ok(validated)
+    validated
 }

@@ -39,6 +39,16 @@ impl TokenMask {
         Self { columns, ranks }
     }
 
+    /// A factor for each column of the text of each rank, `[B, E]`.
+    pub fn columns(&self) -> &[f32] {
+        &self.columns
+    }
+
+    /// For each token the rank of its text, or none where it is hidden, `[N]`.
+    pub fn ranks(&self) -> &[Option<u32>] {
+        &self.ranks
+    }
+
     /// The factors of a token; none if it is hidden.
     pub fn factors(&self, token: usize, width: usize) -> Option<&[f32]> {
         let rank = self.ranks[token]? as usize;

@@ -207,12 +207,12 @@ fn gather(shard: &Shard, matrix: &[f32], width: usize, columns: Range<usize>) ->
 
 impl Directions {
     /// D.
-    fn count(self) -> usize {
+    pub(in crate::model) fn count(self) -> usize {
         self.reversed().len()
     }
 
     /// For each direction, whether it reads from the end.
-    fn reversed(self) -> &'static [bool] {
+    pub(in crate::model) fn reversed(self) -> &'static [bool] {
         match self {
             Self::Forward => &[false],
             Self::Backward => &[true],

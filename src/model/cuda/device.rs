@@ -1,0 +1,221 @@
+//! One graphics processor: opened, asked what it is, its memory and its kernels.
+
+use std::sync::Arc;
+
+use cudarc::{
+    cublas::{self, CudaBlas},
+    driver::{
+        self, CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, CudaView, CudaViewMut,
+        DeviceRepr, DriverError, ValidAsZeroBits,
+        sys::{CUdevice_attribute as Attribute, CUfunction_attribute as FunctionAttribute, CUresult},
+    },
+    nvrtc::{self, CompileOptions},
+};
+
+/// The kernels, in the order in which they use one another.
+const SOURCES: [&str; 6] = [
+    include_str!("kernels/common.cu"),
+    include_str!("kernels/bag.cu"),
+    include_str!("kernels/lstm.cu"),
+    include_str!("kernels/pool.cu"),
+    include_str!("kernels/loss.cu"),
+    include_str!("kernels/update.cu"),
+];
+
+/// Shared memory that a block of the LSTM kernels asks for: half of 128 x 128 weights of four gates.
+pub(super) const RESIDENT_BYTES: u32 = 128 << 10;
+
+/// What a graphics processor could not do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// A library that is needed is not on this machine; the name of it.
+    #[error("{0} is not installed, or not where the dynamic linker looks")]
+    NoLibrary(&'static str),
+    /// Its memory is full.
+    #[error("the device is out of memory")]
+    OutOfMemory,
+    /// Anything else that driver or libraries say.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<DriverError> for DeviceError {
+    fn from(error: DriverError) -> Self {
+        match error.0 {
+            CUresult::CUDA_ERROR_OUT_OF_MEMORY => Self::OutOfMemory,
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<cublas::result::CublasError> for DeviceError {
+    fn from(error: cublas::result::CublasError) -> Self {
+        Self::Failed(format!("cuBLAS: {error}"))
+    }
+}
+
+macro_rules! kernels {
+    ($($name:ident),* $(,)?) => {
+        /// The kernels by their names in the sources.
+        #[derive(Debug)]
+        pub(super) struct Kernels { $(pub(super) $name: CudaFunction),* }
+
+        impl Kernels {
+            fn load(module: &Arc<CudaModule>) -> Result<Self, DriverError> {
+                Ok(Self { $($name: module.load_function(stringify!($name))?),* })
+            }
+        }
+    };
+}
+
+kernels! {
+    bag_forward, bag_backward, lstm_forward, lstm_backward, cell_forward, cell_backward, pool_forward, pool_backward,
+    add_bias, class_loss, column_sums, square_sums, step_outcome, adamw_dense, adamw_rows, descend_dense, descend_rows,
+}
+
+/// A graphics processor with its kernels loaded.
+#[derive(Debug)]
+pub struct Cuda {
+    index: usize,
+    name: String,
+    pub(super) stream: Arc<CudaStream>,
+    pub(super) blas: CudaBlas,
+    pub(super) kernels: Kernels,
+    /// Whether a block may take [`RESIDENT_BYTES`] of shared memory.
+    pub(super) resident: bool,
+}
+
+impl Cuda {
+    /// Opens a device by its number and compiles the kernels for it.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoLibrary`] without the driver, cuBLAS or NVRTC; [`DeviceError::Failed`] if there is no such device, or
+    /// driver and libraries do not fit one another.
+    pub fn open(index: usize) -> Result<Self, DeviceError> {
+        let libraries: [(&str, unsafe fn() -> bool); 3] = [
+            ("the CUDA driver (libcuda.so.1)", driver::sys::is_culib_present),
+            ("NVRTC (libnvrtc.so.13 or .12)", nvrtc::sys::is_culib_present),
+            ("cuBLAS (libcublas.so.13 or .12)", cublas::sys::is_culib_present),
+        ];
+        for (library, is_present) in libraries {
+            // SAFETY: loads a library by a name of NVIDIA's, whose initialisation has no preconditions.
+            if !unsafe { is_present() } {
+                return Err(DeviceError::NoLibrary(library));
+            }
+        }
+        let context = CudaContext::new(index)?;
+        let stream = context.new_stream()?;
+        // SAFETY: all work on this device is given to this one stream, so that nothing need wait for another stream.
+        unsafe { context.disable_event_tracking() };
+        let (major, minor) = context.compute_capability()?;
+        let module = context.load_module(compile(major, minor)?)?;
+        let kernels = Kernels::load(&module)?;
+        let most = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
+        // The kernels have a few KiB of their own.
+        let resident = most >= RESIDENT_BYTES as i32 + (8 << 10);
+        if resident {
+            let attribute = FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            for function in [&kernels.lstm_forward, &kernels.lstm_backward] {
+                function.set_attribute(attribute, RESIDENT_BYTES as i32)?;
+            }
+        }
+        let blas = CudaBlas::new(Arc::clone(&stream))?;
+        Ok(Self { index, name: context.name()?, stream, blas, kernels, resident })
+    }
+
+    /// Its number, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// What its maker calls it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes of its memory that are free, and in all.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] if the device is lost.
+    pub fn memory(&self) -> Result<(usize, usize), DeviceError> {
+        Ok(self.stream.context().mem_get_info()?)
+    }
+
+    /// Waits until it has done all that it was told.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] if something of it failed.
+    pub fn synchronize(&self) -> Result<(), DeviceError> {
+        Ok(self.stream.synchronize()?)
+    }
+}
+
+/// The kernels for devices of a compute capability.
+fn compile(major: i32, minor: i32) -> Result<nvrtc::Ptx, DeviceError> {
+    let options = CompileOptions {
+        options: vec![format!("--gpu-architecture=compute_{major}{minor}"), "--std=c++17".into()],
+        name: Some("taxond.cu".into()),
+        ..CompileOptions::default()
+    };
+    nvrtc::compile_ptx_with_opts(SOURCES.concat(), options).map_err(|error| {
+        DeviceError::Failed(format!("NVRTC could not compile the kernels for {major}.{minor}: {error}"))
+    })
+}
+
+/// Memory of the device that grows when more is asked for, and is used again.
+#[derive(Debug)]
+pub(super) struct Buffer<T>(Option<CudaSlice<T>>);
+
+impl<T> Default for Buffer<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
+    /// Room for so many numbers, at least one; what they are is undefined.
+    pub(super) fn reserve(&mut self, cuda: &Cuda, len: usize) -> Result<CudaViewMut<'_, T>, DeviceError> {
+        let len = len.max(1);
+        if self.0.as_ref().is_none_or(|held| held.len() < len) {
+            // The old memory first, so that both need not fit.
+            self.0 = None;
+            self.0 = Some(cuda.stream.alloc_zeros(len + len / 4)?);
+        }
+        let held = self.0.as_mut().expect("there is memory, or an error was returned");
+        Ok(held.slice_mut(..len))
+    }
+
+    /// The first numbers of what was reserved.
+    ///
+    /// # Panics
+    /// If fewer were reserved.
+    pub(super) fn view(&self, len: usize) -> CudaView<'_, T> {
+        self.0.as_ref().expect("reserved before it is read").slice(..len)
+    }
+
+    /// As [`Buffer::view`], to be written.
+    pub(super) fn view_mut(&mut self, len: usize) -> CudaViewMut<'_, T> {
+        self.0.as_mut().expect("reserved before it is written").slice_mut(..len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_compile_where_there_is_a_compiler() {
+        // SAFETY: as in `Cuda::open`.
+        if unsafe { nvrtc::sys::is_culib_present() } {
+            for (major, minor) in [(7, 5), (8, 0), (8, 9), (9, 0), (12, 0)] {
+                compile(major, minor).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_an_error() {
+        let error = Cuda::open(4096).unwrap_err().to_string();
+        assert!(error.contains("not installed") || error.contains("CUDA_ERROR_"), "{error}");
+    }
+}

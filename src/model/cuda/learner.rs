@@ -1,0 +1,560 @@
+//! The deep branch with its parameters, gradients and optimiser on the device.
+
+use std::{ops::Range, sync::Arc};
+
+use cudarc::driver::{CudaSlice, CudaView, CudaViewMut};
+
+use super::{
+    batch::{DeviceBatch, HostBatch},
+    device::{Buffer, Cuda, DeviceError},
+    launch::{Operand, THREADS, launch},
+    lstm::{Recurrence, States},
+};
+use crate::{
+    model::{
+        Architecture, Pooling,
+        gradients::{Gradients, Parameters},
+        kernels::{AdamW, ClassTargets, LstmWeights},
+        network::batches,
+    },
+    text::EncodedText,
+};
+
+/// Texts that are answered at a time: enough to fill the device.
+const ANSWERED: usize = 512;
+
+/// Blocks that share the sum of squares.
+const SQUARE_BLOCKS: u32 = 256;
+
+/// All parameters, copied back; shapes as [`Parameters`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnedParameters {
+    /// The embedding, `[V, E]`.
+    pub table: Vec<f32>,
+    /// The LSTM's.
+    pub lstm: LstmWeights<Vec<f32>>,
+    /// The head's weight, `[C, F]`.
+    pub head_weight: Vec<f32>,
+    /// The head's bias, `[C]`.
+    pub head_bias: Vec<f32>,
+}
+
+/// How gradients become updates. What the clipping scales them with is known on the device only.
+#[derive(Debug, Clone, Copy)]
+pub enum UpdateRule {
+    /// AdamW; its own `gradient_scale` is not read.
+    AdamW {
+        /// For weights; `shrink` for matrices only.
+        dense: AdamW,
+        /// For rows of the embedding.
+        rows: AdamW,
+    },
+    /// Gradient descent.
+    Descent {
+        /// Rate for everything but the embedding.
+        rate: f32,
+        /// What matrices are multiplied with.
+        shrink: f32,
+        /// Rate for rows of the embedding.
+        rows_rate: f32,
+    },
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepOutcome {
+    /// The loss before the update, in nats.
+    pub loss: f64,
+    /// The norm of all gradients together.
+    pub norm: f64,
+    /// Whether both are numbers; nothing was updated if not.
+    pub finite: bool,
+}
+
+/// Where each parameter lies in the dense ones, matrices first: only these shrink.
+#[derive(Debug, Clone)]
+struct Layout {
+    input: Range<usize>,
+    recurrent: Range<usize>,
+    head_weight: Range<usize>,
+    bias: Range<usize>,
+    head_bias: Range<usize>,
+}
+
+impl Layout {
+    fn new(architecture: &Architecture, leaves: usize) -> Self {
+        let gates = architecture.directions() * 4 * architecture.hidden;
+        let mut end = 0;
+        let mut next = |len: usize| {
+            end += len;
+            end - len..end
+        };
+        Self {
+            input: next(gates * architecture.embedding),
+            recurrent: next(gates * architecture.hidden),
+            head_weight: next(leaves * architecture.features()),
+            bias: next(gates),
+            head_bias: next(leaves),
+        }
+    }
+
+    /// Numbers that shrink.
+    fn decaying(&self) -> usize {
+        self.head_weight.end
+    }
+
+    fn total(&self) -> usize {
+        self.head_bias.end
+    }
+}
+
+/// Numbers, their gradient and its moments.
+#[derive(Debug)]
+struct Learnt {
+    values: CudaSlice<f32>,
+    gradient: Buffer<f32>,
+    /// None without AdamW.
+    moments: Option<[CudaSlice<f32>; 2]>,
+}
+
+impl Learnt {
+    fn new(cuda: &Cuda, values: &[f32], moments: bool) -> Result<Self, DeviceError> {
+        let zeros = || cuda.stream.alloc_zeros(values.len());
+        Ok(Self {
+            values: cuda.stream.clone_htod(values)?,
+            gradient: Buffer::default(),
+            moments: if moments { Some([zeros()?, zeros()?]) } else { None },
+        })
+    }
+
+    fn set(&mut self, cuda: &Cuda, values: &[f32]) -> Result<(), DeviceError> {
+        cuda.stream.memcpy_htod(values, &mut self.values)?;
+        for moments in self.moments.iter_mut().flatten() {
+            cuda.stream.memset_zeros(moments)?;
+        }
+        Ok(())
+    }
+}
+
+/// Which leaf is of which class, on the device.
+#[derive(Debug)]
+struct DeviceTargets {
+    class_of_leaf: CudaSlice<u32>,
+    offsets: CudaSlice<u32>,
+    leaves: CudaSlice<u32>,
+    classes: usize,
+    smoothing: f32,
+}
+
+impl DeviceTargets {
+    fn new(cuda: &Cuda, targets: &ClassTargets) -> Result<Self, DeviceError> {
+        let class_of_leaf: Vec<u32> =
+            targets.class_of_leaf.iter().map(|class| class.unwrap_or(u32::MAX)).collect();
+        let (mut offsets, mut leaves) = (vec![0], Vec::new());
+        for class in 0..targets.classes as u32 {
+            let own = (0u32..).zip(&class_of_leaf).filter(|(_, of)| **of == class);
+            leaves.extend(own.map(|(leaf, _)| leaf));
+            offsets.push(leaves.len() as u32);
+        }
+        Ok(Self {
+            class_of_leaf: cuda.stream.clone_htod(&class_of_leaf)?,
+            offsets: cuda.stream.clone_htod(&offsets)?,
+            leaves: cuda.stream.clone_htod(&leaves)?,
+            classes: targets.classes,
+            smoothing: targets.smoothing,
+        })
+    }
+}
+
+/// Intermediate results of a batch.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// x, `[N, E]`, and its gradient.
+    tokens: Buffer<f32>,
+    dtokens: Buffer<f32>,
+    lstm: States,
+    /// Of the states, `[N, S]`, and of the gates, `[N, 4 S]`.
+    dstates: Buffer<f32>,
+    dgates: Buffer<f32>,
+    /// `[B, F]`: without the mask, with it, and its gradient.
+    pooled: Buffer<f32>,
+    features: Buffer<f32>,
+    dfeatures: Buffer<f32>,
+    /// `[B, C]`.
+    logits: Buffer<f32>,
+    dlogits: Buffer<f32>,
+    /// `[B, K]` and `[B]`.
+    log_sums: Buffer<f64>,
+    losses: Buffer<f64>,
+    squares: Buffer<f64>,
+}
+
+/// The deep branch, learning on a device.
+#[derive(Debug)]
+pub struct Learner {
+    cuda: Arc<Cuda>,
+    architecture: Architecture,
+    recurrence: Recurrence,
+    leaves: usize,
+    layout: Layout,
+    dense: Learnt,
+    table: Learnt,
+    targets: DeviceTargets,
+    batch: DeviceBatch,
+    scratch: Scratch,
+    /// Loss, norm, factor of the clipping, whether finite.
+    outcome: CudaSlice<f32>,
+}
+
+/// The sizes of a batch and of everything it goes through.
+#[derive(Clone, Copy)]
+struct Sizes {
+    texts: usize,
+    tokens: usize,
+    embedding: usize,
+    states: usize,
+    features: usize,
+    leaves: usize,
+}
+
+impl Learner {
+    /// Puts parameters on a device. `adamw` says whether room for its moments is needed.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`] if they do not fit.
+    pub fn new(
+        cuda: Arc<Cuda>,
+        architecture: Architecture,
+        parameters: Parameters<'_>,
+        targets: &ClassTargets,
+        adamw: bool,
+    ) -> Result<Self, DeviceError> {
+        let leaves = parameters.head_bias.len();
+        let layout = Layout::new(&architecture, leaves);
+        let recurrence =
+            Recurrence { hidden: architecture.hidden, directions: architecture.lstm_directions() };
+        Ok(Self {
+            recurrence,
+            leaves,
+            dense: Learnt::new(&cuda, &flat(&layout, parameters), adamw)?,
+            table: Learnt::new(&cuda, parameters.table, adamw)?,
+            targets: DeviceTargets::new(&cuda, targets)?,
+            batch: DeviceBatch::default(),
+            scratch: Scratch::default(),
+            outcome: cuda.stream.alloc_zeros(4)?,
+            architecture,
+            layout,
+            cuda,
+        })
+    }
+
+    /// Begins a step on a batch: the device has been told, and works. Gradients are clipped to the norm `clip`.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`] if the batch does not fit.
+    pub fn begin_step(&mut self, batch: &HostBatch, clip: f64, rule: &UpdateRule) -> Result<(), DeviceError> {
+        self.begin_gradients(batch, clip)?;
+        self.update(rule)
+    }
+
+    /// Waits for the step that was begun.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] if the device did.
+    pub fn end_step(&mut self) -> Result<StepOutcome, DeviceError> {
+        let mut outcome = [0.0f32; 4];
+        self.cuda.stream.memcpy_dtoh(&self.outcome, &mut outcome)?;
+        self.cuda.stream.synchronize()?;
+        let [loss, norm, _, finite] = outcome;
+        Ok(StepOutcome { loss: f64::from(loss), norm: f64::from(norm), finite: finite != 0.0 })
+    }
+
+    /// The gradients of a batch, without an update, as [`crate::model::gradients::gradients`].
+    ///
+    /// # Errors
+    /// As [`Learner::begin_step`].
+    pub fn gradients(&mut self, batch: &HostBatch) -> Result<Gradients, DeviceError> {
+        self.begin_gradients(batch, f64::INFINITY)?;
+        let StepOutcome { loss, .. } = self.end_step()?;
+        let rows = batch.occurrences.rows.clone();
+        let stream = &self.cuda.stream;
+        let table = stream.clone_dtoh(&self.table.gradient.view(rows.len() * self.architecture.embedding))?;
+        let dense = stream.clone_dtoh(&self.dense.gradient.view(self.layout.total()))?;
+        let [input, recurrent, bias, head_weight, head_bias] = parts(&self.layout, &dense);
+        Ok(Gradients {
+            loss,
+            rows,
+            table,
+            lstm: LstmWeights { input, recurrent, bias },
+            head_weight,
+            head_bias,
+        })
+    }
+
+    /// Logits of the leaves, `[B, C]`, in the order of the texts.
+    ///
+    /// # Errors
+    /// As [`Learner::begin_step`].
+    pub fn deep_logits(&mut self, texts: &[&EncodedText]) -> Result<Vec<f32>, DeviceError> {
+        let leaves = self.leaves;
+        let mut logits = vec![0.0; texts.len() * leaves];
+        for (order, batch) in batches(texts, ANSWERED) {
+            self.batch.send_texts(&self.cuda, &batch)?;
+            let sizes = self.forward()?;
+            let rows = self.cuda.stream.clone_dtoh(&self.scratch.logits.view(sizes.texts * leaves))?;
+            for (text, row) in order.into_iter().zip(rows.chunks_exact(leaves)) {
+                logits[text * leaves..][..leaves].copy_from_slice(row);
+            }
+        }
+        Ok(logits)
+    }
+
+    /// Copies the parameters back.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] if the device did.
+    pub fn parameters(&self) -> Result<OwnedParameters, DeviceError> {
+        let dense = self.cuda.stream.clone_dtoh(&self.dense.values)?;
+        let table = self.cuda.stream.clone_dtoh(&self.table.values)?;
+        let [input, recurrent, bias, head_weight, head_bias] = parts(&self.layout, &dense);
+        Ok(OwnedParameters { table, lstm: LstmWeights { input, recurrent, bias }, head_weight, head_bias })
+    }
+
+    /// Sets the parameters and forgets the moments.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] if the device did.
+    pub fn set_parameters(&mut self, parameters: Parameters<'_>) -> Result<(), DeviceError> {
+        self.dense.set(&self.cuda, &flat(&self.layout, parameters))?;
+        self.table.set(&self.cuda, parameters.table)
+    }
+
+    fn begin_gradients(&mut self, batch: &HostBatch, clip: f64) -> Result<(), DeviceError> {
+        self.batch.send_batch(&self.cuda, batch)?;
+        let sizes = self.forward()?;
+        self.backward(sizes)?;
+        self.finish_gradients(sizes, clip)
+    }
+
+    /// From the batch to the logits.
+    fn forward(&mut self) -> Result<Sizes, DeviceError> {
+        let Self { cuda, architecture, recurrence, layout, dense, table, batch, scratch, .. } = self;
+        let sizes = Sizes {
+            texts: batch.packing().texts(),
+            tokens: batch.packing().tokens(),
+            embedding: architecture.embedding,
+            states: recurrence.count() * recurrence.hidden,
+            features: architecture.features(),
+            leaves: self.leaves,
+        };
+        let Sizes { texts, tokens, embedding, states, features, leaves } = sizes;
+        let width = embedding as u32;
+        let masked = u32::from(batch.masked);
+        let mut x = scratch.tokens.reserve(cuda, tokens * embedding)?;
+        launch!(cuda.bag_forward, (tokens as u32, 1, 1), (THREADS, 1, 1), 0;
+            &table.values, &width, &batch.bag_rows(), &batch.bag_offsets(), &batch.ranks(), &batch.columns(),
+            &masked, &mut x)?;
+
+        recurrence.reserve(cuda, &mut scratch.lstm, tokens)?;
+        let values = dense.values.as_view();
+        let x = x.as_view();
+        let (input, recurrent) = (values.slice(layout.input.clone()), values.slice(layout.recurrent.clone()));
+        let mut gates = scratch.lstm.gates.view_mut(tokens * 4 * states);
+        cuda.product(
+            [tokens, embedding, 4 * states],
+            Operand::rows(&x, embedding),
+            Operand::columns(&input, embedding),
+            &mut gates,
+            4 * states,
+            false,
+        )?;
+        recurrence.forward(cuda, &recurrent, &values.slice(layout.bias.clone()), batch, &mut scratch.lstm)?;
+
+        let mut pooled = scratch.pooled.reserve(cuda, texts * features)?;
+        let mut seen = scratch.features.reserve(cuda, texts * features)?;
+        let h = scratch.lstm.states.view(tokens * states);
+        let mean_only = u32::from(architecture.pooling == Pooling::Mean);
+        launch!(cuda.pool_forward, (texts as u32, 1, 1), (THREADS, 1, 1), 0;
+            &h, &x, &(states as u32), &width, &mean_only, &batch.starts(), &batch.lengths(), &batch.order(),
+            &batch.features(), &masked, &mut pooled, &mut seen)?;
+
+        let mut logits = scratch.logits.reserve(cuda, texts * leaves)?;
+        let seen = seen.as_view();
+        let weight = values.slice(layout.head_weight.clone());
+        let (seen, weight) = (Operand::rows(&seen, features), Operand::columns(&weight, features));
+        cuda.product([texts, features, leaves], seen, weight, &mut logits, leaves, false)?;
+        launch!(cuda.add_bias, (texts as u32, 1, 1), (THREADS, 1, 1), 0;
+            &mut logits, &values.slice(layout.head_bias.clone()), &(leaves as u32))?;
+        Ok(sizes)
+    }
+
+    /// From the logits back to the gradients of everything.
+    fn backward(&mut self, sizes: Sizes) -> Result<(), DeviceError> {
+        let Self { cuda, architecture, recurrence, layout, dense, table, batch, scratch, targets, .. } = self;
+        let Sizes { texts, tokens, embedding, states, features, leaves } = sizes;
+        let (width, masked) = (embedding as u32, u32::from(batch.masked));
+        let mut gradient = dense.gradient.reserve(cuda, layout.total())?;
+        let values = dense.values.as_view();
+
+        let mut dlogits = scratch.dlogits.reserve(cuda, texts * leaves)?;
+        let mut log_sums = scratch.log_sums.reserve(cuda, texts * targets.classes)?;
+        let mut losses = scratch.losses.reserve(cuda, texts)?;
+        launch!(cuda.class_loss, (texts as u32, 1, 1), (THREADS, 1, 1), 0;
+            &scratch.logits.view(texts * leaves), &batch.labels(), &(leaves as u32), &(targets.classes as u32),
+            &targets.smoothing, &targets.class_of_leaf, &targets.offsets, &targets.leaves, &mut log_sums,
+            &mut dlogits, &mut losses)?;
+
+        let dlogits = dlogits.as_view();
+        let seen = scratch.features.view(texts * features);
+        cuda.product(
+            [leaves, texts, features],
+            Operand::columns(&dlogits, leaves),
+            Operand::rows(&seen, features),
+            &mut gradient.slice_mut(layout.head_weight.clone()),
+            features,
+            false,
+        )?;
+        sum_columns(cuda, &dlogits, texts, leaves, &mut gradient.slice_mut(layout.head_bias.clone()))?;
+        let mut dfeatures = scratch.dfeatures.reserve(cuda, texts * features)?;
+        let weight = values.slice(layout.head_weight.clone());
+        cuda.product(
+            [texts, leaves, features],
+            Operand::rows(&dlogits, leaves),
+            Operand::rows(&weight, features),
+            &mut dfeatures,
+            features,
+            false,
+        )?;
+
+        let mut dstates = scratch.dstates.reserve(cuda, tokens * states)?;
+        let mut dtokens = scratch.dtokens.reserve(cuda, tokens * embedding)?;
+        let mean_only = u32::from(architecture.pooling == Pooling::Mean);
+        launch!(cuda.pool_backward, (texts as u32, 1, 1), (THREADS, 1, 1), 0;
+            &scratch.lstm.states.view(tokens * states), &scratch.pooled.view(texts * features), &dfeatures.as_view(),
+            &(states as u32), &width, &mean_only, &batch.starts(), &batch.lengths(), &batch.order(),
+            &batch.features(), &masked, &mut dstates, &mut dtokens)?;
+
+        let mut dgates = scratch.dgates.reserve(cuda, tokens * 4 * states)?;
+        let recurrent = values.slice(layout.recurrent.clone());
+        recurrence.backward(cuda, &recurrent, batch, &mut scratch.lstm, &dstates.as_view(), &mut dgates)?;
+
+        let dgates = dgates.as_view();
+        let x = scratch.tokens.view(tokens * embedding);
+        cuda.product(
+            [4 * states, tokens, embedding],
+            Operand::columns(&dgates, 4 * states),
+            Operand::rows(&x, embedding),
+            &mut gradient.slice_mut(layout.input.clone()),
+            embedding,
+            false,
+        )?;
+        let before = scratch.lstm.before.view(tokens * states);
+        let hidden = recurrence.hidden;
+        for direction in 0..recurrence.count() {
+            let (dgates, before) =
+                (dgates.slice(direction * 4 * hidden..), before.slice(direction * hidden..));
+            let size = 4 * hidden * hidden;
+            let first = layout.recurrent.start + direction * size;
+            cuda.product(
+                [4 * hidden, tokens, hidden],
+                Operand::columns(&dgates, 4 * states),
+                Operand::rows(&before, states),
+                &mut gradient.slice_mut(first..first + size),
+                hidden,
+                false,
+            )?;
+        }
+        sum_columns(cuda, &dgates, tokens, 4 * states, &mut gradient.slice_mut(layout.bias.clone()))?;
+        let input = values.slice(layout.input.clone());
+        cuda.product(
+            [tokens, 4 * states, embedding],
+            Operand::rows(&dgates, 4 * states),
+            Operand::rows(&input, embedding),
+            &mut dtokens,
+            embedding,
+            true,
+        )?;
+        let rows = batch.touched_rows();
+        let mut dtable = table.gradient.reserve(cuda, rows * embedding)?;
+        launch!(cuda.bag_backward, (rows as u32, 1, 1), (THREADS, 1, 1), 0;
+            &dtokens.as_view(), &width, &batch.bag_offsets(), &batch.ranks(), &batch.columns(), &masked, &batch.touched(),
+            &batch.holder_offsets(), &batch.holders(), &(architecture.frozen_rows as u32), &mut dtable)
+    }
+
+    /// Loss, norm and clipping.
+    fn finish_gradients(&mut self, sizes: Sizes, clip: f64) -> Result<(), DeviceError> {
+        let Self { cuda, layout, dense, table, batch, scratch, outcome, .. } = self;
+        let (count, table_count) = (layout.total(), batch.touched_rows() * sizes.embedding);
+        let mut squares = scratch.squares.reserve(cuda, SQUARE_BLOCKS as usize)?;
+        launch!(cuda.square_sums, (SQUARE_BLOCKS, 1, 1), (256, 1, 1), 0;
+            &dense.gradient.view(count), &(count as u64), &table.gradient.view(table_count),
+            &(table_count as u64), &mut squares)?;
+        launch!(cuda.step_outcome, (1, 1, 1), (256, 1, 1), 0;
+            &scratch.losses.view(sizes.texts), &(sizes.texts as u32), &squares.as_view(), &SQUARE_BLOCKS, &(clip as f32),
+            outcome)
+    }
+
+    fn update(&mut self, rule: &UpdateRule) -> Result<(), DeviceError> {
+        let Self { cuda, layout, dense, table, batch, architecture, outcome, .. } = self;
+        let (width, rows) = (architecture.embedding, batch.touched_rows());
+        let count = layout.total();
+        let (total, decaying) = (count as u64, layout.decaying() as u64);
+        let blocks = ((count as u32).div_ceil(256), 1, 1);
+        let (dense_gradient, table_gradient) =
+            (dense.gradient.view(count), table.gradient.view(rows * width));
+        let row_blocks = (rows as u32, 1, 1);
+        match (rule, &mut dense.moments, &mut table.moments) {
+            (UpdateRule::AdamW { dense: by, rows }, Some([first, second]), Some([row_first, row_second])) => {
+                launch!(cuda.adamw_dense, blocks, (256, 1, 1), 0;
+                    &mut dense.values, &dense_gradient, first, second, &total, &decaying, &by.beta1, &by.beta2,
+                    &by.epsilon, &by.rate, &by.root, &by.shrink, &*outcome)?;
+                launch!(cuda.adamw_rows, row_blocks, (THREADS, 1, 1), 0;
+                    &mut table.values, &(width as u32), &batch.touched(), &table_gradient, row_first, row_second,
+                    &rows.beta1, &rows.beta2, &rows.epsilon, &rows.rate, &rows.root, &*outcome)
+            }
+            (UpdateRule::AdamW { .. }, ..) => {
+                Err(DeviceError::Failed("AdamW was not asked for when the parameters were placed".into()))
+            }
+            (UpdateRule::Descent { rate, shrink, rows_rate }, ..) => {
+                launch!(cuda.descend_dense, blocks, (256, 1, 1), 0;
+                    &mut dense.values, &dense_gradient, &total, &decaying, rate, shrink, &*outcome)?;
+                launch!(cuda.descend_rows, row_blocks, (THREADS, 1, 1), 0;
+                    &mut table.values, &(width as u32), &batch.touched(), &table_gradient, rows_rate, &*outcome)
+            }
+        }
+    }
+}
+
+/// Sets `sums` to the sums over the rows of a matrix.
+fn sum_columns(
+    cuda: &Cuda,
+    matrix: &CudaView<'_, f32>,
+    rows: usize,
+    columns: usize,
+    sums: &mut CudaViewMut<'_, f32>,
+) -> Result<(), DeviceError> {
+    launch!(cuda.column_sums, ((columns as u32).div_ceil(32), 1, 1), (32, 32, 1), 0;
+        matrix, &(rows as u32), &(columns as u32), sums)
+}
+
+/// The dense parameters as they lie on the device.
+fn flat(layout: &Layout, parameters: Parameters<'_>) -> Vec<f32> {
+    let Parameters { lstm, head_weight, head_bias, .. } = parameters;
+    let mut flat = vec![0.0; layout.total()];
+    for (at, numbers) in [
+        (&layout.input, lstm.input),
+        (&layout.recurrent, lstm.recurrent),
+        (&layout.bias, lstm.bias),
+        (&layout.head_weight, head_weight),
+        (&layout.head_bias, head_bias),
+    ] {
+        flat[at.clone()].copy_from_slice(numbers);
+    }
+    flat
+}
+
+/// Input, recurrent and bias of the LSTM, weight and bias of the head.
+fn parts(layout: &Layout, dense: &[f32]) -> [Vec<f32>; 5] {
+    [&layout.input, &layout.recurrent, &layout.bias, &layout.head_weight, &layout.head_bias]
+        .map(|at| dense[at.clone()].to_vec())
+}

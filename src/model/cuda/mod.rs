@@ -1,0 +1,19 @@
+//! The deep branch on a graphics processor: what learns there, and how it is measured.
+//!
+//! The same mathematics as [`super::kernels`] and [`super::gradients`], in CUDA C (`kernels/*.cu`) that is compiled for the
+//! device when it is opened, with large products through cuBLAS. The driver and the libraries are looked for when the
+//! daemon runs, so one binary serves with and without them, and building it needs no toolkit. Parameters, moments and
+//! gradients stay on the device; a step sends it the batch and takes back two numbers.
+//!
+//! No sum depends on timing: the same device, libraries, batch and parameters give the same bytes. Against the processor
+//! only the order of sums differs.
+
+mod batch;
+mod device;
+mod launch;
+mod learner;
+mod lstm;
+
+pub use batch::{HostBatch, Occurrences};
+pub use device::{Cuda, DeviceError};
+pub use learner::{Learner, OwnedParameters, StepOutcome, UpdateRule};

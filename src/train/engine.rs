@@ -1,0 +1,362 @@
+//! Where a network learns: the parameters, the state of the optimiser, and the steps.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Optimiser, Recipe,
+    optimiser::{Moments, Update, square_norm},
+    sgd::Descent,
+};
+use crate::{
+    error::{Error, Result},
+    model::{
+        Architecture, Array, Checkpoint, Device, Network,
+        checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT},
+        cuda::{
+            Cuda, DeviceError, HostBatch, Learner, Occurrences, OwnedParameters, StepOutcome, UpdateRule,
+        },
+        gradients::{Gradients, Masks, Parameters, gradients},
+        kernels::{ClassTargets, LstmWeights, release_memory},
+    },
+    text::{EncodedText, PackedBatch},
+};
+
+/// The tensors that steps change, the embedding first.
+const LEARNT: [&str; 6] = [EMBEDDING, LSTM_INPUT, LSTM_RECURRENT, LSTM_BIAS, HEAD_WEIGHT, HEAD_BIAS];
+
+/// What a step learns from.
+#[derive(Debug)]
+pub(super) struct StepBatch {
+    pub(super) batch: PackedBatch,
+    /// The class of each text, in the order of the batch as given.
+    pub(super) labels: Vec<u32>,
+    pub(super) masks: Masks,
+}
+
+/// How far a step goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StepSize {
+    /// Which update of the parameters this is, counted from 1.
+    pub(super) update: usize,
+    /// Learning rate.
+    pub(super) rate: f64,
+    /// Learning rate of the embedding.
+    pub(super) embedding_rate: f64,
+}
+
+/// Parameters and how they learn.
+pub(super) enum Engine {
+    Host(Box<HostEngine>),
+    Device(Box<DeviceEngine>),
+}
+
+impl Engine {
+    /// Puts a network where it is to learn.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a tensor is missing; [`Error::Unavailable`] if the device cannot.
+    pub(super) fn new(
+        device: &Device,
+        start: &Checkpoint,
+        recipe: &Recipe,
+        targets: ClassTargets,
+    ) -> Result<Self> {
+        Ok(match device {
+            Device::Cpu => Self::Host(Box::new(HostEngine::new(start, recipe, targets)?)),
+            Device::Cuda(cuda) => {
+                Self::Device(Box::new(DeviceEngine::new(Arc::clone(cuda), start, recipe, &targets)?))
+            }
+        })
+    }
+
+    /// Makes a batch ready, which may be done while another step runs.
+    pub(super) fn prepare(&self, batch: StepBatch) -> Prepared {
+        match self {
+            Self::Host(_) => Prepared::Host(batch),
+            Self::Device(_) => {
+                let StepBatch { batch, labels, masks } = batch;
+                let occurrences = Occurrences::of(&batch.bags);
+                Prepared::Device(HostBatch { batch, occurrences, labels, masks: Some(masks) })
+            }
+        }
+    }
+
+    /// Begins a step; on a device it then runs beside what the caller does.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the device cannot.
+    pub(super) fn begin(&mut self, batch: Prepared, size: StepSize) -> Result<()> {
+        match (self, batch) {
+            (Self::Host(host), Prepared::Host(batch)) => {
+                host.next = Some((batch, size));
+                Ok(())
+            }
+            (Self::Device(device), Prepared::Device(batch)) => device.begin(&batch, size),
+            _ => Err(Error::Internal("a batch was prepared for another device".into())),
+        }
+    }
+
+    /// Ends the step that was begun.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the device could not.
+    pub(super) fn end(&mut self) -> Result<StepOutcome> {
+        match self {
+            Self::Host(host) => host.step(),
+            Self::Device(device) => device.learner.end_step().map_err(lost),
+        }
+    }
+
+    /// What has been learnt.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the device does not give it back.
+    pub(super) fn tensors(&self) -> Result<BTreeMap<String, Array>> {
+        match self {
+            Self::Host(host) => Ok(host.tensors()),
+            Self::Device(device) => device.tensors(),
+        }
+    }
+
+    /// Goes back to a network, and forgets the state of the optimiser.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a tensor is missing; [`Error::Unavailable`] if the device cannot.
+    pub(super) fn set(&mut self, network: &Checkpoint) -> Result<()> {
+        match self {
+            Self::Host(host) => host.set(network),
+            Self::Device(device) => device.learner.set_parameters(parameters(network)?).map_err(lost),
+        }
+    }
+
+    /// Logits of the deep branch, `[B, C]`, of a network that holds what has been learnt.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the device cannot.
+    pub(super) fn deep_logits(&mut self, network: &Checkpoint, texts: &[&EncodedText]) -> Result<Vec<f32>> {
+        match self {
+            Self::Host(_) => Network::new(&network.architecture, &network.tensors)?.deep_logits(texts),
+            Self::Device(device) => device.learner.deep_logits(texts).map_err(lost),
+        }
+    }
+}
+
+/// A batch as an engine takes it.
+pub(super) enum Prepared {
+    Host(StepBatch),
+    Device(HostBatch),
+}
+
+/// The error of a device that did not do what it was told.
+fn lost(error: DeviceError) -> Error {
+    Error::Unavailable(format!("the graphics processor failed: {error}"))
+}
+
+/// The parameters of a network.
+fn parameters(network: &Checkpoint) -> Result<Parameters<'_>> {
+    let data = |name| Ok::<_, Error>(&*network.tensor(name)?.data);
+    Ok(Parameters {
+        table: data(EMBEDDING)?,
+        lstm: LstmWeights {
+            input: data(LSTM_INPUT)?,
+            recurrent: data(LSTM_RECURRENT)?,
+            bias: data(LSTM_BIAS)?,
+        },
+        head_weight: data(HEAD_WEIGHT)?,
+        head_bias: data(HEAD_BIAS)?,
+    })
+}
+
+/// Learns on the processor, with plain arrays. Of the embedding a step reads and updates only the rows that the batch
+/// touches; so nothing grows with the vocabulary but memory.
+pub(super) struct HostEngine {
+    architecture: Architecture,
+    targets: ClassTargets,
+    optimiser: Optimiser,
+    clip_norm: f64,
+    table: Parameter,
+    /// The others of [`LEARNT`].
+    dense: [Parameter; 5],
+    next: Option<(StepBatch, StepSize)>,
+}
+
+/// A tensor that is learnt.
+struct Parameter {
+    name: &'static str,
+    shape: Vec<usize>,
+    values: Vec<f32>,
+    moments: Moments,
+    decay: f32,
+}
+
+impl HostEngine {
+    fn new(start: &Checkpoint, recipe: &Recipe, targets: ClassTargets) -> Result<Self> {
+        let parameter = |name: &'static str, decay: f32| {
+            let Array { shape, data } = start.tensor(name)?;
+            let moments = Moments::new(match recipe.optimiser {
+                Optimiser::AdamW => data.len(),
+                Optimiser::Sgd => 0,
+            });
+            Ok::<_, Error>(Parameter { name, shape: shape.clone(), values: data.to_vec(), moments, decay })
+        };
+        let decay = recipe.weight_decay;
+        Ok(Self {
+            architecture: start.architecture,
+            targets,
+            optimiser: recipe.optimiser,
+            clip_norm: recipe.clip_norm,
+            table: parameter(EMBEDDING, 0.0)?,
+            dense: [
+                parameter(LSTM_INPUT, decay)?,
+                parameter(LSTM_RECURRENT, decay)?,
+                parameter(LSTM_BIAS, 0.0)?,
+                parameter(HEAD_WEIGHT, decay)?,
+                parameter(HEAD_BIAS, 0.0)?,
+            ],
+            next: None,
+        })
+    }
+
+    fn step(&mut self) -> Result<StepOutcome> {
+        let (batch, size) = self.next.take().ok_or_else(|| Error::Internal("no step was begun".into()))?;
+        // On the threads of the pool, so that handing work to them is cheap.
+        let gradients = rayon::scope(|_| self.gradients(batch));
+        let (norm, dense) = norm_and_dense(&gradients);
+        let finite = gradients.loss.is_finite() && norm.is_finite();
+        if finite {
+            let scale = (self.clip_norm / norm.max(1e-12)).min(1.0);
+            rayon::scope(|_| match self.optimiser {
+                Optimiser::AdamW => self.update(size, scale, dense, &gradients),
+                Optimiser::Sgd => self.descend(size, scale, dense, &gradients),
+            });
+        }
+        Ok(StepOutcome { loss: gradients.loss, norm, finite })
+    }
+
+    fn gradients(&self, StepBatch { batch, labels, masks }: StepBatch) -> Gradients {
+        let [input, recurrent, bias, head_weight, head_bias] =
+            self.dense.each_ref().map(|parameter| &*parameter.values);
+        let parameters = Parameters {
+            table: &self.table.values,
+            lstm: LstmWeights { input, recurrent, bias },
+            head_weight,
+            head_bias,
+        };
+        let mut gradients =
+            gradients(&self.architecture, parameters, batch, &labels, &self.targets, Some(&masks));
+        freeze(&self.architecture, &gradients.rows, &mut gradients.table);
+        gradients
+    }
+
+    fn update(&mut self, size: StepSize, scale: f64, dense: [&[f32]; 5], gradients: &Gradients) {
+        let update = Update::new(size.update, size.rate, scale);
+        for (parameter, gradient) in self.dense.iter_mut().zip(dense) {
+            update.dense(&mut parameter.values, gradient, &mut parameter.moments, parameter.decay);
+        }
+        let (table, width) = (&mut self.table, self.architecture.embedding);
+        let update = Update::new(size.update, size.embedding_rate, scale);
+        update.rows(&mut table.values, width, &gradients.rows, &gradients.table, &mut table.moments);
+    }
+
+    fn descend(&mut self, size: StepSize, scale: f64, dense: [&[f32]; 5], gradients: &Gradients) {
+        let descent = Descent::new(size.rate, scale);
+        for (parameter, gradient) in self.dense.iter_mut().zip(dense) {
+            descent.dense(&mut parameter.values, gradient, parameter.decay);
+        }
+        let descent = Descent::new(size.embedding_rate, scale);
+        let width = self.architecture.embedding;
+        descent.rows(&mut self.table.values, width, &gradients.rows, &gradients.table);
+    }
+
+    fn set(&mut self, network: &Checkpoint) -> Result<()> {
+        for parameter in std::iter::once(&mut self.table).chain(&mut self.dense) {
+            parameter.values.copy_from_slice(&network.tensor(parameter.name)?.data);
+            parameter.moments.clear();
+        }
+        Ok(())
+    }
+
+    fn tensors(&self) -> BTreeMap<String, Array> {
+        std::iter::once(&self.table)
+            .chain(&self.dense)
+            .map(|parameter| {
+                (parameter.name.to_owned(), Array::new(parameter.shape.clone(), &*parameter.values))
+            })
+            .collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn poison(&mut self) {
+        self.dense[0].values.fill(f32::NAN);
+    }
+}
+
+impl Drop for HostEngine {
+    fn drop(&mut self) {
+        release_memory();
+    }
+}
+
+/// Takes the gradient of frozen rows away: no optimiser moves a row that never had one.
+fn freeze(architecture: &Architecture, rows: &[u32], gradient: &mut [f32]) {
+    let frozen = rows.iter().zip(gradient.chunks_exact_mut(architecture.embedding));
+    frozen.filter(|(row, _)| architecture.is_frozen(**row)).for_each(|(_, gradient)| gradient.fill(0.0));
+}
+
+/// The norm of all gradients together, and those of [`HostEngine::dense`] in its order.
+fn norm_and_dense(gradients: &Gradients) -> (f64, [&[f32]; 5]) {
+    let Gradients { table, lstm, head_weight, head_bias, .. } = gradients;
+    let dense = [&*lstm.input, &*lstm.recurrent, &*lstm.bias, &**head_weight, &**head_bias];
+    let squares = square_norm(table) + dense.iter().map(|gradient| square_norm(gradient)).sum::<f64>();
+    (squares.sqrt(), dense)
+}
+
+/// Learns on a graphics processor.
+pub(super) struct DeviceEngine {
+    learner: Learner,
+    optimiser: Optimiser,
+    weight_decay: f32,
+    clip_norm: f64,
+    /// Of [`LEARNT`].
+    shapes: Vec<Vec<usize>>,
+}
+
+impl DeviceEngine {
+    fn new(cuda: Arc<Cuda>, start: &Checkpoint, recipe: &Recipe, targets: &ClassTargets) -> Result<Self> {
+        let shapes = LEARNT.into_iter().map(|name| Ok(start.tensor(name)?.shape.clone()));
+        let adamw = recipe.optimiser == Optimiser::AdamW;
+        let learner = Learner::new(cuda, start.architecture, parameters(start)?, targets, adamw);
+        Ok(Self {
+            learner: learner.map_err(lost)?,
+            optimiser: recipe.optimiser,
+            weight_decay: recipe.weight_decay,
+            clip_norm: recipe.clip_norm,
+            shapes: shapes.collect::<Result<_>>()?,
+        })
+    }
+
+    fn begin(&mut self, batch: &HostBatch, size: StepSize) -> Result<()> {
+        let rule = match self.optimiser {
+            Optimiser::AdamW => UpdateRule::AdamW {
+                dense: Update::new(size.update, size.rate, 1.0).rule(self.weight_decay),
+                rows: Update::new(size.update, size.embedding_rate, 1.0).rule(0.0),
+            },
+            Optimiser::Sgd => UpdateRule::Descent {
+                rate: size.rate as f32,
+                shrink: 1.0 - size.rate as f32 * self.weight_decay,
+                rows_rate: size.embedding_rate as f32,
+            },
+        };
+        self.learner.begin_step(batch, self.clip_norm, &rule).map_err(lost)
+    }
+
+    fn tensors(&self) -> Result<BTreeMap<String, Array>> {
+        let OwnedParameters { table, lstm, head_weight, head_bias } =
+            self.learner.parameters().map_err(lost)?;
+        let values = [table, lstm.input, lstm.recurrent, lstm.bias, head_weight, head_bias];
+        let named = LEARNT.into_iter().zip(&self.shapes).zip(values);
+        Ok(named
+            .map(|((name, shape), values)| (name.to_owned(), Array::new(shape.clone(), values)))
+            .collect())
+    }
+}
