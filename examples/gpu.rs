@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use taxond::{
     model::{
         Architecture, Device, DeviceChoice, Pooling, Preset,
-        cuda::{Cuda, HostBatch, Learner, Occurrences, UpdateRule},
+        cuda::{Cuda, Dropout, HostBatch, Learner, Masking, Occurrences, UpdateRule},
         gradients::{Gradients, Masks, Parameters, gradients},
         kernels::{ClassTargets, LstmWeights, TokenMask},
     },
@@ -49,6 +49,9 @@ enum Command {
         /// Steps of each size, after a tenth as many to warm up.
         #[arg(long, default_value_t = 200)]
         steps: usize,
+        /// Lets products round their operands to TF32.
+        #[arg(long)]
+        tf32: bool,
         /// Times the processor as well.
         #[arg(long)]
         cpu: bool,
@@ -138,15 +141,19 @@ impl Network {
         HostBatch {
             occurrences: Occurrences::of(&batch.bags),
             labels: (0..texts.len()).map(|_| random.random_range(0..classes)).collect(),
-            masks: Some(Masks { tokens, features }),
+            masking: Masking::Given(Masks { tokens, features }),
             batch,
         }
     }
 
     fn on_processor(&self, batch: &HostBatch) -> Gradients {
-        let HostBatch { batch, labels, masks, .. } = batch;
+        let HostBatch { batch, labels, masking, .. } = batch;
+        let masks = match masking {
+            Masking::Given(masks) => Some(masks),
+            Masking::Nothing | Masking::Drawn(_) => None,
+        };
         let (architecture, parameters) = (&self.architecture, self.parameters());
-        gradients(architecture, parameters, batch.clone(), labels, &self.targets, masks.as_ref())
+        gradients(architecture, parameters, batch.clone(), labels, &self.targets, masks)
     }
 }
 
@@ -174,7 +181,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     match command {
         Command::Check => check(&cuda),
-        Command::Time { steps, cpu } => time(&cuda, steps, cpu),
+        Command::Time { steps, tf32, cpu } => {
+            cuda.round_products(tf32)?;
+            time(&cuda, steps, cpu)
+        }
     }
 }
 
@@ -242,7 +252,11 @@ fn time(cuda: &Arc<Cuda>, steps: usize, cpu: bool) -> Result<(), Box<dyn Error>>
     let mut reports = Vec::new();
     for (network, texts, tokens) in networks() {
         let mut learner = network.learner(cuda)?;
-        let batches: Vec<HostBatch> = (0..8).map(|seed| network.batch(texts, tokens, seed)).collect();
+        let drawn = |seed| HostBatch {
+            masking: Masking::Drawn(Dropout { seed, words: 0.1, embedding: 0.2, output: 0.4 }),
+            ..network.batch(texts, tokens, seed)
+        };
+        let batches: Vec<HostBatch> = (0..8).map(drawn).collect();
         let mut milliseconds = Vec::with_capacity(steps);
         for step in 0..steps + steps / 10 {
             let began = Instant::now();

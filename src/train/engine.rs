@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+
 use super::{
-    Optimiser, Recipe,
+    Optimiser, Recipe, Sample, batches,
     optimiser::{Moments, Update, square_norm},
     sgd::Descent,
 };
@@ -13,7 +16,8 @@ use crate::{
         Architecture, Array, Checkpoint, Device, Network,
         checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT},
         cuda::{
-            Cuda, DeviceError, HostBatch, Learner, Occurrences, OwnedParameters, StepOutcome, UpdateRule,
+            Cuda, DeviceError, Dropout, HostBatch, Learner, Masking, Occurrences, OwnedParameters,
+            StepOutcome, UpdateRule,
         },
         gradients::{Gradients, Masks, Parameters, gradients},
         kernels::{ClassTargets, LstmWeights, release_memory},
@@ -24,13 +28,13 @@ use crate::{
 /// The tensors that steps change, the embedding first.
 const LEARNT: [&str; 6] = [EMBEDDING, LSTM_INPUT, LSTM_RECURRENT, LSTM_BIAS, HEAD_WEIGHT, HEAD_BIAS];
 
-/// What a step learns from.
+/// What a step on the processor learns from.
 #[derive(Debug)]
-pub(super) struct StepBatch {
-    pub(super) batch: PackedBatch,
+pub(super) struct HostStep {
+    batch: PackedBatch,
     /// The class of each text, in the order of the batch as given.
-    pub(super) labels: Vec<u32>,
-    pub(super) masks: Masks,
+    labels: Vec<u32>,
+    masks: Masks,
 }
 
 /// How far a step goes.
@@ -69,14 +73,28 @@ impl Engine {
         })
     }
 
-    /// Makes a batch ready, which may be done while another step runs.
-    pub(super) fn prepare(&self, batch: StepBatch) -> Prepared {
+    /// Packs a batch and draws what it does not see, or with what the device will draw it. May be done while another step
+    /// runs.
+    pub(super) fn prepare(&self, samples: &[&Sample], recipe: &Recipe, random: &mut ChaCha8Rng) -> Prepared {
+        let batch = PackedBatch::new(samples.iter().map(|sample| &sample.text));
+        let labels = samples.iter().map(|sample| sample.class).collect();
         match self {
-            Self::Host(_) => Prepared::Host(batch),
+            Self::Host(host) => {
+                let Architecture { embedding, .. } = host.architecture;
+                let tokens = batches::token_mask(&batch.packing, embedding, recipe, random);
+                let features =
+                    batches::feature_mask(samples.len(), host.architecture.features(), recipe, random);
+                Prepared::Host(HostStep { batch, labels, masks: Masks { tokens, features } })
+            }
             Self::Device(_) => {
-                let StepBatch { batch, labels, masks } = batch;
                 let occurrences = Occurrences::of(&batch.bags);
-                Prepared::Device(HostBatch { batch, occurrences, labels, masks: Some(masks) })
+                let masking = Masking::Drawn(Dropout {
+                    seed: random.random(),
+                    words: recipe.word_dropout,
+                    embedding: recipe.embedding_dropout,
+                    output: recipe.output_dropout,
+                });
+                Prepared::Device(HostBatch { batch, occurrences, labels, masking })
             }
         }
     }
@@ -143,7 +161,7 @@ impl Engine {
 
 /// A batch as an engine takes it.
 pub(super) enum Prepared {
-    Host(StepBatch),
+    Host(HostStep),
     Device(HostBatch),
 }
 
@@ -177,7 +195,7 @@ pub(super) struct HostEngine {
     table: Parameter,
     /// The others of [`LEARNT`].
     dense: [Parameter; 5],
-    next: Option<(StepBatch, StepSize)>,
+    next: Option<(HostStep, StepSize)>,
 }
 
 /// A tensor that is learnt.
@@ -233,7 +251,7 @@ impl HostEngine {
         Ok(StepOutcome { loss: gradients.loss, norm, finite })
     }
 
-    fn gradients(&self, StepBatch { batch, labels, masks }: StepBatch) -> Gradients {
+    fn gradients(&self, HostStep { batch, labels, masks }: HostStep) -> Gradients {
         let [input, recurrent, bias, head_weight, head_bias] =
             self.dense.each_ref().map(|parameter| &*parameter.values);
         let parameters = Parameters {

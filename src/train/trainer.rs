@@ -6,14 +6,14 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Recipe, Sample, batches,
-    engine::{Engine, Prepared, StepBatch, StepSize},
+    Recipe, Sample,
+    engine::{Engine, Prepared, StepSize},
 };
 use crate::{
     error::Result,
-    model::{Architecture, Array, Checkpoint, Device, gradients::Masks, kernels::ClassTargets},
+    model::{Array, Checkpoint, Device, kernels::ClassTargets},
     taxonomy::LeafGroups,
-    text::{EncodedText, PackedBatch},
+    text::EncodedText,
 };
 
 /// Steps in a row without a finite gradient after which the network is taken for broken.
@@ -32,7 +32,6 @@ pub(super) enum Step {
 
 /// Parameters, optimiser and generator of a training that runs.
 pub(super) struct Trainer<'a> {
-    architecture: Architecture,
     recipe: &'a Recipe,
     targets: ClassTargets,
     pub(super) random: ChaCha8Rng,
@@ -64,7 +63,6 @@ impl<'a> Trainer<'a> {
             smoothing: recipe.label_smoothing,
         };
         Ok(Self {
-            architecture: start.architecture,
             recipe,
             engine: Engine::new(device, start, recipe, targets.clone())?,
             targets,
@@ -78,15 +76,10 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Packs a batch and draws what it does not see. May be done for the next step while one runs.
+    /// Makes a batch ready. May be done for the next step while one runs.
     pub(super) fn prepare<'s>(&mut self, samples: impl Iterator<Item = &'s Sample>) -> Prepared {
         let samples: Vec<&Sample> = samples.collect();
-        let batch = PackedBatch::new(samples.iter().map(|sample| &sample.text));
-        let Self { architecture, recipe, random, .. } = self;
-        let tokens = batches::token_mask(&batch.packing, architecture.embedding, recipe, random);
-        let features = batches::feature_mask(samples.len(), architecture.features(), recipe, random);
-        let labels = samples.iter().map(|sample| sample.class).collect();
-        self.engine.prepare(StepBatch { batch, labels, masks: Masks { tokens, features } })
+        self.engine.prepare(&samples, self.recipe, &mut self.random)
     }
 
     /// Begins a step on a batch.
@@ -158,7 +151,7 @@ impl Trainer<'_> {
 mod tests {
     use super::*;
     use crate::{
-        model::{Preset, surgery},
+        model::{Architecture, Preset, surgery},
         registry::Mode,
         taxonomy::{ClassId, LeafId},
     };

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use cudarc::driver::CudaView;
 
-use super::device::{Buffer, Cuda, DeviceError};
+use super::{
+    device::{Buffer, Cuda, DeviceError},
+    launch::launch,
+};
 use crate::{
     model::gradients::Masks,
     text::{Bags, PackedBatch, Packing},
@@ -52,8 +55,37 @@ pub struct HostBatch {
     pub occurrences: Occurrences,
     /// The class of each text, in the order as given, `[B]`.
     pub labels: Vec<u32>,
-    /// What is not seen; none if everything is.
-    pub masks: Option<Masks>,
+    /// What is not seen.
+    pub masking: Masking,
+}
+
+/// What a step does not see, as [`Masks`].
+#[derive(Debug)]
+pub enum Masking {
+    /// It sees everything.
+    Nothing,
+    /// These.
+    Given(Masks),
+    /// What the device draws.
+    Drawn(Dropout),
+}
+
+/// Probabilities that something is not seen, and what the draws begin with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dropout {
+    /// The same seed draws the same.
+    pub seed: u64,
+    /// For a token.
+    pub words: f32,
+    /// For a column of the tokens of a text.
+    pub embedding: f32,
+    /// For a feature.
+    pub output: f32,
+}
+
+/// A probability as the kernel takes it: how many of 2^32 draws are dropped, and the factor of what is kept.
+fn dropped(probability: f32) -> (u32, f32) {
+    ((f64::from(probability) * 2f64.powi(32)) as u32, 1.0 / (1.0 - probability))
 }
 
 /// Where something lies in the numbers sent.
@@ -109,9 +141,15 @@ impl DeviceBatch {
         self.send(cuda, batch, integers.0, Vec::new(), spans)
     }
 
-    /// Sends a batch to learn from.
-    pub(super) fn send_batch(&mut self, cuda: &Cuda, host: &HostBatch) -> Result<(), DeviceError> {
-        let HostBatch { batch, occurrences, labels, masks } = host;
+    /// Sends a batch to learn from; tokens have `width` columns, texts `features` features.
+    pub(super) fn send_batch(
+        &mut self,
+        cuda: &Cuda,
+        host: &HostBatch,
+        width: usize,
+        features: usize,
+    ) -> Result<(), DeviceError> {
+        let HostBatch { batch, occurrences, labels, masking } = host;
         let (mut integers, mut floats, mut spans) =
             (Staging::default(), Staging::default(), Spans::default());
         add_texts(&mut integers, &mut spans, batch);
@@ -119,13 +157,43 @@ impl DeviceBatch {
         spans.touched = integers.add(occurrences.rows.iter().copied());
         spans.holder_offsets = integers.add(occurrences.offsets.iter().copied());
         spans.holders = integers.add(occurrences.tokens.iter().copied());
-        if let Some(masks) = masks {
-            spans.ranks = integers.add(masks.tokens.ranks().iter().map(|rank| rank.unwrap_or(u32::MAX)));
-            spans.columns = floats.add(masks.tokens.columns().iter().copied());
-            spans.features = floats.add(masks.features.iter().copied());
+        let (texts, tokens) = (batch.packing.texts(), batch.packing.tokens());
+        match masking {
+            Masking::Nothing => {}
+            Masking::Given(masks) => {
+                spans.ranks = integers.add(masks.tokens.ranks().iter().map(|rank| rank.unwrap_or(u32::MAX)));
+                spans.columns = floats.add(masks.tokens.columns().iter().copied());
+                spans.features = floats.add(masks.features.iter().copied());
+            }
+            Masking::Drawn(_) => {
+                let steps = 0..batch.packing.steps();
+                spans.ranks = integers.add(steps.flat_map(|step| 0..batch.packing.running(step) as u32));
+                spans.columns = 0..texts * width;
+                spans.features = texts * width..texts * (width + features);
+                spans.floats = spans.features.end;
+            }
         }
-        self.masked = masks.is_some();
-        self.send(cuda, batch, integers.0, floats.0, spans)
+        self.masked = !matches!(masking, Masking::Nothing);
+        self.send(cuda, batch, integers.0, floats.0, spans)?;
+        match masking {
+            Masking::Drawn(dropout) => self.draw(cuda, dropout, tokens),
+            _ => Ok(()),
+        }
+    }
+
+    fn draw(&mut self, cuda: &Cuda, dropout: &Dropout, tokens: usize) -> Result<(), DeviceError> {
+        let Self { integers, floats, spans, .. } = self;
+        let mut floats = floats.view_mut(spans.floats);
+        let (mut columns, mut features) = floats.split_at_mut(spans.columns.end);
+        let mut ranks = integers.view_mut(spans.integers);
+        let mut ranks = ranks.slice_mut(spans.ranks.clone());
+        let (column_dropped, column_factor) = dropped(dropout.embedding);
+        let (feature_dropped, feature_factor) = dropped(dropout.output);
+        let (column_count, feature_count) = (columns.len() as u32, features.len() as u32);
+        let (token_dropped, _) = dropped(dropout.words);
+        launch!(cuda.draw_masks, (128, 1, 1), (256, 1, 1), 0;
+            &dropout.seed, &mut columns, &column_count, &column_dropped, &column_factor, &mut features,
+            &feature_count, &feature_dropped, &feature_factor, &mut ranks, &(tokens as u32), &token_dropped)
     }
 
     fn send(
@@ -136,13 +204,14 @@ impl DeviceBatch {
         floats: Vec<f32>,
         mut spans: Spans,
     ) -> Result<(), DeviceError> {
-        (spans.integers, spans.floats) = (integers.len().max(1), floats.len().max(1));
+        spans.integers = integers.len().max(1);
+        spans.floats = spans.floats.max(floats.len()).max(1);
         if !integers.is_empty() {
             cuda.stream.memcpy_htod(&integers, &mut self.integers.reserve(cuda, integers.len())?)?;
         }
-        let mut place = self.floats.reserve(cuda, floats.len())?;
+        let mut place = self.floats.reserve(cuda, spans.floats)?;
         if !floats.is_empty() {
-            cuda.stream.memcpy_htod(&floats, &mut place)?;
+            cuda.stream.memcpy_htod(&floats, &mut place.slice_mut(..floats.len()))?;
         }
         (self.spans, self.packing) = (spans, Some(Arc::clone(&batch.packing)));
         Ok(())

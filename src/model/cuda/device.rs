@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cudarc::{
-    cublas::{self, CudaBlas},
+    cublas::{self, CudaBlas, sys::cublasMath_t as MathMode},
     driver::{
         self, CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, CudaView, CudaViewMut,
         DeviceRepr, DriverError, ValidAsZeroBits,
@@ -13,8 +13,9 @@ use cudarc::{
 };
 
 /// The kernels, in the order in which they use one another.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     include_str!("kernels/common.cu"),
+    include_str!("kernels/mask.cu"),
     include_str!("kernels/bag.cu"),
     include_str!("kernels/lstm.cu"),
     include_str!("kernels/pool.cu"),
@@ -43,7 +44,10 @@ impl From<DriverError> for DeviceError {
     fn from(error: DriverError) -> Self {
         match error.0 {
             CUresult::CUDA_ERROR_OUT_OF_MEMORY => Self::OutOfMemory,
-            _ => Self::Failed(error.to_string()),
+            code => Self::Failed(match error.error_string() {
+                Ok(words) => format!("{} ({code:?})", words.to_string_lossy()),
+                Err(_) => format!("{code:?}"),
+            }),
         }
     }
 }
@@ -69,7 +73,7 @@ macro_rules! kernels {
 }
 
 kernels! {
-    bag_forward, bag_backward, lstm_forward, lstm_backward, cell_forward, cell_backward, pool_forward, pool_backward,
+    draw_masks, bag_forward, bag_backward, lstm_forward, lstm_backward, cell_forward, cell_backward, pool_forward, pool_backward,
     add_bias, class_loss, column_sums, square_sums, step_outcome, adamw_dense, adamw_rows, descend_dense, descend_rows,
 }
 
@@ -139,6 +143,17 @@ impl Cuda {
     /// [`DeviceError::Failed`] if the device is lost.
     pub fn memory(&self) -> Result<(usize, usize), DeviceError> {
         Ok(self.stream.context().mem_get_info()?)
+    }
+
+    /// Whether products round their operands to TF32 (10 bits of mantissa), which tensor cores multiply several times as
+    /// fast.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] if cuBLAS refuses.
+    pub fn round_products(&self, tf32: bool) -> Result<(), DeviceError> {
+        let mode = if tf32 { MathMode::CUBLAS_TF32_TENSOR_OP_MATH } else { MathMode::CUBLAS_DEFAULT_MATH };
+        // SAFETY: the handle lives as long as `self`.
+        Ok(unsafe { cublas::sys::cublasSetMathMode(*self.blas.handle(), mode) }.result()?)
     }
 
     /// Waits until it has done all that it was told.

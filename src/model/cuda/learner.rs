@@ -330,7 +330,8 @@ impl Learner {
     }
 
     fn begin_gradients(&mut self, batch: &HostBatch, clip: f64) -> Result<(), DeviceError> {
-        self.batch.send_batch(&self.cuda, batch)?;
+        let Architecture { embedding, .. } = self.architecture;
+        self.batch.send_batch(&self.cuda, batch, embedding, self.architecture.features())?;
         let sizes = self.forward()?;
         self.backward(sizes)?;
         self.finish_gradients(sizes, clip)

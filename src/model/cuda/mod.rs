@@ -14,6 +14,6 @@ mod launch;
 mod learner;
 mod lstm;
 
-pub use batch::{HostBatch, Occurrences};
+pub use batch::{Dropout, HostBatch, Masking, Occurrences};
 pub use device::{Cuda, DeviceError};
 pub use learner::{Learner, OwnedParameters, StepOutcome, UpdateRule};

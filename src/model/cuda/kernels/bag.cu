@@ -3,9 +3,6 @@
 //   y[i]  = mask[i] / |bag i| * sum of W[r] over r in bag i                W [V, E]   y [N, E]
 //   dW[r] = sum of mask[i] dy[i] / |bag i| over the bags i that hold r     dW [R, E], of the rows that the batch touches
 
-// The rank of a token that is not seen.
-#define HIDDEN 0xffffffffu
-
 // A block a token. `columns` [B, E] by rank; without it nothing is masked.
 extern "C" __global__ void bag_forward(const float* __restrict__ table, u32 width, const u32* __restrict__ rows,
                                        const u32* __restrict__ offsets, const u32* __restrict__ ranks,

@@ -3,6 +3,9 @@
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
+// The rank of a token that is not seen.
+#define HIDDEN 0xffffffffu
+
 // Run-time compilation has no headers to take it from.
 #define INFINITE __int_as_float(0x7f800000)
 
