@@ -260,8 +260,7 @@ fn time(cuda: &Arc<Cuda>, steps: usize, cpu: bool) -> Result<(), Box<dyn Error>>
         let mut milliseconds = Vec::with_capacity(steps);
         for step in 0..steps + steps / 10 {
             let began = Instant::now();
-            learner.begin_step(&batches[step % 8], 1.0, &rule)?;
-            let outcome = learner.end_step()?;
+            let outcome = learner.step(&batches[step % 8], 1.0, &rule)?;
             if !outcome.finite {
                 return Err(format!("a step of '{}' was not finite", network.name).into());
             }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use rayon::prelude::*;
 use taxond::{
     model::{
         Architecture, Array, Checkpoint, Classifier, DeviceChoice, Preset, VectorFile,
@@ -274,11 +275,10 @@ fn samples(
     groups: &LeafGroups,
 ) -> Result<Vec<Sample>, Box<dyn Error>> {
     let encoder = network.text_encoder()?;
-    rows.iter()
-        .map(|(_, row)| {
-            Ok(Sample { text: encoder.encode(&row.text), class: column(manifest, groups, &row.label)? })
-        })
-        .collect()
+    let classes = rows.iter().map(|(_, row)| column(manifest, groups, &row.label));
+    let classes = classes.collect::<Result<Vec<u32>, _>>()?;
+    let texts: Vec<EncodedText> = rows.par_iter().map(|(_, row)| encoder.encode(&row.text)).collect();
+    Ok(texts.into_iter().zip(classes).map(|(text, class)| Sample { text, class }).collect())
 }
 
 fn column(manifest: &Manifest, groups: &LeafGroups, label: &ClassName) -> Result<u32, Box<dyn Error>> {

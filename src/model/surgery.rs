@@ -19,10 +19,19 @@ pub fn from_scratch<'a>(
     leaves: &[LeafId],
     seed: u64,
 ) -> Checkpoint {
-    let mut vocabulary = Vocabulary::new(architecture.subwords, architecture.segmentation);
-    vocabulary.extend(texts.clone());
-    let network = init::initial(architecture, vocabulary.entries().to_vec(), leaves.to_vec(), seed);
-    with_terms_of(&network, texts)
+    let texts: Vec<&str> = texts.into_iter().collect();
+    let (network, terms) = rayon::join(
+        || {
+            let mut vocabulary = Vocabulary::new(architecture.subwords, architecture.segmentation);
+            vocabulary.extend(texts.iter().copied());
+            init::initial(architecture, vocabulary.entries().to_vec(), leaves.to_vec(), seed)
+        },
+        || terms_of(&architecture, leaves.len(), texts.iter().copied()),
+    );
+    match terms {
+        Some(terms) => with_terms(&network, &terms, &[]),
+        None => network,
+    }
 }
 
 /// The same network with rows for the features and terms that the texts bring and it does not hold yet.
@@ -35,19 +44,27 @@ pub fn with_vocabulary_of<'a>(
     seed: u64,
 ) -> Result<Checkpoint> {
     let Architecture { subwords, segmentation, .. } = checkpoint.architecture;
-    let mut grown = checkpoint.clone();
-    let mut vocabulary =
-        Vocabulary::from_entries(checkpoint.vocabulary.clone(), subwords)?.segmented(segmentation);
-    if vocabulary.extend(texts.clone()) > 0 {
-        grown = with_vocabulary(&grown, &vocabulary, seed)?;
+    let texts: Vec<&str> = texts.into_iter().collect();
+    let (grown, terms) = rayon::join(
+        || {
+            let entries = checkpoint.vocabulary.clone();
+            let mut vocabulary = Vocabulary::from_entries(entries, subwords)?.segmented(segmentation);
+            match vocabulary.extend(texts.iter().copied()) {
+                0 => Ok(checkpoint.clone()),
+                _ => with_vocabulary(checkpoint, &vocabulary, seed),
+            }
+        },
+        || {
+            let mut terms = checkpoint.term_table()?;
+            let limit = Wide::term_limit(checkpoint.leaves.len());
+            let came = checkpoint.architecture.wide && terms.extend(texts.iter().copied(), limit) > 0;
+            Ok::<_, Error>(came.then_some(terms))
+        },
+    );
+    match terms? {
+        Some(terms) => Ok(with_terms(&grown?, &terms, &checkpoint.tensor(WIDE_WEIGHT)?.data)),
+        None => grown,
     }
-    if checkpoint.architecture.wide {
-        let mut terms = checkpoint.term_table()?;
-        if terms.extend(texts, Wide::term_limit(checkpoint.leaves.len())) > 0 {
-            grown = with_terms(&grown, &terms, &checkpoint.tensor(WIDE_WEIGHT)?.data);
-        }
-    }
-    Ok(grown)
 }
 
 /// The same network with rows for these leaves, in this order: leaves that it had keep their numbers, wherever they
@@ -98,11 +115,19 @@ pub(super) fn with_terms_of<'a>(
     network: &Checkpoint,
     texts: impl IntoIterator<Item = &'a str>,
 ) -> Checkpoint {
-    if !network.architecture.wide {
-        return network.clone();
+    match terms_of(&network.architecture, network.leaves.len(), texts) {
+        Some(terms) => with_terms(network, &terms, &[]),
+        None => network.clone(),
     }
-    let terms = Terms::build(texts, Wide::term_limit(network.leaves.len()));
-    with_terms(network, &terms, &[])
+}
+
+/// The terms of texts for so many leaves; none without a wide branch.
+fn terms_of<'a>(
+    architecture: &Architecture,
+    leaves: usize,
+    texts: impl IntoIterator<Item = &'a str>,
+) -> Option<Terms> {
+    architecture.wide.then(|| Terms::build(texts, Wide::term_limit(leaves)))
 }
 
 /// The same network with these terms, of which the first have the weights given and the others zeros.

@@ -1,5 +1,7 @@
 //! What a stored version answers to the validation examples, measured in the classes of any manifest.
 
+use rayon::prelude::*;
+
 use super::{jobs::Shared, metrics::argmax};
 use crate::{
     dataset::{Example, Split},
@@ -35,7 +37,7 @@ impl Answered {
         let checkpoint = shared.registry.checkpoint(model, number)?;
         let classifier = Classifier::from_checkpoint(&checkpoint)?;
         examples.retain(|example| example.split == Split::Validation);
-        let texts: Vec<_> = examples.iter().map(|example| classifier.encode(&example.text)).collect();
+        let texts: Vec<_> = examples.par_iter().map(|example| classifier.encode(&example.text)).collect();
         let rows = classifier.leaf_probabilities(&texts)?;
         Ok(Self { examples, rows, leaves: checkpoint.leaves })
     }

@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use rand::RngExt as _;
-use rand_chacha::ChaCha8Rng;
-
 use super::{
-    Optimiser, Recipe, Sample, batches,
+    Optimiser, Recipe,
     optimiser::{Moments, Update, square_norm},
+    prepare::{HostStep, Prepared, Preparer},
     sgd::Descent,
 };
 use crate::{
@@ -15,27 +13,15 @@ use crate::{
     model::{
         Architecture, Array, Checkpoint, Device, Network,
         checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT},
-        cuda::{
-            Cuda, DeviceError, Dropout, HostBatch, Learner, Masking, Occurrences, OwnedParameters,
-            StepOutcome, UpdateRule,
-        },
-        gradients::{Gradients, Masks, Parameters, gradients},
+        cuda::{Cuda, DeviceError, HostBatch, Learner, OwnedParameters, StepOutcome, UpdateRule},
+        gradients::{Gradients, Parameters, gradients},
         kernels::{ClassTargets, LstmWeights, release_memory},
     },
-    text::{EncodedText, PackedBatch},
+    text::EncodedText,
 };
 
 /// The tensors that steps change, the embedding first.
 const LEARNT: [&str; 6] = [EMBEDDING, LSTM_INPUT, LSTM_RECURRENT, LSTM_BIAS, HEAD_WEIGHT, HEAD_BIAS];
-
-/// What a step on the processor learns from.
-#[derive(Debug)]
-pub(super) struct HostStep {
-    batch: PackedBatch,
-    /// The class of each text, in the order of the batch as given.
-    labels: Vec<u32>,
-    masks: Masks,
-}
 
 /// How far a step goes.
 #[derive(Debug, Clone, Copy)]
@@ -73,55 +59,23 @@ impl Engine {
         })
     }
 
-    /// Packs a batch and draws what it does not see, or with what the device will draw it. May be done while another step
-    /// runs.
-    pub(super) fn prepare(&self, samples: &[&Sample], recipe: &Recipe, random: &mut ChaCha8Rng) -> Prepared {
-        let batch = PackedBatch::new(samples.iter().map(|sample| &sample.text));
-        let labels = samples.iter().map(|sample| sample.class).collect();
+    /// What makes batches ready for it.
+    pub(super) fn preparer(&self) -> Preparer {
         match self {
-            Self::Host(host) => {
-                let Architecture { embedding, .. } = host.architecture;
-                let tokens = batches::token_mask(&batch.packing, embedding, recipe, random);
-                let features =
-                    batches::feature_mask(samples.len(), host.architecture.features(), recipe, random);
-                Prepared::Host(HostStep { batch, labels, masks: Masks { tokens, features } })
-            }
-            Self::Device(_) => {
-                let occurrences = Occurrences::of(&batch.bags);
-                let masking = Masking::Drawn(Dropout {
-                    seed: random.random(),
-                    words: recipe.word_dropout,
-                    embedding: recipe.embedding_dropout,
-                    output: recipe.output_dropout,
-                });
-                Prepared::Device(HostBatch { batch, occurrences, labels, masking })
-            }
+            Self::Host(host) => Preparer::Host(host.architecture),
+            Self::Device(_) => Preparer::Device,
         }
     }
 
-    /// Begins a step; on a device it then runs beside what the caller does.
+    /// One step on a batch.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the device cannot.
-    pub(super) fn begin(&mut self, batch: Prepared, size: StepSize) -> Result<()> {
+    pub(super) fn step(&mut self, batch: Prepared, size: StepSize) -> Result<StepOutcome> {
         match (self, batch) {
-            (Self::Host(host), Prepared::Host(batch)) => {
-                host.next = Some((batch, size));
-                Ok(())
-            }
-            (Self::Device(device), Prepared::Device(batch)) => device.begin(&batch, size),
+            (Self::Host(host), Prepared::Host(batch)) => Ok(host.step(batch, size)),
+            (Self::Device(device), Prepared::Device(batch)) => device.step(&batch, size),
             _ => Err(Error::Internal("a batch was prepared for another device".into())),
-        }
-    }
-
-    /// Ends the step that was begun.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] if the device could not.
-    pub(super) fn end(&mut self) -> Result<StepOutcome> {
-        match self {
-            Self::Host(host) => host.step(),
-            Self::Device(device) => device.learner.end_step().map_err(lost),
         }
     }
 
@@ -159,12 +113,6 @@ impl Engine {
     }
 }
 
-/// A batch as an engine takes it.
-pub(super) enum Prepared {
-    Host(HostStep),
-    Device(HostBatch),
-}
-
 /// The error of a device that did not do what it was told.
 fn lost(error: DeviceError) -> Error {
     Error::Unavailable(format!("the graphics processor failed: {error}"))
@@ -195,7 +143,6 @@ pub(super) struct HostEngine {
     table: Parameter,
     /// The others of [`LEARNT`].
     dense: [Parameter; 5],
-    next: Option<(HostStep, StepSize)>,
 }
 
 /// A tensor that is learnt.
@@ -231,12 +178,10 @@ impl HostEngine {
                 parameter(HEAD_WEIGHT, decay)?,
                 parameter(HEAD_BIAS, 0.0)?,
             ],
-            next: None,
         })
     }
 
-    fn step(&mut self) -> Result<StepOutcome> {
-        let (batch, size) = self.next.take().ok_or_else(|| Error::Internal("no step was begun".into()))?;
+    fn step(&mut self, batch: HostStep, size: StepSize) -> StepOutcome {
         // On the threads of the pool, so that handing work to them is cheap.
         let gradients = rayon::scope(|_| self.gradients(batch));
         let (norm, dense) = norm_and_dense(&gradients);
@@ -248,7 +193,7 @@ impl HostEngine {
                 Optimiser::Sgd => self.descend(size, scale, dense, &gradients),
             });
         }
-        Ok(StepOutcome { loss: gradients.loss, norm, finite })
+        StepOutcome { loss: gradients.loss, norm, finite }
     }
 
     fn gradients(&self, HostStep { batch, labels, masks }: HostStep) -> Gradients {
@@ -353,7 +298,7 @@ impl DeviceEngine {
         })
     }
 
-    fn begin(&mut self, batch: &HostBatch, size: StepSize) -> Result<()> {
+    fn step(&mut self, batch: &HostBatch, size: StepSize) -> Result<StepOutcome> {
         let rule = match self.optimiser {
             Optimiser::AdamW => UpdateRule::AdamW {
                 dense: Update::new(size.update, size.rate, 1.0).rule(self.weight_decay),
@@ -365,7 +310,7 @@ impl DeviceEngine {
                 rows_rate: size.embedding_rate as f32,
             },
         };
-        self.learner.begin_step(batch, self.clip_norm, &rule).map_err(lost)
+        self.learner.step(batch, self.clip_norm, &rule).map_err(lost)
     }
 
     fn tensors(&self) -> Result<BTreeMap<String, Array>> {

@@ -4,6 +4,9 @@
 
 use std::{
     ops::ControlFlow,
+    panic::resume_unwind,
+    sync::mpsc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -13,6 +16,7 @@ use super::{
     Recipe, augment, batches,
     calibrate::rejection_curve,
     metrics::calibration_error,
+    prepare::Prepared,
     trainer::{MAX_BROKEN_STEPS, Step, Trainer},
     validation::{Validated, validate},
     wide::fit_wide,
@@ -24,6 +28,9 @@ use crate::{
     taxonomy::LeafGroups,
     text::EncodedText,
 };
+
+/// Batches that are made ready while a step runs.
+const BATCHES_AHEAD: usize = 2;
 
 /// How often a network is restored that diverges, before the training fails.
 const MAX_RESTORED: u32 = 3;
@@ -248,31 +255,52 @@ impl<'a> Fitting<'a> {
         Ok(true)
     }
 
-    /// One pass over the examples; `false` if it was given up because nothing was finite any more.
+    /// One pass over the examples; `false` if it was given up because nothing was finite any more. Another thread makes
+    /// the batches ready.
     fn epoch(&mut self, epoch: u32, observe: Observe<'_>) -> Result<bool> {
-        let Self { data, recipe, trainer, progress, began, .. } = self;
-        (progress.epoch, progress.stage) = (epoch, "fit");
+        (self.progress.epoch, self.progress.stage) = (epoch, "fit");
+        let Self { data, recipe, lengths, trainer, .. } = self;
+        let (data, recipe, preparer) = (*data, *recipe, trainer.preparer());
+        let mut random = trainer.random.clone();
+        // How far ahead batches are when an epoch ends early depends on the threads; so the next one draws elsewhere.
+        trainer.random.set_stream(random.get_stream() + 2);
+        let batches = batches::epoch(lengths, recipe.batch, &mut random);
+        thread::scope(|scope| {
+            let (sender, ready) = mpsc::sync_channel(BATCHES_AHEAD);
+            let preparation = scope.spawn(move || {
+                for batch in batches {
+                    let samples = augment::batch(data.train, &batch, recipe.word_shuffle, &mut random);
+                    let samples: Vec<&Sample> = samples.iter().map(AsRef::as_ref).collect();
+                    if sender.send((batch.len(), preparer.prepare(&samples, recipe, &mut random))).is_err() {
+                        break;
+                    }
+                }
+                random
+            });
+            let whole = self.steps(ready, observe);
+            let random = preparation.join().unwrap_or_else(|panic| resume_unwind(panic));
+            if let Ok(true) = whole {
+                self.trainer.random = random;
+            }
+            whole
+        })
+    }
+
+    /// A step on each batch, of so many samples; `false` if nothing was finite any more.
+    fn steps(&mut self, ready: mpsc::Receiver<(usize, Prepared)>, observe: Observe<'_>) -> Result<bool> {
+        let Self { trainer, progress, began, .. } = self;
         let epoch_began = Instant::now();
         let (mut loss_sum, mut counted, mut seen) = (0.0, 0usize, 0usize);
-        let prepare = |trainer: &mut Trainer<'_>, batch: &Vec<usize>| {
-            let samples = augment::batch(data.train, batch, recipe.word_shuffle, &mut trainer.random);
-            trainer.prepare(samples.iter().map(AsRef::as_ref))
-        };
-        let batches = batches::epoch(&self.lengths, recipe.batch, &mut trainer.random);
-        let mut next = batches.first().map(|batch| prepare(trainer, batch));
-        for (batch, following) in batches.iter().zip(1..) {
-            let ready = next.take().expect("a batch is prepared before its turn");
-            trainer.begin(ready)?;
-            next = batches.get(following).map(|batch| prepare(trainer, batch));
-            match trainer.end()? {
+        for (count, batch) in ready {
+            match trainer.step(batch)? {
                 Step::Learnt(loss) => {
-                    loss_sum += loss * batch.len() as f64;
-                    counted += batch.len();
+                    loss_sum += loss * count as f64;
+                    counted += count;
                 }
                 Step::Skipped => {}
                 Step::Broken => return Ok(false),
             }
-            seen += batch.len();
+            seen += count;
             progress.step = trainer.step as u64;
             progress.loss = loss_sum / counted.max(1) as f64;
             progress.examples_per_second = seen as f64 / epoch_began.elapsed().as_secs_f64().max(1e-9);

@@ -18,6 +18,7 @@ mod memory;
 pub mod metrics;
 mod optimiser;
 mod plan;
+mod prepare;
 mod recipe;
 mod run;
 mod sgd;

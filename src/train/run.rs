@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use rayon::prelude::*;
 use tracing::{info, warn};
 
 use super::{
@@ -264,15 +265,19 @@ pub(super) fn samples(
     examples: &[Example],
 ) -> Samples {
     let mut columns: BTreeMap<&ClassName, Option<u32>> = BTreeMap::new();
-    let mut samples = Samples { train: Vec::new(), validation: Vec::new() };
+    let mut meant = Vec::with_capacity(examples.len());
     for example in examples {
         let column =
             *columns.entry(&example.label).or_insert_with(|| match manifest.meaning(&example.label) {
                 Meaning::Class(id) => groups.column(id),
                 Meaning::Ambiguous(_) | Meaning::Unknown => None,
             });
-        let Some(class) = column else { continue };
-        let sample = Sample { text: encoder.encode(&example.text), class };
+        meant.extend(column.map(|class| (example, class)));
+    }
+    let encode = |&(example, class): &(&Example, u32)| Sample { text: encoder.encode(&example.text), class };
+    let encoded: Vec<Sample> = meant.par_iter().map(encode).collect();
+    let mut samples = Samples { train: Vec::new(), validation: Vec::new() };
+    for ((example, _), sample) in meant.into_iter().zip(encoded) {
         match example.split {
             Split::Train => samples.train.push(sample),
             Split::Validation => samples.validation.push(sample),

@@ -6,8 +6,9 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Recipe, Sample,
-    engine::{Engine, Prepared, StepSize},
+    Recipe,
+    engine::{Engine, StepSize},
+    prepare::{Prepared, Preparer},
 };
 use crate::{
     error::Result,
@@ -76,27 +77,21 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Makes a batch ready. May be done for the next step while one runs.
-    pub(super) fn prepare<'s>(&mut self, samples: impl Iterator<Item = &'s Sample>) -> Prepared {
-        let samples: Vec<&Sample> = samples.collect();
-        self.engine.prepare(&samples, self.recipe, &mut self.random)
+    /// What makes batches ready for [`Trainer::step`].
+    pub(super) fn preparer(&self) -> Preparer {
+        self.engine.preparer()
     }
 
-    /// Begins a step on a batch.
+    /// One step on a batch.
     ///
     /// # Errors
     /// [`crate::error::Error::Unavailable`] if the device failed; so have the others that name it.
-    pub(super) fn begin(&mut self, batch: Prepared) -> Result<()> {
+    pub(super) fn step(&mut self, batch: Prepared) -> Result<Step> {
         let rate = self.slowdown * self.recipe.rate(self.step, self.steps);
         (self.step, self.rate) = (self.step + 1, rate);
         let size =
             StepSize { update: self.updates + 1, rate, embedding_rate: rate * self.recipe.embedding_rate };
-        self.engine.begin(batch, size)
-    }
-
-    /// Ends the step that was begun.
-    pub(super) fn end(&mut self) -> Result<Step> {
-        let outcome = self.engine.end()?;
+        let outcome = self.engine.step(batch, size)?;
         if !outcome.finite {
             self.broken += 1;
             return Ok(if self.broken < MAX_BROKEN_STEPS { Step::Skipped } else { Step::Broken });
@@ -154,6 +149,7 @@ mod tests {
         model::{Architecture, Preset, surgery},
         registry::Mode,
         taxonomy::{ClassId, LeafId},
+        train::Sample,
     };
 
     /// Some steps on batches that are large enough to be shared, on a number of threads.
@@ -182,9 +178,9 @@ mod tests {
         pool.install(|| {
             let mut trainer = Trainer::new(&start, &groups, &recipe, 4, 1, &Device::Cpu).unwrap();
             for batch in samples.chunks(64) {
-                let batch = trainer.prepare(batch.iter());
-                trainer.begin(batch).unwrap();
-                assert!(matches!(trainer.end().unwrap(), Step::Learnt(_)));
+                let samples: Vec<&Sample> = batch.iter().collect();
+                let batch = trainer.preparer().prepare(&samples, &recipe, &mut trainer.random);
+                assert!(matches!(trainer.step(batch).unwrap(), Step::Learnt(_)));
             }
             trainer.tensors().unwrap()
         })

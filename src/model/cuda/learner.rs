@@ -248,20 +248,23 @@ impl Learner {
         })
     }
 
-    /// Begins a step on a batch: the device has been told, and works. Gradients are clipped to the norm `clip`.
+    /// One step on a batch, with the gradients clipped to the norm `clip`.
     ///
     /// # Errors
-    /// [`DeviceError::OutOfMemory`] if the batch does not fit.
-    pub fn begin_step(&mut self, batch: &HostBatch, clip: f64, rule: &UpdateRule) -> Result<(), DeviceError> {
+    /// [`DeviceError::OutOfMemory`] if the batch does not fit; [`DeviceError::Failed`] if the device did.
+    pub fn step(
+        &mut self,
+        batch: &HostBatch,
+        clip: f64,
+        rule: &UpdateRule,
+    ) -> Result<StepOutcome, DeviceError> {
         self.begin_gradients(batch, clip)?;
-        self.update(rule)
+        self.update(rule)?;
+        self.outcome()
     }
 
-    /// Waits for the step that was begun.
-    ///
-    /// # Errors
-    /// [`DeviceError::Failed`] if the device did.
-    pub fn end_step(&mut self) -> Result<StepOutcome, DeviceError> {
+    /// Waits for the step that runs.
+    fn outcome(&mut self) -> Result<StepOutcome, DeviceError> {
         let mut outcome = [0.0f32; 4];
         self.cuda.stream.memcpy_dtoh(&self.outcome, &mut outcome)?;
         self.cuda.stream.synchronize()?;
@@ -272,10 +275,10 @@ impl Learner {
     /// The gradients of a batch, without an update, as [`crate::model::gradients::gradients`].
     ///
     /// # Errors
-    /// As [`Learner::begin_step`].
+    /// As [`Learner::step`].
     pub fn gradients(&mut self, batch: &HostBatch) -> Result<Gradients, DeviceError> {
         self.begin_gradients(batch, f64::INFINITY)?;
-        let StepOutcome { loss, .. } = self.end_step()?;
+        let StepOutcome { loss, .. } = self.outcome()?;
         let rows = batch.occurrences.rows.clone();
         let stream = &self.cuda.stream;
         let table = stream.clone_dtoh(&self.table.gradient.view(rows.len() * self.architecture.embedding))?;
@@ -294,7 +297,7 @@ impl Learner {
     /// Logits of the leaves, `[B, C]`, in the order of the texts.
     ///
     /// # Errors
-    /// As [`Learner::begin_step`].
+    /// As [`Learner::step`].
     pub fn deep_logits(&mut self, texts: &[&EncodedText]) -> Result<Vec<f32>, DeviceError> {
         let leaves = self.leaves;
         let mut logits = vec![0.0; texts.len() * leaves];
