@@ -267,17 +267,16 @@ def warm_up(task, sparse):
 
 def gradient_step_ms(task):
     """Median milliseconds of a step, each waited for, with a dense and with a sparse gradient of the embedding."""
-    result = {}
-    for name, sparse in (("dense", False), ("sparse", True)):
-        warm_up(task, sparse)
-        batches, times = epoch(task.training)[:TRIED], []
-        trainer = Trainer(task, len(batches), sparse)
-        for batch in batches:
+    trainers, times = {}, {"dense": [], "sparse": []}
+    for name in times:
+        warm_up(task, name == "sparse")
+        trainers[name] = Trainer(task, TRIED, name == "sparse")
+    for batch in epoch(task.training)[:TRIED]:
+        for name, trainer in trainers.items():
             began = now(task.device)
             trainer.learn(batch)
-            times.append(now(task.device) - began)
-        result[name] = 1e3 * statistics.median(times)
-    return result
+            times[name].append(1e3 * (now(task.device) - began))
+    return {name: statistics.median(milliseconds) for name, milliseconds in times.items()}
 
 
 def repeated(run, device, seconds=2.0):
@@ -423,12 +422,10 @@ def main():
     report = surroundings(options, task)
     print(", ".join(f"{name} {value}" for name, value in report.items()), flush=True)
     milliseconds = gradient_step_ms(task)
-    gradient = min(milliseconds, key=milliseconds.get)
-    report |= {"gradient_step_ms": milliseconds, "gradient": gradient, "rounds": []}
+    report |= {"gradient_step_ms": milliseconds, "rounds": []}
     dense, sparse = milliseconds["dense"], milliseconds["sparse"]
     print(f"PyTorch step: dense gradient {dense:.2f} ms, sparse {sparse:.2f} ms", flush=True)
-    warm_up(task, gradient == "sparse")
-    compare_training(options, task, gradient == "sparse", report)
+    compare_training(options, task, sparse < dense, report)
     if not options.no_kernels:
         compare_kernels(options, device, report)
 
