@@ -128,6 +128,7 @@ fn a_version_comes_back_with_all_that_is_known_of_it() {
         train_loss: 1.5,
         epochs: 3,
         best_epoch: 2,
+        device: "cuda:1 (a device)".into(),
         seed: u64::MAX,
         seconds: 0.125,
         gate: "promoted".to_owned(),

@@ -78,6 +78,7 @@ pub(crate) fn version(version: &Version) -> Value {
             "seconds": report.seconds,
             "gate": report.gate,
             "calibration_error": report.calibration_error,
+            "device": report.device,
             "rejection": report.rejection.iter().map(|point| json!({
                 "min_confidence": point.min_confidence,
                 "precision": point.precision,

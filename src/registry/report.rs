@@ -34,6 +34,8 @@ pub struct Report {
     /// What refusing unsure answers costs and brings, measured on the validation examples; precision rises and coverage
     /// falls from point to point.
     pub rejection: Vec<RejectionPoint>,
+    /// Where the network learnt; empty for a version older than this field.
+    pub device: String,
 }
 
 /// What refusing to answer below a confidence costs and brings.
@@ -82,6 +84,7 @@ impl Report {
             gate: self.gate.clone(),
             curve: self.curve.iter().copied().map(Epoch::to_record).collect(),
             calibration_error: self.calibration_error,
+            device: self.device.clone(),
             rejection: self.rejection.iter().copied().map(RejectionPoint::to_record).collect(),
         }
     }
@@ -101,6 +104,7 @@ impl Report {
             gate: record.gate,
             curve: record.curve.into_iter().map(Epoch::from_record).collect(),
             calibration_error: record.calibration_error,
+            device: record.device,
             rejection: record.rejection.into_iter().map(RejectionPoint::from_record).collect(),
         }
     }

@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     dataset::Dataset,
     error::{Error, Result},
+    model::Device,
     predict::{LiveVersions, Predictor},
     proto::v1,
     registry::{Registry, Version},
@@ -156,6 +157,11 @@ fn flatten(result: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
 fn open(config: &Config) -> Result<(Store, Services)> {
     let started = Instant::now();
     let device = config.device.open()?;
+    if let Device::Cuda(cuda) = &device {
+        let refused = |error| Error::Unavailable(format!("device '{}': {error}", config.device));
+        cuda.round_products(config.tf32).map_err(refused)?;
+    }
+    info!(%device, "networks learn here");
     let vectors = VectorsDir::new(config.vectors_dir.clone())?;
     // The pool of a process is set once; a second daemon in the same process (in a test) shares the first one's.
     let _already_set = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global();

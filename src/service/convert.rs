@@ -113,6 +113,7 @@ fn report(report: Report) -> v1::TrainingReport {
         gate: report.gate,
         curve: report.curve.into_iter().map(epoch).collect(),
         calibration_error: report.calibration_error,
+        device: report.device.clone(),
         rejection: report.rejection.into_iter().map(rejection_point).collect(),
     }
 }

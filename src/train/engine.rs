@@ -38,6 +38,9 @@ pub(super) struct StepSize {
 pub(super) enum Engine {
     Host(Box<HostEngine>),
     Device(Box<DeviceEngine>),
+    /// A device that is gone.
+    #[cfg(test)]
+    Lost,
 }
 
 impl Engine {
@@ -64,6 +67,8 @@ impl Engine {
         match self {
             Self::Host(host) => Preparer::Host(host.architecture),
             Self::Device(_) => Preparer::Device,
+            #[cfg(test)]
+            Self::Lost => Preparer::Device,
         }
     }
 
@@ -75,6 +80,8 @@ impl Engine {
         match (self, batch) {
             (Self::Host(host), Prepared::Host(batch)) => Ok(host.step(batch, size)),
             (Self::Device(device), Prepared::Device(batch)) => device.step(&batch, size),
+            #[cfg(test)]
+            (Self::Lost, _) => Err(lost(DeviceError::Failed("it is gone".into()))),
             _ => Err(Error::Internal("a batch was prepared for another device".into())),
         }
     }
@@ -87,6 +94,8 @@ impl Engine {
         match self {
             Self::Host(host) => Ok(host.tensors()),
             Self::Device(device) => device.tensors(),
+            #[cfg(test)]
+            Self::Lost => Err(lost(DeviceError::Failed("it is gone".into()))),
         }
     }
 
@@ -98,6 +107,8 @@ impl Engine {
         match self {
             Self::Host(host) => host.set(network),
             Self::Device(device) => device.learner.set_parameters(parameters(network)?).map_err(lost),
+            #[cfg(test)]
+            Self::Lost => Err(lost(DeviceError::Failed("it is gone".into()))),
         }
     }
 
@@ -109,6 +120,8 @@ impl Engine {
         match self {
             Self::Host(_) => Network::new(&network.architecture, &network.tensors)?.deep_logits(texts),
             Self::Device(device) => device.learner.deep_logits(texts).map_err(lost),
+            #[cfg(test)]
+            Self::Lost => Err(lost(DeviceError::Failed("it is gone".into()))),
         }
     }
 }

@@ -92,6 +92,8 @@ pub struct Fitted {
     pub rejection: Vec<RejectionPoint>,
     /// Every epoch that ran.
     pub curve: Vec<Epoch>,
+    /// Where the network learnt.
+    pub device: String,
 }
 
 /// Trains a network on samples.
@@ -347,6 +349,7 @@ impl<'a> Fitting<'a> {
                 calibration_error: judged.map(calibration_error),
                 rejection: rejection_curve(judged.unwrap_or_default()),
                 curve: Vec::new(),
+                device: self.trainer.device().to_owned(),
             });
         }
         Ok(())

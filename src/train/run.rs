@@ -147,6 +147,7 @@ pub(super) fn run(
         seconds: started.elapsed().as_secs_f64(),
         gate: decision.explanation,
         calibration_error: fitted.calibration_error,
+        device: fitted.device.clone(),
         rejection: fitted.rejection.clone(),
         curve: fitted.curve.clone(),
     };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
+use tracing::warn;
 
 use super::{
     Recipe,
@@ -11,7 +12,7 @@ use super::{
     prepare::{Prepared, Preparer},
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     model::{Array, Checkpoint, Device, kernels::ClassTargets},
     taxonomy::LeafGroups,
     text::EncodedText,
@@ -37,6 +38,7 @@ pub(super) struct Trainer<'a> {
     targets: ClassTargets,
     pub(super) random: ChaCha8Rng,
     engine: Engine,
+    device: String,
     /// Steps tried so far and in all.
     pub(super) step: usize,
     pub(super) steps: usize,
@@ -63,9 +65,18 @@ impl<'a> Trainer<'a> {
             classes: groups.classes.len(),
             smoothing: recipe.label_smoothing,
         };
+        let (engine, device) = match Engine::new(device, start, recipe, targets.clone()) {
+            Ok(engine) => (engine, device.to_string()),
+            Err(Error::Unavailable(reason)) => {
+                warn!(%device, reason, "the network learns on the processor");
+                (Engine::new(&Device::Cpu, start, recipe, targets.clone())?, Device::Cpu.to_string())
+            }
+            Err(error) => return Err(error),
+        };
         Ok(Self {
             recipe,
-            engine: Engine::new(device, start, recipe, targets.clone())?,
+            engine,
+            device,
             targets,
             random: ChaCha8Rng::seed_from_u64(seed),
             step: 0,
@@ -85,7 +96,7 @@ impl<'a> Trainer<'a> {
     /// One step on a batch.
     ///
     /// # Errors
-    /// [`crate::error::Error::Unavailable`] if the device failed; so have the others that name it.
+    /// [`Error::Unavailable`] if the device failed; so have the others that name it.
     pub(super) fn step(&mut self, batch: Prepared) -> Result<Step> {
         let rate = self.slowdown * self.recipe.rate(self.step, self.steps);
         (self.step, self.rate) = (self.step + 1, rate);
@@ -112,6 +123,7 @@ impl<'a> Trainer<'a> {
     /// Goes on from such a network on the processor, with a fresh optimiser.
     pub(super) fn fall_back(&mut self, network: &Checkpoint, epochs: u32) -> Result<()> {
         self.engine = Engine::new(&Device::Cpu, network, self.recipe, self.targets.clone())?;
+        self.device = Device::Cpu.to_string();
         self.rewind(epochs);
         Ok(())
     }
@@ -119,6 +131,11 @@ impl<'a> Trainer<'a> {
     fn rewind(&mut self, epochs: u32) {
         self.step = self.steps / self.recipe.epochs as usize * epochs as usize;
         (self.updates, self.broken) = (0, 0);
+    }
+
+    /// Where the network learns.
+    pub(super) fn device(&self) -> &str {
+        &self.device
     }
 
     /// What has been learnt.
@@ -139,6 +156,12 @@ impl Trainer<'_> {
         if let Engine::Host(host) = &mut self.engine {
             host.poison();
         }
+    }
+
+    /// Fails from now on as a device that is gone.
+    pub(super) fn lose(&mut self) {
+        self.engine = Engine::Lost;
+        self.device = "lost".into();
     }
 }
 

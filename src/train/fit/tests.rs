@@ -238,6 +238,30 @@ fn a_network_that_breaks_is_restored_and_goes_on_at_half_the_rate() {
 }
 
 #[test]
+fn a_device_that_is_lost_is_left_for_the_processor_after_the_last_whole_epoch() {
+    let mut toy = toy();
+    toy.recipe.epochs = 3;
+    let Toy { start, train, validation, groups, recipe } = &toy;
+    let data = Data { train, validation, groups };
+    let mut fitting = Fitting::new(start, data, recipe, 1, &Device::Cpu).unwrap();
+    assert!(fitting.whole_epoch(1, &mut |_: &FitProgress| Ok(())).unwrap());
+    let first = fitting.curve[0];
+    fitting.trainer.lose();
+    let gone = fitting.whole_epoch(2, &mut |_: &FitProgress| Ok(())).unwrap_err();
+    assert!(gone.to_string().contains("it is gone"), "{gone}");
+
+    // The whole loop: every epoch there, the first of them learnt anew.
+    let mut fitting = Fitting::new(start, data, recipe, 1, &Device::Cpu).unwrap();
+    fitting.trainer.lose();
+    fitting.run(&mut |_: &FitProgress| Ok(())).unwrap();
+    assert_eq!(fitting.curve.iter().map(|at| at.epoch).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((fitting.curve[0].step, fitting.curve[0].learning_rate), (first.step, first.learning_rate));
+    let fitted = fitting.finish().unwrap();
+    assert_eq!(fitted.device, "cpu");
+    assert!(fitted.validation_accuracy.unwrap() > 0.6, "{:?}", fitted.validation_accuracy);
+}
+
+#[test]
 fn a_training_that_diverges_fails_by_name() {
     let mut toy = toy();
     toy.recipe.learning_rate = 1e38;
