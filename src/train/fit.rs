@@ -132,7 +132,7 @@ pub fn fit(
     let data = Data { train, validation, groups };
     let mut fitting = Fitting::new(start, data, recipe, seed, device)?;
     if start.architecture.wide && recipe.wide.epochs > 0 {
-        fitting.fit_wide(seed, &mut observe)?;
+        fitting.fit_wide(seed, device, &mut observe)?;
     }
     match fitting.run(&mut observe) {
         // What has been learnt is worth keeping.
@@ -211,9 +211,9 @@ impl<'a> Fitting<'a> {
         })
     }
 
-    fn fit_wide(&mut self, seed: u64, observe: Observe<'_>) -> Result<()> {
+    fn fit_wide(&mut self, seed: u64, device: &Device, observe: Observe<'_>) -> Result<()> {
         let Self { data, recipe, progress, whole, .. } = self;
-        *whole = fit_wide(whole, data.train, data.groups, &recipe.wide, seed, &mut |loss| {
+        *whole = fit_wide(whole, data.train, data.groups, &recipe.wide, seed, device, &mut |loss| {
             (progress.stage, progress.loss) = ("wide", loss);
             observe(progress)
         })?;

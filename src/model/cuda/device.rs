@@ -13,7 +13,7 @@ use cudarc::{
 };
 
 /// The kernels, in the order in which they use one another.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     include_str!("kernels/common.cu"),
     include_str!("kernels/mask.cu"),
     include_str!("kernels/bag.cu"),
@@ -21,6 +21,7 @@ const SOURCES: [&str; 7] = [
     include_str!("kernels/pool.cu"),
     include_str!("kernels/loss.cu"),
     include_str!("kernels/update.cu"),
+    include_str!("kernels/wide.cu"),
 ];
 
 /// Shared memory that a block of the LSTM kernels asks for: half of 128 x 128 weights of four gates.
@@ -75,6 +76,7 @@ macro_rules! kernels {
 kernels! {
     draw_masks, bag_forward, bag_backward, lstm_forward, lstm_backward, cell_forward, cell_backward, pool_forward, pool_backward,
     add_bias, class_loss, column_sums, square_sums, step_outcome, adamw_dense, adamw_rows, descend_dense, descend_rows,
+    wide_forward, wide_norms, wide_update, wide_bias,
 }
 
 /// A graphics processor with its kernels loaded.
@@ -96,16 +98,8 @@ impl Cuda {
     /// [`DeviceError::NoLibrary`] without the driver, cuBLAS or NVRTC; [`DeviceError::Failed`] if there is no such device, or
     /// driver and libraries do not fit one another.
     pub fn open(index: usize) -> Result<Self, DeviceError> {
-        let libraries: [(&str, unsafe fn() -> bool); 3] = [
-            ("the CUDA driver (libcuda.so.1)", driver::sys::is_culib_present),
-            ("NVRTC (libnvrtc.so.13 or .12)", nvrtc::sys::is_culib_present),
-            ("cuBLAS (libcublas.so.13 or .12)", cublas::sys::is_culib_present),
-        ];
-        for (library, is_present) in libraries {
-            // SAFETY: loads a library by a name of NVIDIA's, whose initialisation has no preconditions.
-            if !unsafe { is_present() } {
-                return Err(DeviceError::NoLibrary(library));
-            }
+        if let Some(library) = missing_library() {
+            return Err(DeviceError::NoLibrary(library));
         }
         let context = CudaContext::new(index)?;
         let stream = context.new_stream()?;
@@ -165,6 +159,22 @@ impl Cuda {
     }
 }
 
+/// A library that is needed and not there.
+fn missing_library() -> Option<&'static str> {
+    // SAFETY: loads libraries by names of NVIDIA's, whose initialisation has no preconditions.
+    unsafe {
+        if !driver::sys::is_culib_present() {
+            Some("the CUDA driver (libcuda.so.1)")
+        } else if !nvrtc::sys::is_culib_present() {
+            Some("NVRTC (libnvrtc.so.13 or .12)")
+        } else if !cublas::sys::is_culib_present() {
+            Some("cuBLAS (libcublas.so.13 or .12)")
+        } else {
+            None
+        }
+    }
+}
+
 /// The kernels for devices of a compute capability.
 fn compile(major: i32, minor: i32) -> Result<nvrtc::Ptx, DeviceError> {
     let options = CompileOptions {
@@ -221,7 +231,7 @@ mod tests {
     #[test]
     fn the_kernels_compile_where_there_is_a_compiler() {
         let required = std::env::var_os("TAXOND_TEST_NVRTC").is_some();
-        // SAFETY: as in `Cuda::open`.
+        // SAFETY: as in `missing_library`.
         if required || unsafe { nvrtc::sys::is_culib_present() } {
             for (major, minor) in [(7, 5), (8, 0), (8, 9), (9, 0), (12, 0)] {
                 compile(major, minor).unwrap();

@@ -9,6 +9,7 @@ use super::{
     device::{Buffer, Cuda, DeviceError},
     launch::{Operand, THREADS, launch},
     lstm::{Recurrence, States},
+    targets::DeviceTargets,
 };
 use crate::{
     model::{
@@ -133,36 +134,6 @@ impl Learnt {
             cuda.stream.memset_zeros(moments)?;
         }
         Ok(())
-    }
-}
-
-/// Which leaf is of which class, on the device.
-#[derive(Debug)]
-struct DeviceTargets {
-    class_of_leaf: CudaSlice<u32>,
-    offsets: CudaSlice<u32>,
-    leaves: CudaSlice<u32>,
-    classes: usize,
-    smoothing: f32,
-}
-
-impl DeviceTargets {
-    fn new(cuda: &Cuda, targets: &ClassTargets) -> Result<Self, DeviceError> {
-        let class_of_leaf: Vec<u32> =
-            targets.class_of_leaf.iter().map(|class| class.unwrap_or(u32::MAX)).collect();
-        let (mut offsets, mut leaves) = (vec![0], Vec::new());
-        for class in 0..targets.classes as u32 {
-            let own = (0u32..).zip(&class_of_leaf).filter(|(_, of)| **of == class);
-            leaves.extend(own.map(|(leaf, _)| leaf));
-            offsets.push(leaves.len() as u32);
-        }
-        Ok(Self {
-            class_of_leaf: cuda.stream.clone_htod(&class_of_leaf)?,
-            offsets: cuda.stream.clone_htod(&offsets)?,
-            leaves: cuda.stream.clone_htod(&leaves)?,
-            classes: targets.classes,
-            smoothing: targets.smoothing,
-        })
     }
 }
 
@@ -403,9 +374,10 @@ impl Learner {
         let mut dlogits = scratch.dlogits.reserve(cuda, texts * leaves)?;
         let mut log_sums = scratch.log_sums.reserve(cuda, texts * targets.classes)?;
         let mut losses = scratch.losses.reserve(cuda, texts)?;
+        let scale = 1.0 / texts as f32;
         launch!(cuda.class_loss, (texts as u32, 1, 1), (THREADS, 1, 1), 0;
             &scratch.logits.view(texts * leaves), &batch.labels(), &(leaves as u32), &(targets.classes as u32),
-            &targets.smoothing, &targets.class_of_leaf, &targets.offsets, &targets.leaves, &mut log_sums,
+            &targets.smoothing, &scale, &targets.class_of_leaf, &targets.offsets, &targets.leaves, &mut log_sums,
             &mut dlogits, &mut losses)?;
 
         let dlogits = dlogits.as_view();

@@ -1,4 +1,4 @@
-//! The deep branch on a graphics processor: what learns there, and how it is measured.
+//! Learning on a graphics processor: the deep branch, and the wide one.
 //!
 //! The same mathematics as [`super::kernels`] and [`super::gradients`], in CUDA C (`kernels/*.cu`) that is compiled for the
 //! device when it is opened, with large products through cuBLAS. The driver and the libraries are looked for when the
@@ -13,7 +13,10 @@ mod device;
 mod launch;
 mod learner;
 mod lstm;
+mod targets;
+mod wide;
 
 pub use batch::{Dropout, HostBatch, Masking, Occurrences};
 pub use device::{Cuda, DeviceError};
 pub use learner::{Learner, OwnedParameters, StepOutcome, UpdateRule};
+pub use wide::{WideBatch, WideLearner};

@@ -2,7 +2,7 @@
 //
 //   p[j]  = softmax over the leaves j of any class        P[k] = sum of p[j] over the leaves j of class k
 //   q[k]  = (1 - s) [k = label] + s / K                   smoothing s over K classes
-//   dloss / dz[j] = (p[j] - q[k] p[j] / P[k]) / B         k the class of j; 0 for a leaf of no class
+//   dloss / dz[j] = scale (p[j] - q[k] p[j] / P[k])       k the class of j; 0 for a leaf of no class; scale 1 / B for a mean
 
 #define NO_CLASS 0xffffffffu
 
@@ -14,7 +14,7 @@ extern "C" __global__ void add_bias(float* __restrict__ logits, const float* __r
 // A block a text. `class_leaves` lists the leaves of each class, class after class; `log_sums` [B, K] is for itself. The loss
 // of each text is in nats.
 extern "C" __global__ void class_loss(const float* __restrict__ logits, const u32* __restrict__ labels, u32 leaves,
-                                      u32 classes, float smoothing, const u32* __restrict__ class_of_leaf,
+                                      u32 classes, float smoothing, float scale, const u32* __restrict__ class_of_leaf,
                                       const u32* __restrict__ class_offsets, const u32* __restrict__ class_leaves,
                                       double* __restrict__ log_sums, float* __restrict__ dlogits,
                                       double* __restrict__ losses) {
@@ -35,13 +35,13 @@ extern "C" __global__ void class_loss(const float* __restrict__ logits, const u3
   for (u32 k = threadIdx.x; k < classes; k += blockDim.x) sum += exp(of_class[k] - top);
   const double of_all = top + log(block_sum(sum));
 
-  const double spread = (double)smoothing / classes, hit = 1.0 - (double)smoothing, scale = 1.0 / gridDim.x;
+  const double spread = (double)smoothing / classes, hit = 1.0 - (double)smoothing;
   for (u32 j = threadIdx.x; j < leaves; j += blockDim.x) {
     const u32 k = class_of_leaf[j];
     double d = 0.0;
     if (k != NO_CLASS) {
       const double target = (k == label ? hit : 0.0) + spread;
-      d = scale * (exp(z[j] - of_all) - target * exp(z[j] - of_class[k]));
+      d = (double)scale * (exp(z[j] - of_all) - target * exp(z[j] - of_class[k]));
     }
     dlogits[(u64)text * leaves + j] = (float)d;
   }

@@ -1,0 +1,329 @@
+//! Fits the wide branch: softmax regression on the weighted terms of the texts, by stochastic gradients.
+//!
+//! ```text
+//! u = x W + b                           x the terms that are seen, each left out with probability d, else / (1 - d)
+//! h[row] += x[row]^2 |g|^2 / C          g [C] gradient of the loss by u
+//! W[row] -= rate / sqrt(h[row]) x[row] g
+//! ```
+//!
+//! The loss is that of the deep branch without smoothing: convex but for classes of several leaves. One step size a row
+//! (Duchi et al. 2011, "Adaptive subgradient methods") lets rare terms learn as fast as common ones; the dropout regularises
+//! as a penalty that spares rare, telling terms would (Wager et al. 2013, "Dropout training as adaptive regularization").
+
+mod panels;
+
+use std::{panic::resume_unwind, sync::Arc, sync::mpsc, thread};
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use tracing::warn;
+
+use self::panels::Panels;
+use super::{Sample, batches::shuffle};
+use crate::{
+    error::{Error, Result},
+    model::{
+        Array, Checkpoint, Device,
+        checkpoint::{WIDE_BIAS, WIDE_WEIGHT},
+        cuda::{DeviceError, WideBatch, WideLearner},
+        kernels::ClassTargets,
+    },
+    taxonomy::LeafGroups,
+};
+
+/// Rate of the bias, as a share of that of the weights.
+const BIAS_RATE: f32 = 0.02;
+
+/// The stream of random numbers; the deep branch draws from another.
+const STREAM: u64 = 1;
+
+/// Batches that are made ready while a step runs.
+const BATCHES_AHEAD: usize = 4;
+
+/// Steps of a device between two questions how far it is; each question waits for it.
+const DEVICE_STEPS: usize = 64;
+
+/// How the wide branch is fitted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WideRecipe {
+    /// Passes over the examples; none leaves the branch as it is.
+    pub epochs: u32,
+    /// Rate at the start; it falls to 0 on a straight line.
+    pub rate: f32,
+    /// Texts a step.
+    pub batch: usize,
+    /// Probability that a term of a text is not seen.
+    pub dropout: f32,
+}
+
+/// Fits the wide branch of a checkpoint and returns the checkpoint with it. `observe` is called now and then, on a
+/// processor after each step, with the mean loss of the epoch so far, in nats. A device that fails is left for the
+/// processor.
+///
+/// # Errors
+/// Those of `observe`, and [`Error::Corrupt`] if the checkpoint has no wide branch.
+pub(super) fn fit_wide(
+    start: &Checkpoint,
+    train: &[Sample],
+    groups: &LeafGroups,
+    recipe: &WideRecipe,
+    seed: u64,
+    device: &Device,
+    observe: &mut dyn FnMut(f64) -> Result<()>,
+) -> Result<Checkpoint> {
+    let targets = ClassTargets {
+        class_of_leaf: groups.class_of_row.clone(),
+        classes: groups.classes.len(),
+        smoothing: 0.0,
+    };
+    let fit = |device: &Device, observe: &mut dyn FnMut(f64) -> Result<()>| {
+        let engine = Engine::new(start, &targets, device)?;
+        engine.fit(train, recipe, seed, observe)
+    };
+    let (weight, bias) = match fit(device, observe) {
+        Err(Error::Unavailable(reason)) if !matches!(device, Device::Cpu) => {
+            warn!(reason, "the wide branch is fitted on the processor");
+            fit(&Device::Cpu, observe)?
+        }
+        fitted => fitted?,
+    };
+    let mut fitted = start.clone();
+    let shape = start.tensor(WIDE_WEIGHT)?.shape.clone();
+    fitted.tensors.insert(WIDE_WEIGHT.to_owned(), Array::new(shape, weight));
+    fitted.tensors.insert(WIDE_BIAS.to_owned(), Array::new([bias.len()], bias));
+    Ok(fitted)
+}
+
+/// Where the branch is fitted.
+enum Engine {
+    Host(Panels),
+    Device(Box<WideLearner>),
+}
+
+/// A batch as an engine takes it.
+enum Ready {
+    Host(Batch),
+    Device(WideBatch),
+}
+
+/// The terms that are seen of some texts, and the classes of the texts.
+struct Batch {
+    terms: Vec<(u32, f32)>,
+    /// Where each text's terms begin, and the end; `[B + 1]`.
+    offsets: Vec<usize>,
+    labels: Vec<u32>,
+}
+
+impl Batch {
+    /// The terms of texts, each left out with a probability, the others scaled up to keep the mean.
+    fn thinned<'s>(samples: impl Iterator<Item = &'s Sample>, dropout: f32, random: &mut ChaCha8Rng) -> Self {
+        let kept = 1.0 / (1.0 - dropout);
+        let mut batch = Self { terms: Vec::new(), offsets: vec![0], labels: Vec::new() };
+        for sample in samples {
+            let terms = sample.text.terms.iter().filter(|_| random.random::<f32>() >= dropout);
+            batch.terms.extend(terms.map(|&(row, x)| (row, kept * x)));
+            batch.offsets.push(batch.terms.len());
+            batch.labels.push(sample.class);
+        }
+        batch
+    }
+}
+
+impl Engine {
+    fn new(start: &Checkpoint, targets: &ClassTargets, device: &Device) -> Result<Self> {
+        let (weight, bias) = (start.tensor(WIDE_WEIGHT)?, start.tensor(WIDE_BIAS)?);
+        Ok(match device {
+            Device::Cpu => Self::Host(Panels::new(weight, bias, targets.clone())),
+            Device::Cuda(cuda) => {
+                let learner = WideLearner::new(Arc::clone(cuda), &weight.data, &bias.data, targets);
+                Self::Device(Box::new(learner.map_err(lost)?))
+            }
+        })
+    }
+
+    /// All epochs; the weights `[U, C]` and the bias `[C]`. Another thread makes the batches ready.
+    fn fit(
+        mut self,
+        train: &[Sample],
+        recipe: &WideRecipe,
+        seed: u64,
+        observe: &mut dyn FnMut(f64) -> Result<()>,
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
+        let on_device = matches!(self, Self::Device(_));
+        let steps_per_epoch = train.len().div_ceil(recipe.batch);
+        let steps = steps_per_epoch * recipe.epochs as usize;
+        thread::scope(|scope| {
+            let (sender, ready) = mpsc::sync_channel(BATCHES_AHEAD);
+            let preparation = scope.spawn(move || {
+                let mut random = ChaCha8Rng::seed_from_u64(seed);
+                random.set_stream(STREAM);
+                let mut order: Vec<usize> = (0..train.len()).collect();
+                for _ in 0..recipe.epochs {
+                    shuffle(&mut order, &mut random);
+                    for batch in order.chunks(recipe.batch) {
+                        let samples = batch.iter().map(|&example| &train[example]);
+                        let batch = Batch::thinned(samples, recipe.dropout, &mut random);
+                        let batch = match on_device {
+                            true => Ready::Device(WideBatch::new(&batch.terms, &batch.offsets, batch.labels)),
+                            false => Ready::Host(batch),
+                        };
+                        if sender.send(batch).is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+            let mut progress = Progress::default();
+            let mut take_steps = || {
+                for (step, batch) in ready.iter().enumerate() {
+                    if step.is_multiple_of(steps_per_epoch) {
+                        progress = Progress::default();
+                    }
+                    let rate = recipe.rate * (1.0 - step as f32 / steps as f32);
+                    let ends_epoch = (step + 1).is_multiple_of(steps_per_epoch);
+                    self.step(batch, rate, ends_epoch, &mut progress)?;
+                    if progress.is_known {
+                        observe(progress.loss / progress.seen as f64)?;
+                    }
+                }
+                Ok(())
+            };
+            let taken = take_steps();
+            drop(ready);
+            preparation.join().unwrap_or_else(|panic| resume_unwind(panic));
+            taken
+        })?;
+        self.finish()
+    }
+
+    fn step(&mut self, batch: Ready, rate: f32, ends_epoch: bool, progress: &mut Progress) -> Result<()> {
+        match (self, batch) {
+            (Self::Host(panels), Ready::Host(batch)) => {
+                progress.seen += batch.labels.len();
+                progress.loss += panels.step(batch, rate, BIAS_RATE * rate);
+                progress.is_known = true;
+            }
+            (Self::Device(learner), Ready::Device(batch)) => {
+                progress.seen += batch.texts();
+                progress.steps += 1;
+                learner.step(&batch, rate, BIAS_RATE * rate).map_err(lost)?;
+                progress.is_known = ends_epoch || progress.steps.is_multiple_of(DEVICE_STEPS);
+                if progress.is_known {
+                    progress.loss += learner.take_losses().map_err(lost)?;
+                }
+            }
+            _ => return Err(Error::Internal("a batch was prepared for another device".into())),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(Vec<f32>, Vec<f32>)> {
+        match self {
+            Self::Host(panels) => Ok(panels.finish()),
+            Self::Device(learner) => learner.finish().map_err(lost),
+        }
+    }
+}
+
+/// How an epoch goes.
+#[derive(Debug, Default)]
+struct Progress {
+    steps: usize,
+    /// Texts so far.
+    seen: usize,
+    /// Sum of their losses.
+    loss: f64,
+    /// Whether the sum is that of all of them.
+    is_known: bool,
+}
+
+/// The error of a device that did not do what it was told.
+fn lost(error: DeviceError) -> Error {
+    Error::Unavailable(format!("the graphics processor failed: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Architecture, Preset, Wide, surgery},
+        taxonomy::{ClassId, LeafId},
+    };
+
+    /// More leaves than a panel has columns; each class has two.
+    const LEAVES: u32 = 20;
+
+    fn toy() -> (Checkpoint, Vec<Sample>, LeafGroups) {
+        let texts: Vec<(String, u32)> = (0..200u32)
+            .map(|i| {
+                let class = i % (LEAVES / 2);
+                (format!("please say{class} about{} it{}", class / 2, i % 7), class)
+            })
+            .collect();
+        let architecture = Architecture { embedding: 2, hidden: 1, ..Architecture::preset(Preset::Default) };
+        let leaves: Vec<LeafId> = (0..LEAVES).map(LeafId).collect();
+        let start =
+            surgery::from_scratch(architecture, texts.iter().map(|(text, _)| text.as_str()), &leaves, 1);
+        let encoder = start.text_encoder().unwrap();
+        let samples =
+            texts.iter().map(|(text, class)| Sample { text: encoder.encode(text), class: *class }).collect();
+        let groups = LeafGroups {
+            classes: (0..LEAVES / 2).map(ClassId).collect(),
+            class_of_row: (0..LEAVES).map(|leaf| Some(leaf / 2)).collect(),
+        };
+        (start, samples, groups)
+    }
+
+    const RECIPE: WideRecipe = WideRecipe { epochs: 3, rate: 0.15, batch: 16, dropout: 0.3 };
+
+    fn fitted(recipe: &WideRecipe) -> Checkpoint {
+        let (start, samples, groups) = toy();
+        fit_wide(&start, &samples, &groups, recipe, 7, &Device::Cpu, &mut |_| Ok(())).unwrap()
+    }
+
+    #[test]
+    fn it_learns_which_terms_tell_the_classes() {
+        let (_, samples, groups) = toy();
+        let fitted = fitted(&RECIPE);
+        fitted.validate().unwrap();
+        let wide = Wide::new(&fitted.tensors).unwrap();
+        let mut logits = vec![0.0; LEAVES as usize];
+        for sample in &samples {
+            wide.logits(&sample.text.terms, &mut logits);
+            let sums = groups.sums(&logits.iter().map(|z| z.exp()).collect::<Vec<_>>());
+            assert_eq!(super::super::metrics::argmax(&sums) as u32, sample.class);
+        }
+    }
+
+    #[test]
+    fn a_step_is_that_of_the_formula() {
+        let (start, samples, groups) = toy();
+        let recipe = WideRecipe { epochs: 1, batch: 1, dropout: 0.0, ..RECIPE };
+        let one = &samples[3..4];
+        let fitted = fit_wide(&start, one, &groups, &recipe, 7, &Device::Cpu, &mut |_| Ok(())).unwrap();
+        // From zeros every leaf has p = 1 / 20, those of the label's class 1 / 2 within it.
+        let leaves = LEAVES as usize;
+        let gradient: Vec<f32> =
+            (0..leaves).map(|leaf| 0.05 - if leaf / 2 == 3 { 0.5 } else { 0.0 }).collect();
+        let length = (gradient.iter().map(|g| g * g).sum::<f32>() / leaves as f32).sqrt();
+        let weight = &fitted.tensors[WIDE_WEIGHT];
+        for &(row, _) in &one[0].text.terms {
+            for (w, g) in weight.row(row as usize).iter().zip(&gradient) {
+                assert!((w + recipe.rate / length * g).abs() < 1e-5, "{w} {g}");
+            }
+        }
+        for (b, g) in fitted.tensors[WIDE_BIAS].data.iter().zip(&gradient) {
+            assert!((b + BIAS_RATE * recipe.rate * g).abs() < 1e-7);
+        }
+    }
+
+    #[test]
+    fn the_bytes_do_not_depend_on_the_threads() {
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| fitted(&RECIPE))
+        };
+        assert_eq!(on(1), on(3));
+        assert_ne!(on(1), fitted(&WideRecipe { dropout: 0.4, ..RECIPE }));
+    }
+}
