@@ -260,8 +260,9 @@ fn time(cuda: &Arc<Cuda>, steps: usize, cpu: bool) -> Result<(), Box<dyn Error>>
         let mut milliseconds = Vec::with_capacity(steps);
         for step in 0..steps + steps / 10 {
             let began = Instant::now();
-            let outcome = learner.step(&batches[step % 8], 1.0, &rule)?;
-            if !outcome.finite {
+            learner.step(&batches[step % 8], 1.0, &rule)?;
+            let outcome = learner.last_step()?;
+            if outcome.is_none_or(|outcome| !outcome.finite) {
                 return Err(format!("a step of '{}' was not finite", network.name).into());
             }
             milliseconds.push(1e3 * began.elapsed().as_secs_f64());

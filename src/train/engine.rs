@@ -72,18 +72,34 @@ impl Engine {
         }
     }
 
-    /// One step on a batch.
+    /// One step on a batch. Returns what became of it or, on a device, of the one before, while this one runs.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the device cannot.
-    pub(super) fn step(&mut self, batch: Prepared, size: StepSize) -> Result<StepOutcome> {
+    pub(super) fn step(&mut self, batch: Prepared, size: StepSize) -> Result<Option<StepOutcome>> {
         match (self, batch) {
-            (Self::Host(host), Prepared::Host(batch)) => Ok(host.step(batch, size)),
+            (Self::Host(host), Prepared::Host(batch)) => Ok(Some(host.step(batch, size))),
             (Self::Device(device), Prepared::Device(batch)) => device.step(&batch, size),
             #[cfg(test)]
             (Self::Lost, _) => Err(lost(DeviceError::Failed("it is gone".into()))),
             _ => Err(Error::Internal("a batch was prepared for another device".into())),
         }
+    }
+
+    /// Waits for the last step, and returns what became of it; none if that was said already.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the device could not.
+    pub(super) fn last_step(&mut self) -> Result<Option<StepOutcome>> {
+        match self {
+            Self::Device(device) => device.learner.last_step().map_err(lost),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a step runs of which nothing was said yet.
+    pub(super) fn is_stepping(&self) -> bool {
+        matches!(self, Self::Device(device) if device.learner.is_stepping())
     }
 
     /// What has been learnt.
@@ -195,6 +211,7 @@ impl HostEngine {
     }
 
     fn step(&mut self, batch: HostStep, size: StepSize) -> StepOutcome {
+        let texts = batch.labels.len();
         // On the threads of the pool, so that handing work to them is cheap.
         let gradients = rayon::scope(|_| self.gradients(batch));
         let (norm, dense) = norm_and_dense(&gradients);
@@ -206,7 +223,7 @@ impl HostEngine {
                 Optimiser::Sgd => self.descend(size, scale, dense, &gradients),
             });
         }
-        StepOutcome { loss: gradients.loss, norm, finite }
+        StepOutcome { loss: gradients.loss, norm, finite, texts }
     }
 
     fn gradients(&self, HostStep { batch, labels, masks }: HostStep) -> Gradients {
@@ -311,7 +328,7 @@ impl DeviceEngine {
         })
     }
 
-    fn step(&mut self, batch: &HostBatch, size: StepSize) -> Result<StepOutcome> {
+    fn step(&mut self, batch: &HostBatch, size: StepSize) -> Result<Option<StepOutcome>> {
         let rule = match self.optimiser {
             Optimiser::AdamW => UpdateRule::AdamW {
                 dense: Update::new(size.update, size.rate, 1.0).rule(self.weight_decay),

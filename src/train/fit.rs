@@ -235,7 +235,7 @@ impl<'a> Fitting<'a> {
                 Err(Error::Unavailable(reason)) => {
                     warn!(epoch, reason, "learning goes on on the processor, from the last whole epoch");
                     self.trainer.fall_back(&self.whole, epoch - 1)?;
-                    self.progress.step = self.trainer.step as u64;
+                    self.progress.step = self.trainer.ended() as u64;
                 }
                 Err(error) => return Err(error),
             }
@@ -273,7 +273,7 @@ impl<'a> Fitting<'a> {
                 for batch in batches {
                     let samples = augment::batch(data.train, &batch, recipe.word_shuffle, &mut random);
                     let samples: Vec<&Sample> = samples.iter().map(AsRef::as_ref).collect();
-                    if sender.send((batch.len(), preparer.prepare(&samples, recipe, &mut random))).is_err() {
+                    if sender.send(preparer.prepare(&samples, recipe, &mut random)).is_err() {
                         break;
                     }
                 }
@@ -288,29 +288,39 @@ impl<'a> Fitting<'a> {
         })
     }
 
-    /// A step on each batch, of so many samples; `false` if nothing was finite any more.
-    fn steps(&mut self, ready: mpsc::Receiver<(usize, Prepared)>, observe: Observe<'_>) -> Result<bool> {
+    /// A step on each batch; `false` if nothing was finite any more.
+    fn steps(&mut self, ready: mpsc::Receiver<Prepared>, observe: Observe<'_>) -> Result<bool> {
         let Self { trainer, progress, began, .. } = self;
         let epoch_began = Instant::now();
         let (mut loss_sum, mut counted, mut seen) = (0.0, 0usize, 0usize);
-        for (count, batch) in ready {
-            match trainer.step(batch)? {
+        let mut ended = |(step, texts): (Step, usize), trainer: &Trainer<'_>| {
+            seen += texts;
+            match step {
                 Step::Learnt(loss) => {
-                    loss_sum += loss * count as f64;
-                    counted += count;
+                    loss_sum += loss * texts as f64;
+                    counted += texts;
                 }
                 Step::Skipped => {}
                 Step::Broken => return Ok(false),
             }
-            seen += count;
-            progress.step = trainer.step as u64;
+            progress.step = trainer.ended() as u64;
             progress.loss = loss_sum / counted.max(1) as f64;
             progress.examples_per_second = seen as f64 / epoch_began.elapsed().as_secs_f64().max(1e-9);
             progress.eta =
                 began.elapsed().mul_f64((progress.steps - progress.step) as f64 / progress.step as f64);
-            observe(progress)?;
+            observe(progress).map(|()| true)
+        };
+        for batch in ready {
+            if let Some(step) = trainer.step(batch)?
+                && !ended(step, trainer)?
+            {
+                return Ok(false);
+            }
         }
-        Ok(true)
+        match trainer.last_step()? {
+            Some(step) => ended(step, trainer),
+            None => Ok(true),
+        }
     }
 
     /// Measures the network after an epoch and keeps it if it is the best so far.
@@ -385,7 +395,7 @@ impl<'a> Fitting<'a> {
         }
         self.restored += 1;
         self.trainer.restore(&self.whole, epoch - 1)?;
-        self.progress.step = self.trainer.step as u64;
+        self.progress.step = self.trainer.ended() as u64;
         warn!(epoch, restored = self.restored, "the loss was not finite; restored, at half the rate");
         Ok(())
     }

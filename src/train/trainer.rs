@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{Array, Checkpoint, Device, kernels::ClassTargets},
+    model::{Array, Checkpoint, Device, cuda::StepOutcome, kernels::ClassTargets},
     taxonomy::LeafGroups,
     text::EncodedText,
 };
@@ -39,8 +39,8 @@ pub(super) struct Trainer<'a> {
     pub(super) random: ChaCha8Rng,
     engine: Engine,
     device: String,
-    /// Steps tried so far and in all.
-    pub(super) step: usize,
+    /// Steps begun so far, and steps in all.
+    begun: usize,
     pub(super) steps: usize,
     /// Learning rate of the last step.
     pub(super) rate: f64,
@@ -79,7 +79,7 @@ impl<'a> Trainer<'a> {
             device,
             targets,
             random: ChaCha8Rng::seed_from_u64(seed),
-            step: 0,
+            begun: 0,
             rate: 0.0,
             slowdown: 1.0,
             steps: steps_per_epoch * recipe.epochs as usize,
@@ -93,23 +93,41 @@ impl<'a> Trainer<'a> {
         self.engine.preparer()
     }
 
-    /// One step on a batch.
+    /// One step on a batch. Returns what became of it or, on a device, of the one before, while this one runs; with the
+    /// number of its texts.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the device failed; so have the others that name it.
-    pub(super) fn step(&mut self, batch: Prepared) -> Result<Step> {
-        let rate = self.slowdown * self.recipe.rate(self.step, self.steps);
-        (self.step, self.rate) = (self.step + 1, rate);
-        let size =
-            StepSize { update: self.updates + 1, rate, embedding_rate: rate * self.recipe.embedding_rate };
-        let outcome = self.engine.step(batch, size)?;
-        if !outcome.finite {
-            self.broken += 1;
-            return Ok(if self.broken < MAX_BROKEN_STEPS { Step::Skipped } else { Step::Broken });
-        }
-        self.broken = 0;
+    pub(super) fn step(&mut self, batch: Prepared) -> Result<Option<(Step, usize)>> {
+        let rate = self.slowdown * self.recipe.rate(self.begun, self.steps);
+        (self.begun, self.rate) = (self.begun + 1, rate);
+        // That nothing will be wrong with it: else the moments are taken for a step older than they are.
         self.updates += 1;
-        Ok(Step::Learnt(outcome.loss))
+        let size = StepSize { update: self.updates, rate, embedding_rate: rate * self.recipe.embedding_rate };
+        let outcome = self.engine.step(batch, size)?;
+        Ok(outcome.map(|outcome| self.judge(outcome)))
+    }
+
+    /// Waits for the last step; none if it was spoken of already.
+    pub(super) fn last_step(&mut self) -> Result<Option<(Step, usize)>> {
+        let outcome = self.engine.last_step()?;
+        Ok(outcome.map(|outcome| self.judge(outcome)))
+    }
+
+    /// Steps that have ended.
+    pub(super) fn ended(&self) -> usize {
+        self.begun - usize::from(self.engine.is_stepping())
+    }
+
+    fn judge(&mut self, outcome: StepOutcome) -> (Step, usize) {
+        let step = if outcome.finite {
+            self.broken = 0;
+            Step::Learnt(outcome.loss)
+        } else {
+            (self.broken, self.updates) = (self.broken + 1, self.updates - 1);
+            if self.broken < MAX_BROKEN_STEPS { Step::Skipped } else { Step::Broken }
+        };
+        (step, outcome.texts)
     }
 
     /// Goes back to a network as it was after so many epochs, with a fresh optimiser and at half the rate.
@@ -129,7 +147,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn rewind(&mut self, epochs: u32) {
-        self.step = self.steps / self.recipe.epochs as usize * epochs as usize;
+        self.begun = self.steps / self.recipe.epochs as usize * epochs as usize;
         (self.updates, self.broken) = (0, 0);
     }
 
@@ -203,7 +221,7 @@ mod tests {
             for batch in samples.chunks(64) {
                 let samples: Vec<&Sample> = batch.iter().collect();
                 let batch = trainer.preparer().prepare(&samples, &recipe, &mut trainer.random);
-                assert!(matches!(trainer.step(batch).unwrap(), Step::Learnt(_)));
+                assert!(matches!(trainer.step(batch).unwrap(), Some((Step::Learnt(_), 64))));
             }
             trainer.tensors().unwrap()
         })

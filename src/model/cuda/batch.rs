@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cudarc::driver::CudaView;
 
 use super::{
-    device::{Buffer, Cuda, DeviceError},
+    device::{Cuda, DeviceError, Upload},
     launch::launch,
 };
 use crate::{
@@ -94,8 +94,8 @@ type Span = std::ops::Range<usize>;
 /// A batch on the device.
 #[derive(Debug, Default)]
 pub(super) struct DeviceBatch {
-    integers: Buffer<u32>,
-    floats: Buffer<f32>,
+    integers: Upload<u32>,
+    floats: Upload<f32>,
     spans: Spans,
     /// The texts, for what is launched step by step.
     pub(super) packing: Option<Arc<Packing>>,
@@ -204,15 +204,10 @@ impl DeviceBatch {
         floats: Vec<f32>,
         mut spans: Spans,
     ) -> Result<(), DeviceError> {
-        spans.integers = integers.len().max(1);
-        spans.floats = spans.floats.max(floats.len()).max(1);
-        if !integers.is_empty() {
-            cuda.stream.memcpy_htod(&integers, &mut self.integers.reserve(cuda, integers.len())?)?;
-        }
-        let mut place = self.floats.reserve(cuda, spans.floats)?;
-        if !floats.is_empty() {
-            cuda.stream.memcpy_htod(&floats, &mut place.slice_mut(..floats.len()))?;
-        }
+        spans.integers = integers.len();
+        spans.floats = spans.floats.max(floats.len());
+        self.integers.send(cuda, &integers, integers.len())?;
+        self.floats.send(cuda, &floats, spans.floats)?;
         (self.spans, self.packing) = (spans, Some(Arc::clone(&batch.packing)));
         Ok(())
     }
@@ -227,11 +222,11 @@ impl DeviceBatch {
     }
 
     fn integers(&self, span: &Span) -> CudaView<'_, u32> {
-        self.integers.view(self.spans.integers).slice(span.clone())
+        self.integers.view(span.clone())
     }
 
     fn floats(&self, span: &Span) -> CudaView<'_, f32> {
-        self.floats.view(self.spans.floats).slice(span.clone())
+        self.floats.view(span.clone())
     }
 
     pub(super) fn starts(&self) -> CudaView<'_, u32> {

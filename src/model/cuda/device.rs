@@ -6,7 +6,7 @@ use cudarc::{
     cublas::{self, CudaBlas, sys::cublasMath_t as MathMode},
     driver::{
         self, CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, CudaView, CudaViewMut,
-        DeviceRepr, DriverError, ValidAsZeroBits,
+        DeviceRepr, DriverError, PinnedHostSlice, ValidAsZeroBits,
         sys::{CUdevice_attribute as Attribute, CUfunction_attribute as FunctionAttribute, CUresult},
     },
     nvrtc::{self, CompileOptions},
@@ -221,6 +221,58 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     /// As [`Buffer::view`], to be written.
     pub(super) fn view_mut(&mut self, len: usize) -> CudaViewMut<'_, T> {
         self.0.as_mut().expect("reserved before it is written").slice_mut(..len)
+    }
+}
+
+/// Page-locked memory through which numbers are sent: the device fetches them when it comes to it. Two places by turns, so
+/// that the next numbers need not wait for that.
+#[derive(Debug)]
+pub(super) struct Upload<T> {
+    places: [Option<PinnedHostSlice<T>>; 2],
+    turn: usize,
+    on_device: Buffer<T>,
+}
+
+impl<T> Default for Upload<T> {
+    fn default() -> Self {
+        Self { places: [None, None], turn: 0, on_device: Buffer::default() }
+    }
+}
+
+impl<T: Copy + DeviceRepr + ValidAsZeroBits> Upload<T> {
+    /// Sends numbers, which [`Upload::view`] then shows, and makes room for `room` in all.
+    pub(super) fn send(&mut self, cuda: &Cuda, numbers: &[T], room: usize) -> Result<(), DeviceError> {
+        let mut to = self.on_device.reserve(cuda, room.max(numbers.len()))?;
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        self.turn = 1 - self.turn;
+        let place = &mut self.places[self.turn];
+        if place.as_ref().is_none_or(|place| place.len() < numbers.len()) {
+            let len = numbers.len() + numbers.len() / 4;
+            // SAFETY: what is sent of it is written below; what is not was zeroed.
+            *place = Some(unsafe { cuda.stream.context().alloc_pinned(len) }?);
+            if let Some(place) = place {
+                // SAFETY: zeros are values of the type, by the bound.
+                unsafe { place.as_mut_ptr()?.write_bytes(0, len) };
+            }
+        }
+        let place = place.as_mut().expect("there is memory, or an error was returned");
+        place.as_mut_slice()?[..numbers.len()].copy_from_slice(numbers);
+        if to.len() < place.len() {
+            to = self.on_device.reserve(cuda, place.len())?;
+        }
+        Ok(cuda.stream.memcpy_htod(&*place, &mut to)?)
+    }
+
+    /// What was sent, or any part of the room.
+    pub(super) fn view(&self, span: std::ops::Range<usize>) -> CudaView<'_, T> {
+        self.on_device.view(span.end.max(1)).slice(span)
+    }
+
+    /// As [`Upload::view`], to be written.
+    pub(super) fn view_mut(&mut self, len: usize) -> CudaViewMut<'_, T> {
+        self.on_device.view_mut(len)
     }
 }
 

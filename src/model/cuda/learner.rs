@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use cudarc::driver::{CudaSlice, CudaView, CudaViewMut};
+use cudarc::driver::{CudaEvent, CudaSlice, CudaView, CudaViewMut, PinnedHostSlice};
 
 use super::{
     batch::{DeviceBatch, HostBatch},
@@ -23,6 +23,9 @@ use crate::{
 
 /// Texts that are answered at a time: enough to fill the device.
 const ANSWERED: usize = 512;
+
+/// Numbers that a step comes to.
+const OUTCOME: usize = 4;
 
 /// Blocks that share the sum of squares.
 const SQUARE_BLOCKS: u32 = 256;
@@ -70,6 +73,8 @@ pub struct StepOutcome {
     pub norm: f64,
     /// Whether both are numbers; nothing was updated if not.
     pub finite: bool,
+    /// Texts of the batch.
+    pub texts: usize,
 }
 
 /// Where each parameter lies in the dense ones, matrices first: only these shrink.
@@ -175,6 +180,11 @@ pub struct Learner {
     scratch: Scratch,
     /// Loss, norm, factor of the clipping, whether finite.
     outcome: CudaSlice<f32>,
+    /// Where the outcomes of steps come to, by turns.
+    outcomes: [Outcome; 2],
+    turn: usize,
+    /// Texts of the step whose outcome was not read yet.
+    pending: Option<usize>,
 }
 
 /// The sizes of a batch and of everything it goes through.
@@ -212,14 +222,18 @@ impl Learner {
             targets: DeviceTargets::new(&cuda, targets)?,
             batch: DeviceBatch::default(),
             scratch: Scratch::default(),
-            outcome: cuda.stream.alloc_zeros(4)?,
+            outcome: cuda.stream.alloc_zeros(OUTCOME)?,
+            outcomes: [Outcome::new(&cuda)?, Outcome::new(&cuda)?],
+            turn: 0,
+            pending: None,
             architecture,
             layout,
             cuda,
         })
     }
 
-    /// One step on a batch, with the gradients clipped to the norm `clip`.
+    /// Begins a step on a batch, with the gradients clipped to the norm `clip`, and returns what became of the step
+    /// before. The device works beside what the caller does next.
     ///
     /// # Errors
     /// [`DeviceError::OutOfMemory`] if the batch does not fit; [`DeviceError::Failed`] if the device did.
@@ -228,19 +242,32 @@ impl Learner {
         batch: &HostBatch,
         clip: f64,
         rule: &UpdateRule,
-    ) -> Result<StepOutcome, DeviceError> {
+    ) -> Result<Option<StepOutcome>, DeviceError> {
         self.begin_gradients(batch, clip)?;
         self.update(rule)?;
-        self.outcome()
+        let before = self.pending.replace(batch.labels.len());
+        self.turn = 1 - self.turn;
+        self.outcomes[self.turn].fetch(&self.cuda, &self.outcome)?;
+        before.map(|texts| self.read_outcome(1 - self.turn, texts)).transpose()
     }
 
-    /// Waits for the step that runs.
-    fn outcome(&mut self) -> Result<StepOutcome, DeviceError> {
-        let mut outcome = [0.0f32; 4];
-        self.cuda.stream.memcpy_dtoh(&self.outcome, &mut outcome)?;
-        self.cuda.stream.synchronize()?;
-        let [loss, norm, _, finite] = outcome;
-        Ok(StepOutcome { loss: f64::from(loss), norm: f64::from(norm), finite: finite != 0.0 })
+    /// Whether a step was begun whose outcome was not read yet.
+    pub fn is_stepping(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Waits for the step that was begun last, and returns what became of it; none if that was said already.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] if the device did.
+    pub fn last_step(&mut self) -> Result<Option<StepOutcome>, DeviceError> {
+        self.pending.take().map(|texts| self.read_outcome(self.turn, texts)).transpose()
+    }
+
+    /// Waits for an outcome that is on its way.
+    fn read_outcome(&self, turn: usize, texts: usize) -> Result<StepOutcome, DeviceError> {
+        let [loss, norm, _, finite] = self.outcomes[turn].wait()?.map(f64::from);
+        Ok(StepOutcome { loss, norm, finite: finite != 0.0, texts })
     }
 
     /// The gradients of a batch, without an update, as [`crate::model::gradients::gradients`].
@@ -249,7 +276,7 @@ impl Learner {
     /// As [`Learner::step`].
     pub fn gradients(&mut self, batch: &HostBatch) -> Result<Gradients, DeviceError> {
         self.begin_gradients(batch, f64::INFINITY)?;
-        let StepOutcome { loss, .. } = self.outcome()?;
+        let loss = f64::from(self.cuda.stream.clone_dtoh(&self.outcome)?[0]);
         let rows = batch.occurrences.rows.clone();
         let stream = &self.cuda.stream;
         let table = stream.clone_dtoh(&self.table.gradient.view(rows.len() * self.architecture.embedding))?;
@@ -299,6 +326,7 @@ impl Learner {
     /// # Errors
     /// [`DeviceError::Failed`] if the device did.
     pub fn set_parameters(&mut self, parameters: Parameters<'_>) -> Result<(), DeviceError> {
+        self.pending = None;
         self.dense.set(&self.cuda, &flat(&self.layout, parameters))?;
         self.table.set(&self.cuda, parameters.table)
     }
@@ -498,6 +526,39 @@ impl Learner {
                     &mut table.values, &(width as u32), &batch.touched(), &table_gradient, rows_rate, &*outcome)
             }
         }
+    }
+}
+
+/// What a step came to, on its way from the device.
+#[derive(Debug)]
+struct Outcome {
+    numbers: PinnedHostSlice<f32>,
+    /// Recorded behind the copy.
+    arrived: CudaEvent,
+}
+
+impl Outcome {
+    fn new(cuda: &Cuda) -> Result<Self, DeviceError> {
+        let context = cuda.stream.context();
+        // SAFETY: it is read only after an outcome was written to all of it.
+        let numbers = unsafe { context.alloc_pinned_with_flags(OUTCOME, 0) }?;
+        Ok(Self { numbers, arrived: context.new_event(None)? })
+    }
+
+    fn fetch(&mut self, cuda: &Cuda, from: &CudaSlice<f32>) -> Result<(), DeviceError> {
+        cuda.stream.memcpy_dtoh(from, &mut self.numbers)?;
+        Ok(self.arrived.record(&cuda.stream)?)
+    }
+
+    /// Waits by asking: the event of the memory itself waits for an interrupt, which took milliseconds in a virtual
+    /// machine.
+    fn wait(&self) -> Result<[f32; OUTCOME], DeviceError> {
+        while !self.arrived.try_is_complete()? {
+            std::thread::yield_now();
+        }
+        let mut numbers = [0.0; OUTCOME];
+        numbers.copy_from_slice(self.numbers.as_slice()?);
+        Ok(numbers)
     }
 }
 

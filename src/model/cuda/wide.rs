@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cudarc::driver::CudaSlice;
 
 use super::{
-    device::{Buffer, Cuda, DeviceError},
+    device::{Buffer, Cuda, DeviceError, Upload},
     launch::{THREADS, launch},
     targets::DeviceTargets,
 };
@@ -79,8 +79,8 @@ pub struct WideLearner {
     weights: CudaSlice<f32>,
     bias: CudaSlice<f32>,
     squares: CudaSlice<f32>,
-    integers: Buffer<u32>,
-    floats: Buffer<f32>,
+    integers: Upload<u32>,
+    floats: Upload<f32>,
     logits: Buffer<f32>,
     gradients: Buffer<f32>,
     norms: Buffer<f32>,
@@ -109,8 +109,8 @@ impl WideLearner {
             weights: stream.clone_htod(weights)?,
             bias: stream.clone_htod(bias)?,
             squares: stream.alloc_zeros(weights.len() / leaves)?,
-            integers: Buffer::default(),
-            floats: Buffer::default(),
+            integers: Upload::default(),
+            floats: Upload::default(),
             logits: Buffer::default(),
             gradients: Buffer::default(),
             norms: Buffer::default(),
@@ -132,19 +132,14 @@ impl WideLearner {
             [&batch.terms, &batch.offsets, &batch.labels, &batch.rows, &batch.holder_offsets, &batch.holders];
         let integers: Vec<u32> = parts.into_iter().flatten().copied().collect();
         let floats: Vec<f32> = batch.weights.iter().chain(&batch.held).copied().collect();
-        let mut sent = self.integers.reserve(cuda, integers.len())?;
-        cuda.stream.memcpy_htod(&integers, &mut sent)?;
-        let sent = sent.as_view();
+        self.integers.send(cuda, &integers, integers.len())?;
+        self.floats.send(cuda, &floats, floats.len())?;
         let mut end = 0;
         let [terms, offsets, labels, rows, holder_offsets, holders] = parts.map(|part| {
             end += part.len();
-            sent.slice(end - part.len()..end)
+            self.integers.view(end - part.len()..end)
         });
-        let mut numbers = self.floats.reserve(cuda, floats.len())?;
-        if count > 0 {
-            cuda.stream.memcpy_htod(&floats, &mut numbers)?;
-        }
-        let (x, held) = (numbers.slice(..count), numbers.slice(count..2 * count));
+        let (x, held) = (self.floats.view(0..count), self.floats.view(count..2 * count));
 
         let mut logits = self.logits.reserve(cuda, texts * leaves)?;
         let mut gradients = self.gradients.reserve(cuda, texts * leaves)?;
