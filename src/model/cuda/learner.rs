@@ -1,14 +1,16 @@
 //! The deep branch with its parameters, gradients and optimiser on the device.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
-use cudarc::driver::{CudaEvent, CudaSlice, CudaView, CudaViewMut, PinnedHostSlice};
+use cudarc::driver::{CudaSlice, CudaView, CudaViewMut};
 
 use super::{
     batch::{DeviceBatch, HostBatch},
     device::{Buffer, Cuda, DeviceError},
     launch::{Operand, THREADS, launch},
     lstm::{Recurrence, States},
+    outcome::{OUTCOME, Outcome, StepOutcome},
+    parameters::{Layout, Learnt, OwnedParameters, flat, parts},
     targets::DeviceTargets,
 };
 use crate::{
@@ -24,24 +26,8 @@ use crate::{
 /// Texts that are answered at a time: enough to fill the device.
 const ANSWERED: usize = 512;
 
-/// Numbers that a step comes to.
-const OUTCOME: usize = 4;
-
 /// Blocks that share the sum of squares.
 const SQUARE_BLOCKS: u32 = 256;
-
-/// All parameters, copied back; shapes as [`Parameters`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct OwnedParameters {
-    /// The embedding, `[V, E]`.
-    pub table: Vec<f32>,
-    /// The LSTM's.
-    pub lstm: LstmWeights<Vec<f32>>,
-    /// The head's weight, `[C, F]`.
-    pub head_weight: Vec<f32>,
-    /// The head's bias, `[C]`.
-    pub head_bias: Vec<f32>,
-}
 
 /// How gradients become updates. What the clipping scales them with is known on the device only.
 #[derive(Debug, Clone, Copy)]
@@ -62,84 +48,6 @@ pub enum UpdateRule {
         /// Rate for rows of the embedding.
         rows_rate: f32,
     },
-}
-
-/// What became of a step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepOutcome {
-    /// The loss before the update, in nats.
-    pub loss: f64,
-    /// The norm of all gradients together.
-    pub norm: f64,
-    /// Whether both are numbers; nothing was updated if not.
-    pub finite: bool,
-    /// Texts of the batch.
-    pub texts: usize,
-}
-
-/// Where each parameter lies in the dense ones, matrices first: only these shrink.
-#[derive(Debug, Clone)]
-struct Layout {
-    input: Range<usize>,
-    recurrent: Range<usize>,
-    head_weight: Range<usize>,
-    bias: Range<usize>,
-    head_bias: Range<usize>,
-}
-
-impl Layout {
-    fn new(architecture: &Architecture, leaves: usize) -> Self {
-        let gates = architecture.directions() * 4 * architecture.hidden;
-        let mut end = 0;
-        let mut next = |len: usize| {
-            end += len;
-            end - len..end
-        };
-        Self {
-            input: next(gates * architecture.embedding),
-            recurrent: next(gates * architecture.hidden),
-            head_weight: next(leaves * architecture.features()),
-            bias: next(gates),
-            head_bias: next(leaves),
-        }
-    }
-
-    /// Numbers that shrink.
-    fn decaying(&self) -> usize {
-        self.head_weight.end
-    }
-
-    fn total(&self) -> usize {
-        self.head_bias.end
-    }
-}
-
-/// Numbers, their gradient and its moments.
-#[derive(Debug)]
-struct Learnt {
-    values: CudaSlice<f32>,
-    gradient: Buffer<f32>,
-    /// None without AdamW.
-    moments: Option<[CudaSlice<f32>; 2]>,
-}
-
-impl Learnt {
-    fn new(cuda: &Cuda, values: &[f32], moments: bool) -> Result<Self, DeviceError> {
-        let zeros = || cuda.stream.alloc_zeros(values.len());
-        Ok(Self {
-            values: cuda.stream.clone_htod(values)?,
-            gradient: Buffer::default(),
-            moments: if moments { Some([zeros()?, zeros()?]) } else { None },
-        })
-    }
-
-    fn set(&mut self, cuda: &Cuda, values: &[f32]) -> Result<(), DeviceError> {
-        cuda.stream.memcpy_htod(values, &mut self.values)?;
-        for moments in self.moments.iter_mut().flatten() {
-            cuda.stream.memset_zeros(moments)?;
-        }
-        Ok(())
-    }
 }
 
 /// Intermediate results of a batch.
@@ -529,39 +437,6 @@ impl Learner {
     }
 }
 
-/// What a step came to, on its way from the device.
-#[derive(Debug)]
-struct Outcome {
-    numbers: PinnedHostSlice<f32>,
-    /// Recorded behind the copy.
-    arrived: CudaEvent,
-}
-
-impl Outcome {
-    fn new(cuda: &Cuda) -> Result<Self, DeviceError> {
-        let context = cuda.stream.context();
-        // SAFETY: it is read only after an outcome was written to all of it.
-        let numbers = unsafe { context.alloc_pinned_with_flags(OUTCOME, 0) }?;
-        Ok(Self { numbers, arrived: context.new_event(None)? })
-    }
-
-    fn fetch(&mut self, cuda: &Cuda, from: &CudaSlice<f32>) -> Result<(), DeviceError> {
-        cuda.stream.memcpy_dtoh(from, &mut self.numbers)?;
-        Ok(self.arrived.record(&cuda.stream)?)
-    }
-
-    /// Waits by asking: the event of the memory itself waits for an interrupt, which took milliseconds in a virtual
-    /// machine.
-    fn wait(&self) -> Result<[f32; OUTCOME], DeviceError> {
-        while !self.arrived.try_is_complete()? {
-            std::thread::yield_now();
-        }
-        let mut numbers = [0.0; OUTCOME];
-        numbers.copy_from_slice(self.numbers.as_slice()?);
-        Ok(numbers)
-    }
-}
-
 /// Sets `sums` to the sums over the rows of a matrix.
 fn sum_columns(
     cuda: &Cuda,
@@ -572,26 +447,4 @@ fn sum_columns(
 ) -> Result<(), DeviceError> {
     launch!(cuda.column_sums, ((columns as u32).div_ceil(32), 1, 1), (32, 32, 1), 0;
         matrix, &(rows as u32), &(columns as u32), sums)
-}
-
-/// The dense parameters as they lie on the device.
-fn flat(layout: &Layout, parameters: Parameters<'_>) -> Vec<f32> {
-    let Parameters { lstm, head_weight, head_bias, .. } = parameters;
-    let mut flat = vec![0.0; layout.total()];
-    for (at, numbers) in [
-        (&layout.input, lstm.input),
-        (&layout.recurrent, lstm.recurrent),
-        (&layout.bias, lstm.bias),
-        (&layout.head_weight, head_weight),
-        (&layout.head_bias, head_bias),
-    ] {
-        flat[at.clone()].copy_from_slice(numbers);
-    }
-    flat
-}
-
-/// Input, recurrent and bias of the LSTM, weight and bias of the head.
-fn parts(layout: &Layout, dense: &[f32]) -> [Vec<f32>; 5] {
-    [&layout.input, &layout.recurrent, &layout.bias, &layout.head_weight, &layout.head_bias]
-        .map(|at| dense[at.clone()].to_vec())
 }

@@ -13,10 +13,14 @@ mod device;
 mod launch;
 mod learner;
 mod lstm;
+mod outcome;
+mod parameters;
 mod targets;
 mod wide;
 
 pub use batch::{Dropout, HostBatch, Masking, Occurrences};
 pub use device::{Cuda, DeviceError};
-pub use learner::{Learner, OwnedParameters, StepOutcome, UpdateRule};
+pub use learner::{Learner, UpdateRule};
+pub use outcome::StepOutcome;
+pub use parameters::OwnedParameters;
 pub use wide::{WideBatch, WideLearner};
