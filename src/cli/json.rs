@@ -109,6 +109,7 @@ pub(crate) fn class(class: &Class) -> Value {
         "state": class_state(class.state()),
         "successors": class.successors,
         "parent": class.parent,
+        "former_names": class.former_names,
     })
 }
 

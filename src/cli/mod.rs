@@ -4,6 +4,7 @@
 //! failure says what to do and ends with an exit code of its cause.
 
 mod cancel;
+mod change;
 mod classes;
 mod completions;
 mod connection;
@@ -26,6 +27,7 @@ mod output;
 mod predict;
 mod progress;
 mod promote;
+mod rename;
 mod serve;
 mod train;
 mod undo;
@@ -89,6 +91,8 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Make one class of several
     Merge(merge::Merge),
+    /// Give a class another name
+    Rename(rename::Rename),
     /// Undo the latest change of the classes
     Undo(undo::Undo),
     /// List models
@@ -137,6 +141,7 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Predict(command) => command.run(&global).await,
         Command::Evaluate(command) => command.run(&global).await,
         Command::Merge(command) => command.run(&global).await,
+        Command::Rename(command) => command.run(&global).await,
         Command::Undo(command) => command.run(&global).await,
         Command::Models(command) => command.run(&global).await,
         Command::Versions(command) => command.run(&global).await,

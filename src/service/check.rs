@@ -5,7 +5,7 @@ use crate::{
     proto::v1,
     taxonomy::ClassName,
     text::MAX_TEXT_BYTES,
-    train::Optimiser,
+    train::{Learning, Optimiser},
 };
 
 /// Texts of one Predict.
@@ -141,6 +141,18 @@ pub(super) fn optimiser(violations: &mut Violations, optimiser: i32) -> Option<O
 pub(super) fn reason(violations: &mut Violations, reason: &str) {
     if reason.len() > MAX_REASON_BYTES {
         violations.add("reason", format!("must be at most {MAX_REASON_BYTES} bytes, got {}", reason.len()));
+    }
+}
+
+/// `learn`: whether a job follows a change; one does if not given.
+pub(super) fn learn(violations: &mut Violations, learn: i32) -> Learning {
+    match v1::Learn::try_from(learn) {
+        Ok(v1::Learn::Unspecified | v1::Learn::Auto) => Learning::Follows,
+        Ok(v1::Learn::None) => Learning::None,
+        Err(_) => {
+            violations.add("learn", format!("is not a way to learn, got {learn}"));
+            Learning::None
+        }
     }
 }
 

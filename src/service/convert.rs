@@ -139,11 +139,12 @@ pub(super) fn manifest(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
         name: model.manifest_name(manifest.revision),
         revision: manifest.revision.0,
         parent_revision: manifest.parent.map_or(0, |parent| parent.0),
-        classes: manifest.classes.values().map(class).collect(),
+        classes: manifest.classes.values().map(|of| class(manifest, of)).collect(),
         change: match manifest.change {
             Change::Create => v1::ChangeKind::Create,
             Change::Add(_) => v1::ChangeKind::Add,
             Change::Merge { .. } => v1::ChangeKind::Merge,
+            Change::Rename { .. } => v1::ChangeKind::Rename,
             Change::Undo(_) => v1::ChangeKind::Undo,
         }
         .into(),
@@ -154,7 +155,7 @@ pub(super) fn manifest(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
     }
 }
 
-fn class(class: &Class) -> v1::Class {
+fn class(manifest: &Manifest, class: &Class) -> v1::Class {
     let (state, successors) = match &class.state {
         ClassState::Active(_) => (v1::ClassState::Active, Vec::new()),
         ClassState::Retired(heirs) => (v1::ClassState::Retired, heirs.iter().map(|id| id.0).collect()),
@@ -166,6 +167,7 @@ fn class(class: &Class) -> v1::Class {
         state: state.into(),
         successors,
         parent: class.parent.map(|parent| parent.0),
+        former_names: manifest.former_names_of(class.id).map(ToString::to_string).collect(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The classes of a model at one revision, and how texts of any revision's labels find their class.
+//! The classes of a model at one revision.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{ClassId, ClassName, LeafId, Revision, VersionNumber};
-use crate::error::{Error, Resource, Result, nearest};
+use crate::error::Result;
 
 /// A category: a stable id, a name, and the leaves whose probabilities it sums.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,15 @@ pub enum Change {
         /// The class that came.
         into: ClassId,
     },
+    /// A class got another name.
+    Rename {
+        /// The class.
+        class: ClassId,
+        /// Its name before.
+        from: ClassName,
+        /// Its name since.
+        to: ClassName,
+    },
     /// The change that made this revision was undone.
     Undo(Revision),
 }
@@ -66,6 +75,8 @@ pub struct Manifest {
     pub parent: Option<Revision>,
     /// All classes ever, active and retired.
     pub classes: BTreeMap<ClassId, Class>,
+    /// Names that classes had, and the class that each still means: stored examples go by them.
+    pub former_names: BTreeMap<ClassName, ClassId>,
     /// The id that the next class gets.
     pub next_class: ClassId,
     /// The id that the next leaf gets.
@@ -78,17 +89,6 @@ pub struct Manifest {
     pub reason: String,
     /// When it was made.
     pub created: SystemTime,
-}
-
-/// What a label means in a manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Meaning {
-    /// This active class.
-    Class(ClassId),
-    /// A retired class whose texts could now belong to any of these.
-    Ambiguous(BTreeSet<ClassId>),
-    /// No class, active or retired, has this name.
-    Unknown,
 }
 
 impl Class {
@@ -118,6 +118,7 @@ impl Manifest {
             revision: Revision(0),
             parent: None,
             classes: BTreeMap::new(),
+            former_names: BTreeMap::new(),
             next_class: ClassId(1),
             next_leaf: LeafId(1),
             change: Change::Create,
@@ -152,59 +153,11 @@ impl Manifest {
         self.active().flat_map(Class::leaves).collect()
     }
 
-    /// The active class with a name.
-    pub fn active_by_name(&self, name: &ClassName) -> Option<&Class> {
-        self.active().find(|class| class.name == *name)
-    }
-
-    /// The active class that a caller means by its name, or by `#` and its id.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], with the nearest name, or with where a retired class went.
-    pub fn find(&self, reference: &str) -> Result<&Class> {
-        let class = match reference.strip_prefix('#') {
-            Some(id) => id.parse().ok().and_then(|id| self.classes.get(&ClassId(id))),
-            None => {
-                let name = ClassName::new(reference).map_err(|_| self.unknown(reference))?;
-                self.active_by_name(&name)
-            }
-        };
-        class.filter(|class| class.is_active()).ok_or_else(|| self.unknown(reference))
-    }
-
-    /// What a label means here: an active class by name; else the latest retired class of that name, by its successors.
-    pub fn meaning(&self, label: &ClassName) -> Meaning {
-        if let Some(class) = self.active_by_name(label) {
-            return Meaning::Class(class.id);
-        }
-        match self.classes.values().rev().find(|class| class.name == *label) {
-            Some(retired) => {
-                let heirs = self.heirs(retired.id);
-                match heirs.first() {
-                    Some(&heir) if heirs.len() == 1 => Meaning::Class(heir),
-                    Some(_) => Meaning::Ambiguous(heirs),
-                    None => Meaning::Unknown,
-                }
-            }
-            None => Meaning::Unknown,
-        }
-    }
-
-    /// The active classes that a class lives on in: itself while active.
-    pub fn heirs(&self, id: ClassId) -> BTreeSet<ClassId> {
-        let mut heirs = BTreeSet::new();
-        let mut seen = BTreeSet::new();
-        let mut open = vec![id];
-        while let Some(id) = open.pop() {
-            let Some(class) = self.classes.get(&id).filter(|_| seen.insert(id)) else { continue };
-            match &class.state {
-                ClassState::Active(_) => {
-                    heirs.insert(id);
-                }
-                ClassState::Retired(successors) => open.extend(successors),
-            }
-        }
-        heirs
+    /// Whether the active classes are those of another manifest and own the same leaves, whatever their names.
+    pub fn has_leaves_of(&self, other: &Self) -> bool {
+        self.active()
+            .map(|class| (class.id, &class.state))
+            .eq(other.active().map(|class| (class.id, &class.state)))
     }
 
     /// The change in words.
@@ -216,13 +169,8 @@ impl Manifest {
             Change::Create => format!("create {} classes", self.classes.len()),
             Change::Add(ids) => format!("add {}", list(ids)),
             Change::Merge { sources, into } => format!("merge {} into {}", list(sources), name(into)),
+            Change::Rename { from, to, .. } => format!("rename {from} to {to}"),
             Change::Undo(revision) => format!("undo revision {revision}"),
         }
-    }
-
-    fn unknown(&self, reference: &str) -> Error {
-        let suggestion =
-            nearest(reference, self.active().map(|class| class.name.as_str())).map(str::to_owned);
-        Error::NotFound { resource: Resource::Class, name: reference.to_owned(), suggestion }
     }
 }

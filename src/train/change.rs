@@ -11,22 +11,32 @@ use crate::{
     registry::{
         JobId, JobRecord, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Tensors, Version,
     },
-    taxonomy::{Manifest, Provenance, Revision, VersionNumber},
+    taxonomy::{Edit, Manifest, Provenance, Revision, VersionNumber},
 };
 
-/// A merge as asked for.
+/// A change of the classes as asked for.
 #[derive(Debug, Clone)]
-pub struct MergeOrder {
+pub struct ChangeOrder {
     /// The model.
     pub model: ModelId,
-    /// The classes to merge, by name or by `#` and id.
-    pub classes: Vec<String>,
-    /// Name of the merged class.
-    pub into: String,
+    /// What shall change.
+    pub edit: Edit,
     /// Why.
     pub reason: String,
     /// The revision that the serving manifest must have, if given.
     pub expected_revision: Option<u64>,
+}
+
+/// Whether a job follows a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learning {
+    /// One that learns the change by transfer, where there is something to learn from.
+    Follows,
+    /// One in place of the job that learnt an earlier change and had to make way, if there was any. For changes that
+    /// leave nothing to learn.
+    GoesOn,
+    /// None.
+    None,
 }
 
 /// A change that stands.
@@ -59,20 +69,30 @@ struct Serving {
 }
 
 impl Jobs {
-    /// Merges classes: publishes a version with the same tensors that answers in the new manifest and, with `learn`,
-    /// queues a job that learns by transfer.
+    /// Changes the classes: publishes a version with the same tensors that answers in the new manifest and queues the job
+    /// that learns, if any.
     ///
     /// # Errors
-    /// As [`Manifest::merge`]; [`Error::Conflict`] where a training runs or the revision is not the expected one;
+    /// As [`Manifest::edit`]; [`Error::Conflict`] where a training runs or the revision is not the expected one;
     /// [`Error::Precondition`] for a model without a version.
-    pub fn merge(&self, order: &MergeOrder, learn: bool, receipt: Option<Receipt>) -> Result<Applied> {
+    pub fn change(
+        &self,
+        order: &ChangeOrder,
+        learning: Learning,
+        receipt: Option<Receipt>,
+    ) -> Result<Applied> {
         let started = Instant::now();
         let _changing = self.shared.lock_changes();
         let serving = self.serving(&order.model, order.expected_revision)?;
-        let manifest = serving.merged(order)?;
-        self.shared.make_way(&order.model)?;
+        let manifest = serving.edited(order)?;
+        let made_way = self.shared.make_way(&order.model)?;
+        let wanted = match learning {
+            Learning::Follows => true,
+            Learning::GoesOn => made_way,
+            Learning::None => false,
+        };
         let learnable = manifest.active().count() >= 2 && self.shared.dataset.count(serving.model.uid)? > 0;
-        let job = match learn && learnable {
+        let job = match wanted && learnable {
             true => Some(self.shared.registry.new_job(&order.model, None)?),
             false => None,
         };
@@ -95,7 +115,7 @@ impl Jobs {
             revision = %manifest.revision,
             version = %version.number,
             micros = started.elapsed().as_micros(),
-            "classes merged"
+            "classes changed"
         );
         let job = match job {
             Some(job) => Some(self.shared.enqueue(job, TrainOptions::default(), true)?),
@@ -104,13 +124,21 @@ impl Jobs {
         Ok(Applied { manifest, version, job })
     }
 
-    /// What [`Jobs::merge`] would do. The accuracies are exact: the merged probabilities are sums of those of today.
+    /// The manifest that [`Jobs::change`] would make.
     ///
     /// # Errors
-    /// As [`Jobs::merge`].
-    pub fn preview_merge(&self, order: &MergeOrder) -> Result<Preview> {
+    /// As [`Jobs::change`].
+    pub fn try_change(&self, order: &ChangeOrder) -> Result<Manifest> {
+        self.serving(&order.model, order.expected_revision)?.edited(order)
+    }
+
+    /// What [`Jobs::change`] would do. The accuracies are exact: the network that would answer is asked.
+    ///
+    /// # Errors
+    /// As [`Jobs::change`].
+    pub fn preview(&self, order: &ChangeOrder) -> Result<Preview> {
         let serving = self.serving(&order.model, order.expected_revision)?;
-        let manifest = serving.merged(order)?;
+        let manifest = serving.edited(order)?;
         let examples = self.shared.dataset.all(serving.model.uid)?;
         let answered = Answered::by(&self.shared, &order.model, serving.number, examples)?;
         let before = answered.score(&serving.manifest, &serving.manifest)?;
@@ -122,7 +150,7 @@ impl Jobs {
     /// Undoes the latest change of the classes: the classes, the tensors and so the answers are those from before it.
     ///
     /// # Errors
-    /// [`Error::Precondition`] where there is nothing to undo; [`Error::Conflict`] as for [`Jobs::merge`].
+    /// [`Error::Precondition`] where there is nothing to undo; [`Error::Conflict`] as for [`Jobs::change`].
     pub fn undo(
         &self,
         model: &ModelId,
@@ -203,13 +231,13 @@ impl Jobs {
 }
 
 impl Serving {
-    fn merged(&self, order: &MergeOrder) -> Result<Manifest> {
+    fn edited(&self, order: &ChangeOrder) -> Result<Manifest> {
         let provenance = Provenance {
             revision: Revision(self.model.latest_revision + 1),
             serving: self.number,
             reason: order.reason.clone(),
             created: SystemTime::now(),
         };
-        self.manifest.merge(&order.classes, &order.into, provenance)
+        self.manifest.edit(&order.edit, provenance)
     }
 }

@@ -25,7 +25,7 @@ mod validation;
 mod vectors;
 mod wide;
 
-pub use change::{Applied, MergeOrder, Preview};
+pub use change::{Applied, ChangeOrder, Learning, Preview};
 pub use feed::{Event, EventKind, Planned, Watch};
 pub use fit::{FitProgress, Fitted, Sample, fit};
 pub use jobs::{Host, Jobs, TrainOptions};

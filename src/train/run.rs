@@ -220,13 +220,20 @@ fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>) -
     )
 }
 
-/// Whether a version was learnt in the classes it answers in. What an undo restored counts as what it restored.
+/// Whether a version was learnt in the classes it answers in. What an undo restored counts as what it restored, and what
+/// a change made that left every class its leaves as what it was made of.
 fn is_learnt(registry: &Registry, version: &Version) -> Result<bool> {
-    match (version.origin, version.parent) {
-        (Origin::Training, _) => Ok(true),
-        (Origin::Instant, _) | (Origin::Undo, None) => Ok(false),
-        (Origin::Undo, Some(parent)) => is_learnt(registry, &registry.version(&version.model, parent)?),
+    let Some(parent) = version.parent.filter(|_| version.origin != Origin::Training) else {
+        return Ok(version.origin == Origin::Training);
+    };
+    let parent = registry.version(&version.model, parent)?;
+    if version.origin == Origin::Instant {
+        let manifest = |version: &Version| registry.manifest(&version.model, version.revision);
+        if !manifest(version)?.has_leaves_of(&manifest(&parent)?) {
+            return Ok(false);
+        }
     }
+    is_learnt(registry, &parent)
 }
 
 /// The network that the training starts from: new, with word vectors if the model was made with some, or the serving one

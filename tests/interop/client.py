@@ -86,6 +86,10 @@ class Client:
         request = taxonomy.MergeClassesRequest(model=model, classes=classes, into=into, **options)
         return list(self.taxonomy.MergeClasses(request))
 
+    def rename(self, model, class_name, new_name, **options):
+        request = taxonomy.RenameClassRequest(model=model, class_name=class_name, new_name=new_name, **options)
+        return self.taxonomy.RenameClass(request)
+
     def undo(self, model):
         return self.taxonomy.UndoChange(taxonomy.UndoChangeRequest(model=model))
 

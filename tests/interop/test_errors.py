@@ -85,6 +85,8 @@ MISSING = {
     "Predict of an alias": (lambda c, m: c.predict(f"{m}@canary", ["text"]), "Alias", "{m}@canary"),
     "MergeClasses": (lambda c, m: c.merge("models/none", ["a", "b"], "c"), "Model", "models/none"),
     "MergeClasses of a class": (lambda c, m: c.merge(m, [SMALL, "nothing"], "c"), "Class", "nothing"),
+    "RenameClass": (lambda c, m: c.rename("models/none", "a", "b"), "Model", "models/none"),
+    "RenameClass of a class": (lambda c, m: c.rename(m, "nothing", "b"), "Class", "nothing"),
     "UndoChange": (lambda c, m: c.undo("models/none"), "Model", "models/none"),
     "GetManifest": (lambda c, m: c.manifest(f"{m}/manifests/99"), "Manifest", "{m}/manifests/99"),
     "ListManifests": (
@@ -118,6 +120,9 @@ INVALID_FIELDS = {
     "merge into an empty name": (lambda c, m: c.merge(m, [SMALL, LARGE], ""), "into", "empty"),
     "merge into a control character": (lambda c, m: c.merge(m, [SMALL, LARGE], "a\u0007b"), "into", "U+0007"),
     "merge into a long name": (lambda c, m: c.merge(m, [SMALL, LARGE], "长" * 43), "into", "129"),
+    "rename to the name of another class": (lambda c, m: c.rename(m, SMALL, LARGE), "new_name", LARGE),
+    "rename to its own name": (lambda c, m: c.rename(m, SMALL, SMALL), "new_name", "already"),
+    "rename to a bidirectional character": (lambda c, m: c.rename(m, SMALL, "a\u202eb"), "new_name", "U+202E"),
     "model without its collection": (lambda c, m: c.model("bank"), "name", "bank"),
     "job without its collection": (lambda c, m: c.job("1"), "name", "'1'"),
     "bad model id": (lambda c, m: c.create("Bank Model"), "model_id", "Bank Model"),
@@ -273,7 +278,6 @@ LATER = {
     "SplitClass": lambda c, m: drain(c.taxonomy.SplitClass(taxonomy.SplitClassRequest(model=m))),
     "AddClasses": lambda c, m: drain(c.taxonomy.AddClasses(taxonomy.AddClassesRequest(model=m))),
     "RemoveClasses": lambda c, m: drain(c.taxonomy.RemoveClasses(taxonomy.RemoveClassesRequest(model=m))),
-    "RenameClass": lambda c, m: c.taxonomy.RenameClass(taxonomy.RenameClassRequest(model=m)),
     "MoveClass": lambda c, m: c.taxonomy.MoveClass(taxonomy.MoveClassRequest(model=m)),
     "SuggestMerges": lambda c, m: c.taxonomy.SuggestMerges(taxonomy.SuggestMergesRequest(model=m)),
 }

@@ -2,6 +2,8 @@
 //! probabilities sum to 1, ids are never reused.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod rename;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::SystemTime,
