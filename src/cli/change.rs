@@ -2,10 +2,16 @@
 
 use clap::Args;
 use serde_json::json;
+use tokio_stream::StreamExt as _;
+use tonic::Streaming;
 
 use crate::{
-    cli::{failure::Failure, json, names, output},
-    proto::v1::{ChangeApplied, ChangePreview, Learn, Manifest, Version},
+    cli::{
+        failure::{Exit, Failure},
+        follow::Follower,
+        json, names, output,
+    },
+    proto::v1::{ChangeApplied, ChangePreview, JobEvent, Learn, Manifest, Version},
 };
 
 /// Options of every change.
@@ -33,13 +39,49 @@ pub(super) struct LearnOptions {
     pub(super) detach: bool,
 }
 
+/// A message of a change that may be learnt.
+pub(super) enum Told {
+    Preview(ChangePreview),
+    Applied(ChangeApplied),
+    Event(JobEvent),
+}
+
 impl LearnOptions {
     pub(super) fn learn(&self) -> Learn {
         if self.no_learn { Learn::None } else { Learn::Auto }
     }
 }
 
-pub(super) fn preview(change: &ChangePreview, json: bool) -> Result<(), Failure> {
+/// Tells of a change to the end of what it says, which is that of the learning unless it is to detach. `told` reads its
+/// messages.
+pub(super) async fn follow<R>(
+    model: &str,
+    mut steps: Streaming<R>,
+    told: fn(R) -> Option<Told>,
+    detach: bool,
+    json: bool,
+) -> Result<(), Failure> {
+    match steps.message().await?.and_then(told) {
+        Some(Told::Preview(change)) => preview(&change, json),
+        Some(Told::Applied(change)) => {
+            applied(model, &change, detach, json)?;
+            if change.job.is_empty() || detach {
+                return Ok(());
+            }
+            let events = steps.filter_map(move |response| match response.map(told) {
+                Ok(Some(Told::Event(event))) => Some(Ok(event)),
+                Ok(_) => None,
+                Err(status) => Some(Err(status)),
+            });
+            Follower::new(json).follow(events).await.map(drop)
+        }
+        Some(Told::Event(_)) | None => {
+            Err(Failure::new(Exit::Failed, "the daemon did not say what the change did"))
+        }
+    }
+}
+
+fn preview(change: &ChangePreview, json: bool) -> Result<(), Failure> {
     let manifest = change.manifest.clone().unwrap_or_default();
     if json {
         return output::json(&json!({
@@ -63,12 +105,7 @@ pub(super) fn preview(change: &ChangePreview, json: bool) -> Result<(), Failure>
     }
 }
 
-pub(super) fn applied(
-    model: &str,
-    change: &ChangeApplied,
-    detached: bool,
-    json: bool,
-) -> Result<(), Failure> {
+fn applied(model: &str, change: &ChangeApplied, detached: bool, json: bool) -> Result<(), Failure> {
     let (manifest, version) =
         (change.manifest.clone().unwrap_or_default(), change.version.clone().unwrap_or_default());
     if json {

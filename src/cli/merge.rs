@@ -7,10 +7,9 @@ use tonic::{Status, Streaming};
 use crate::{
     cli::{
         Global,
-        change::{self, ChangeOptions, LearnOptions},
+        change::{self, ChangeOptions, LearnOptions, Told},
         connection::Connection,
-        failure::{Exit, Failure},
-        follow::Follower,
+        failure::Failure,
         names,
     },
     proto::v1::{
@@ -50,21 +49,17 @@ impl Merge {
             detach,
             request_id: String::new(),
         };
-        let mut steps = connection.taxonomy().merge_classes(request).await?.into_inner();
-        match steps.message().await?.and_then(|response| response.result) {
-            Some(Step::Preview(preview)) => change::preview(&preview, global.json),
-            Some(Step::Applied(applied)) => {
-                change::applied(&self.model, &applied, detach, global.json)?;
-                if applied.job.is_empty() || detach {
-                    return Ok(());
-                }
-                Follower::new(global.json).follow(events(steps)).await.map(drop)
-            }
-            Some(Step::Event(_)) | None => {
-                Err(Failure::new(Exit::Failed, "the daemon did not say what the merge did"))
-            }
-        }
+        let steps = connection.taxonomy().merge_classes(request).await?.into_inner();
+        change::follow(&self.model, steps, told, detach, global.json).await
     }
+}
+
+fn told(response: MergeClassesResponse) -> Option<Told> {
+    Some(match response.result? {
+        Step::Preview(preview) => Told::Preview(preview),
+        Step::Applied(applied) => Told::Applied(applied),
+        Step::Event(event) => Told::Event(event),
+    })
 }
 
 /// The job events in the rest of a merge.

@@ -3,6 +3,7 @@
 //! One file a subcommand. People get tables and progress bars, programs get JSON documents with `--json`, and every
 //! failure says what to do and ends with an exit code of its cause.
 
+mod add;
 mod cancel;
 mod change;
 mod classes;
@@ -24,9 +25,11 @@ mod merge;
 mod models;
 mod names;
 mod output;
+mod place;
 mod predict;
 mod progress;
 mod promote;
+mod remove;
 mod rename;
 mod serve;
 mod train;
@@ -93,6 +96,12 @@ enum Command {
     Merge(merge::Merge),
     /// Give a class another name
     Rename(rename::Rename),
+    /// Put a class into a group, or at the top
+    Move(place::Move),
+    /// Add classes, which get next to no probability until they are learnt
+    Add(add::Add),
+    /// Take classes out
+    Remove(remove::Remove),
     /// Undo the latest change of the classes
     Undo(undo::Undo),
     /// List models
@@ -142,6 +151,9 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Evaluate(command) => command.run(&global).await,
         Command::Merge(command) => command.run(&global).await,
         Command::Rename(command) => command.run(&global).await,
+        Command::Add(command) => command.run(&global).await,
+        Command::Move(command) => command.run(&global).await,
+        Command::Remove(command) => command.run(&global).await,
         Command::Undo(command) => command.run(&global).await,
         Command::Models(command) => command.run(&global).await,
         Command::Versions(command) => command.run(&global).await,

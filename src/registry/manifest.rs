@@ -62,7 +62,7 @@ pub(super) fn from_record(what: &str, revision: Revision, record: storage::Manif
 
 fn class_to_record(class: &Class) -> storage::Class {
     let successors = match &class.state {
-        ClassState::Active(_) => Vec::new(),
+        ClassState::Active(_) | ClassState::Group | ClassState::Removed => Vec::new(),
         ClassState::Retired(successors) => successors.iter().map(|id| id.0).collect(),
     };
     storage::Class {
@@ -71,6 +71,8 @@ fn class_to_record(class: &Class) -> storage::Class {
         parent: class.parent.map_or(0, |id| id.0),
         leaves: class.leaves().map(|leaf| leaf.0).collect(),
         successors,
+        group: class.state == ClassState::Group,
+        removed: class.state == ClassState::Removed,
     }
 }
 
@@ -78,10 +80,11 @@ fn class_from_record(what: &str, record: storage::Class) -> Result<Class> {
     let name = class_name(what, record.id, &record.name)?;
     let leaves: BTreeSet<LeafId> = record.leaves.into_iter().map(LeafId).collect();
     // An active class always owns a leaf.
-    let state = if leaves.is_empty() {
-        ClassState::Retired(record.successors.into_iter().map(ClassId).collect())
-    } else {
-        ClassState::Active(leaves)
+    let state = match (leaves.is_empty(), record.group, record.removed) {
+        (false, ..) => ClassState::Active(leaves),
+        (true, true, _) => ClassState::Group,
+        (true, false, true) => ClassState::Removed,
+        (true, false, false) => ClassState::Retired(record.successors.into_iter().map(ClassId).collect()),
     };
     let parent = (record.parent != 0).then_some(ClassId(record.parent));
     Ok(Class { id: ClassId(record.id), name, parent, state })
@@ -104,6 +107,10 @@ fn change_to_record(change: &Change) -> StoredChange {
             from: from.to_string(),
             to: to.to_string(),
         }),
+        Change::Remove(classes) => StoredChange::Remove(storage::ClassesRemoved { classes: ids(classes) }),
+        Change::Move { class, parent } => {
+            StoredChange::Move(storage::ClassMoved { class: class.0, parent: parent.map_or(0, |id| id.0) })
+        }
         Change::Undo(revision) => StoredChange::UndoOf(revision.0),
     }
 }
@@ -120,6 +127,11 @@ fn change_from_record(what: &str, record: StoredChange) -> Result<Change> {
             class: ClassId(renamed.class),
             from: class_name(what, renamed.class, &renamed.from)?,
             to: class_name(what, renamed.class, &renamed.to)?,
+        },
+        StoredChange::Remove(removed) => Change::Remove(ids(removed.classes)),
+        StoredChange::Move(moved) => Change::Move {
+            class: ClassId(moved.class),
+            parent: (moved.parent != 0).then_some(ClassId(moved.parent)),
         },
         StoredChange::UndoOf(revision) => Change::Undo(Revision(revision)),
     })
@@ -147,6 +159,10 @@ mod tests {
             class.state = ClassState::Retired(BTreeSet::from([heir]));
         }
         merged.former_names.insert(name("cash"), heir);
+        for (id, state) in [(8, ClassState::Group), (9, ClassState::Removed)] {
+            let class = Class { id: ClassId(id), name: name("more"), parent: None, state };
+            merged.classes.insert(class.id, class);
+        }
         let leaves = ClassState::Active(BTreeSet::from([LeafId(1), LeafId(2)]));
         merged
             .classes
@@ -155,6 +171,9 @@ mod tests {
             Change::Merge { sources: vec![ClassId(1), ClassId(2)], into: heir },
             Change::Add(vec![heir]),
             Change::Rename { class: heir, from: name("cash"), to: name("取款") },
+            Change::Remove(vec![heir]),
+            Change::Move { class: heir, parent: Some(ClassId(1)) },
+            Change::Move { class: heir, parent: None },
             Change::Undo(Revision(5)),
         ] {
             let manifest = Manifest { change, ..merged.clone() };

@@ -1,6 +1,6 @@
 //! What a training measured, kept with the version it made.
 
-use crate::proto::storage;
+use crate::{proto::storage, taxonomy::LeafId};
 
 /// What a training measured.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -34,6 +34,8 @@ pub struct Report {
     /// What refusing unsure answers costs and brings, measured on the validation examples; precision rises and coverage
     /// falls from point to point.
     pub rejection: Vec<RejectionPoint>,
+    /// Leaves that no example was ever learnt for.
+    pub unlearnt: Vec<LeafId>,
 }
 
 /// What refusing to answer below a confidence costs and brings.
@@ -83,6 +85,7 @@ impl Report {
             curve: self.curve.iter().copied().map(Epoch::to_record).collect(),
             calibration_error: self.calibration_error,
             rejection: self.rejection.iter().copied().map(RejectionPoint::to_record).collect(),
+            unlearnt: self.unlearnt.iter().map(|leaf| leaf.0).collect(),
         }
     }
 
@@ -102,6 +105,7 @@ impl Report {
             curve: record.curve.into_iter().map(Epoch::from_record).collect(),
             calibration_error: record.calibration_error,
             rejection: record.rejection.into_iter().map(RejectionPoint::from_record).collect(),
+            unlearnt: record.unlearnt.into_iter().map(LeafId).collect(),
         }
     }
 }

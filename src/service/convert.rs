@@ -145,6 +145,8 @@ pub(super) fn manifest(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
             Change::Add(_) => v1::ChangeKind::Add,
             Change::Merge { .. } => v1::ChangeKind::Merge,
             Change::Rename { .. } => v1::ChangeKind::Rename,
+            Change::Remove(_) => v1::ChangeKind::Remove,
+            Change::Move { .. } => v1::ChangeKind::Move,
             Change::Undo(_) => v1::ChangeKind::Undo,
         }
         .into(),
@@ -158,6 +160,8 @@ pub(super) fn manifest(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
 fn class(manifest: &Manifest, class: &Class) -> v1::Class {
     let (state, successors) = match &class.state {
         ClassState::Active(_) => (v1::ClassState::Active, Vec::new()),
+        ClassState::Group => (v1::ClassState::Group, Vec::new()),
+        ClassState::Removed => (v1::ClassState::Removed, Vec::new()),
         ClassState::Retired(heirs) => (v1::ClassState::Retired, heirs.iter().map(|id| id.0).collect()),
     };
     v1::Class {
@@ -226,9 +230,10 @@ pub(super) fn prediction(live: &predict::Live, answer: &predict::Answer) -> v1::
         classes: answer
             .scores
             .iter()
-            .map(|score| {
-                let (id, name) = live.class(score.column);
-                v1::ScoredClass { name: name.to_string(), id: id.0, probability: score.probability }
+            .map(|score| v1::ScoredClass {
+                name: live.name(score.class).to_string(),
+                id: score.class.0,
+                probability: score.probability,
             })
             .collect(),
         truncated: answer.truncated,

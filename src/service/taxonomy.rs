@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    proto::v1::{self, merge_classes_response, taxonomy_service_server::TaxonomyService},
+    proto::v1::{
+        self, add_classes_response, merge_classes_response, remove_classes_response,
+        taxonomy_service_server::TaxonomyService,
+    },
     registry::Selector,
     taxonomy::{Edit, Revision},
 };
@@ -121,18 +124,48 @@ impl TaxonomyService for Services {
 
     async fn add_classes(
         &self,
-        _request: Request<v1::AddClassesRequest>,
+        request: Request<v1::AddClassesRequest>,
     ) -> Result<Response<Self::AddClassesStream>, Status> {
-        Err(status(Error::Unimplemented("AddClasses")))
+        use add_classes_response::Result as Kind;
+        let request = request.into_inner();
+        let detach = request.detach;
+        let (first, followed) = self
+            .blocking(move |services| {
+                let edit = Edit::Add { names: request.names.clone() };
+                services.change_and_learn("AddClasses", &request, terms!(request), edit, request.learn)
+            })
+            .await?;
+        let first = match first {
+            First::Preview(preview) => Kind::Preview(preview),
+            First::Applied(applied) => Kind::Applied(applied),
+        };
+        let first = v1::AddClassesResponse { result: Some(first) };
+        let wrap = |event| v1::AddClassesResponse { result: Some(Kind::Event(event)) };
+        Ok(Response::new(stream::job_events(Some(first), followed, detach, wrap)))
     }
 
     type RemoveClassesStream = Answers<v1::RemoveClassesResponse>;
 
     async fn remove_classes(
         &self,
-        _request: Request<v1::RemoveClassesRequest>,
+        request: Request<v1::RemoveClassesRequest>,
     ) -> Result<Response<Self::RemoveClassesStream>, Status> {
-        Err(status(Error::Unimplemented("RemoveClasses")))
+        use remove_classes_response::Result as Kind;
+        let request = request.into_inner();
+        let detach = request.detach;
+        let (first, followed) = self
+            .blocking(move |services| {
+                let edit = Edit::Remove { classes: request.classes.clone() };
+                services.change_and_learn("RemoveClasses", &request, terms!(request), edit, request.learn)
+            })
+            .await?;
+        let first = match first {
+            First::Preview(preview) => Kind::Preview(preview),
+            First::Applied(applied) => Kind::Applied(applied),
+        };
+        let first = v1::RemoveClassesResponse { result: Some(first) };
+        let wrap = |event| v1::RemoveClassesResponse { result: Some(Kind::Event(event)) };
+        Ok(Response::new(stream::job_events(Some(first), followed, detach, wrap)))
     }
 
     async fn rename_class(
@@ -152,9 +185,20 @@ impl TaxonomyService for Services {
 
     async fn move_class(
         &self,
-        _request: Request<v1::MoveClassRequest>,
+        request: Request<v1::MoveClassRequest>,
     ) -> Result<Response<v1::MoveClassResponse>, Status> {
-        Err(status(Error::Unimplemented("MoveClass")))
+        let request = request.into_inner();
+        let v1::ChangeApplied { manifest, version, job, .. } = self
+            .blocking(move |services| {
+                let edit = Edit::Place {
+                    class: request.class_name.clone(),
+                    parent: Some(request.parent.clone()).filter(|parent| !parent.is_empty()),
+                    create_parent: request.create_parent,
+                };
+                services.change_names("MoveClass", &request, terms!(request), edit)
+            })
+            .await?;
+        Ok(Response::new(v1::MoveClassResponse { manifest, version, job }))
     }
 
     async fn suggest_merges(

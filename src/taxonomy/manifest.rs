@@ -13,9 +13,9 @@ use crate::error::Result;
 pub struct Class {
     /// Stable id.
     pub id: ClassId,
-    /// Name; unique among the active classes.
+    /// Name; unique among the active classes and the groups.
     pub name: ClassName,
-    /// Class above, if any.
+    /// The group it is in; none at the top.
     pub parent: Option<ClassId>,
     /// Whether it can be predicted.
     pub state: ClassState,
@@ -26,8 +26,12 @@ pub struct Class {
 pub enum ClassState {
     /// It owns these leaves; never empty.
     Active(BTreeSet<LeafId>),
+    /// It owns no leaves and stands for the classes below it, of which there is always one.
+    Group,
     /// It is gone; its leaves went to these classes.
     Retired(BTreeSet<ClassId>),
+    /// It was taken out, and its leaves with it.
+    Removed,
 }
 
 /// What led to a manifest.
@@ -52,6 +56,15 @@ pub enum Change {
         from: ClassName,
         /// Its name since.
         to: ClassName,
+    },
+    /// Classes were taken out.
+    Remove(Vec<ClassId>),
+    /// A class got another place.
+    Move {
+        /// The class.
+        class: ClassId,
+        /// The group it is in since; none at the top.
+        parent: Option<ClassId>,
     },
     /// The change that made this revision was undone.
     Undo(Revision),
@@ -96,15 +109,20 @@ impl Class {
     pub fn leaves(&self) -> impl Iterator<Item = LeafId> + '_ {
         match &self.state {
             ClassState::Active(leaves) => Some(leaves.iter().copied()),
-            ClassState::Retired(_) => None,
+            ClassState::Group | ClassState::Retired(_) | ClassState::Removed => None,
         }
         .into_iter()
         .flatten()
     }
 
-    /// Whether it can be predicted.
+    /// Whether it can be predicted for itself.
     pub fn is_active(&self) -> bool {
         matches!(self.state, ClassState::Active(_))
+    }
+
+    /// Whether it is active, or a group of such classes.
+    pub fn is_living(&self) -> bool {
+        matches!(self.state, ClassState::Active(_) | ClassState::Group)
     }
 }
 
@@ -148,6 +166,11 @@ impl Manifest {
         self.classes.values().filter(|class| class.is_active())
     }
 
+    /// The active classes and the groups, by id.
+    pub fn living(&self) -> impl Iterator<Item = &Class> + '_ {
+        self.classes.values().filter(|class| class.is_living())
+    }
+
     /// The leaves of all active classes.
     pub fn leaves(&self) -> BTreeSet<LeafId> {
         self.active().flat_map(Class::leaves).collect()
@@ -170,6 +193,11 @@ impl Manifest {
             Change::Add(ids) => format!("add {}", list(ids)),
             Change::Merge { sources, into } => format!("merge {} into {}", list(sources), name(into)),
             Change::Rename { from, to, .. } => format!("rename {from} to {to}"),
+            Change::Remove(ids) => format!("remove {}", list(ids)),
+            Change::Move { class, parent: Some(parent) } => {
+                format!("move {} under {}", name(class), name(parent))
+            }
+            Change::Move { class, parent: None } => format!("move {} to the top", name(class)),
             Change::Undo(revision) => format!("undo revision {revision}"),
         }
     }

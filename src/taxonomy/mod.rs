@@ -14,6 +14,7 @@ mod id;
 mod lookup;
 mod manifest;
 mod name;
+mod tree;
 
 pub use change::{Edit, Provenance};
 pub use groups::LeafGroups;

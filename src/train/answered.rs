@@ -4,7 +4,7 @@ use super::{jobs::Shared, metrics::argmax};
 use crate::{
     dataset::{Example, Split},
     error::Result,
-    model::{Classifier, LeafProbabilities},
+    model::{Checkpoint, Classifier, LeafProbabilities},
     registry::ModelId,
     taxonomy::{LeafGroups, LeafId, Manifest, Meaning, VersionNumber},
 };
@@ -30,14 +30,18 @@ impl Answered {
         shared: &Shared,
         model: &ModelId,
         number: VersionNumber,
-        mut examples: Vec<Example>,
+        examples: Vec<Example>,
     ) -> Result<Self> {
-        let checkpoint = shared.registry.checkpoint(model, number)?;
-        let classifier = Classifier::from_checkpoint(&checkpoint, &shared.device)?;
+        Self::of(shared, &shared.registry.checkpoint(model, number)?, examples)
+    }
+
+    /// Asks a network.
+    pub(super) fn of(shared: &Shared, checkpoint: &Checkpoint, mut examples: Vec<Example>) -> Result<Self> {
+        let classifier = Classifier::from_checkpoint(checkpoint, &shared.device)?;
         examples.retain(|example| example.split == Split::Validation);
         let texts: Vec<_> = examples.iter().map(|example| classifier.encode(&example.text)).collect();
         let rows = classifier.leaf_probabilities(&texts)?;
-        Ok(Self { examples, rows, leaves: checkpoint.leaves })
+        Ok(Self { examples, rows, leaves: checkpoint.leaves.clone() })
     }
 
     /// Scores the answers given in the classes of `answers` by the labels as `labels` understands them: one is right
@@ -48,14 +52,40 @@ impl Answered {
         for (example, row) in self.examples.iter().zip(self.rows.iter()) {
             let Meaning::Class(label) = labels.meaning(&example.label) else { continue };
             let answer = groups.classes[argmax(&groups.sums(row))];
-            scored.counted += 1;
-            scored.right += u64::from(labels.heirs(answer).contains(&label));
+            scored.count(labels.heirs(answer).contains(&label));
+        }
+        Ok(scored)
+    }
+
+    /// Scores the answers in the classes of two manifests, each by its own labels, on the examples whose label means one
+    /// class in both.
+    pub(super) fn compare(&self, before: &Manifest, after: &Manifest) -> Result<[Scored; 2]> {
+        let manifests = [before, after];
+        let groups = [LeafGroups::new(before, &self.leaves)?, LeafGroups::new(after, &self.leaves)?];
+        let mut scored = [Scored::default(); 2];
+        for (example, row) in self.examples.iter().zip(self.rows.iter()) {
+            let judged = [0, 1].map(|side| judge(manifests[side], &groups[side], example, row));
+            if let [Some(before), Some(after)] = judged {
+                scored[0].count(before);
+                scored[1].count(after);
+            }
         }
         Ok(scored)
     }
 }
 
+/// Whether the answer to an example is right; none where its label means no single class.
+fn judge(manifest: &Manifest, groups: &LeafGroups, example: &Example, row: &[f32]) -> Option<bool> {
+    let Meaning::Class(label) = manifest.meaning(&example.label) else { return None };
+    Some(groups.classes[argmax(&groups.sums(row))] == label)
+}
+
 impl Scored {
+    fn count(&mut self, right: bool) {
+        self.counted += 1;
+        self.right += u64::from(right);
+    }
+
     /// Share of right answers; none without examples.
     pub(super) fn accuracy(self) -> Option<f64> {
         (self.counted > 0).then(|| self.right as f64 / self.counted as f64)

@@ -1,17 +1,21 @@
 //! Changes of the classes on a living model: right at once through a version that shares the tensors, then a job that
 //! learns.
 
-use std::time::{Instant, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Instant, SystemTime},
+};
 
 use tracing::info;
 
 use super::{Jobs, TrainOptions, answered::Answered};
 use crate::{
     error::{Error, Result},
+    model::{Checkpoint, with_newcomers},
     registry::{
         JobId, JobRecord, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Tensors, Version,
     },
-    taxonomy::{Edit, Manifest, Provenance, Revision, VersionNumber},
+    taxonomy::{ClassId, Edit, LeafId, Manifest, Meaning, Provenance, Revision, VersionNumber},
 };
 
 /// A change of the classes as asked for.
@@ -69,8 +73,8 @@ struct Serving {
 }
 
 impl Jobs {
-    /// Changes the classes: publishes a version with the same tensors that answers in the new manifest and queues the job
-    /// that learns, if any.
+    /// Changes the classes: publishes a version that answers in the new manifest, with the same tensors or, where classes
+    /// came in, rows for them, and queues the job that learns, if any.
     ///
     /// # Errors
     /// As [`Manifest::edit`]; [`Error::Conflict`] where a training runs or the revision is not the expected one;
@@ -87,19 +91,22 @@ impl Jobs {
         let manifest = serving.edited(order)?;
         let made_way = self.shared.make_way(&order.model)?;
         let wanted = match learning {
-            Learning::Follows => true,
+            Learning::Follows => made_way || self.is_learnable(&serving, &manifest)?,
             Learning::GoesOn => made_way,
             Learning::None => false,
         };
-        let learnable = manifest.active().count() >= 2 && self.shared.dataset.count(serving.model.uid)? > 0;
-        let job = match wanted && learnable {
+        let tensors = match self.grown(&serving, &manifest)? {
+            Some(grown) => Tensors::New(grown),
+            None => Tensors::Same(serving.number),
+        };
+        let job = match wanted && self.has_examples(&serving, &manifest)? {
             true => Some(self.shared.registry.new_job(&order.model, None)?),
             false => None,
         };
         let version = match self.publish(
             &serving,
             Origin::Instant,
-            serving.number,
+            (serving.number, tensors),
             &manifest,
             job.as_ref().map(|job| job.id),
             receipt,
@@ -140,9 +147,11 @@ impl Jobs {
         let serving = self.serving(&order.model, order.expected_revision)?;
         let manifest = serving.edited(order)?;
         let examples = self.shared.dataset.all(serving.model.uid)?;
-        let answered = Answered::by(&self.shared, &order.model, serving.number, examples)?;
-        let before = answered.score(&serving.manifest, &serving.manifest)?;
-        let after = answered.score(&manifest, &manifest)?;
+        let answered = match self.grown(&serving, &manifest)? {
+            Some(grown) => Answered::of(&self.shared, &grown, examples)?,
+            None => Answered::by(&self.shared, &order.model, serving.number, examples)?,
+        };
+        let [before, after] = answered.compare(&serving.manifest, &manifest)?;
         let accuracy = before.accuracy().zip(after.accuracy());
         Ok(Preview { manifest, accuracy, validation_examples: after.counted })
     }
@@ -176,26 +185,58 @@ impl Jobs {
         let target = self.shared.registry.manifest(model, point.revision)?;
         let revision = Revision(serving.model.latest_revision + 1);
         let manifest = serving.manifest.undo(&target, revision, reason, SystemTime::now());
-        let version = self.publish(&serving, Origin::Undo, point.version, &manifest, None, receipt)?;
+        let tensors = (point.version, Tensors::Same(point.version));
+        let version = self.publish(&serving, Origin::Undo, tensors, &manifest, None, receipt)?;
         info!(model = %model, revision = %manifest.revision, version = %version.number, "change undone");
         Ok(Applied { manifest, version, job: None })
     }
 
-    /// Stores and promotes a version with the tensors of `tensors` that answers in `manifest`.
+    /// Whether there is something to learn of a change: always, but for classes that came in and have no examples.
+    fn is_learnable(&self, serving: &Serving, manifest: &Manifest) -> Result<bool> {
+        let came: BTreeSet<ClassId> = manifest
+            .active()
+            .filter(|class| !serving.manifest.classes.contains_key(&class.id))
+            .map(|class| class.id)
+            .collect();
+        if serving.newcomers(manifest).is_empty() {
+            return Ok(true);
+        }
+        let labels = self.shared.dataset.stats(serving.model.uid)?.labels;
+        Ok(labels.keys().any(|label| match manifest.meaning(label) {
+            Meaning::Class(id) => came.contains(&id),
+            Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => false,
+        }))
+    }
+
+    fn has_examples(&self, serving: &Serving, manifest: &Manifest) -> Result<bool> {
+        Ok(manifest.active().count() >= 2 && self.shared.dataset.count(serving.model.uid)? > 0)
+    }
+
+    /// The serving network with rows for the leaves that a manifest brings; none where it brings none.
+    fn grown(&self, serving: &Serving, manifest: &Manifest) -> Result<Option<Checkpoint>> {
+        let newcomers = serving.newcomers(manifest);
+        if newcomers.is_empty() {
+            return Ok(None);
+        }
+        let checkpoint = self.shared.registry.checkpoint(&serving.model.id, serving.number)?;
+        with_newcomers(&checkpoint, &serving.manifest.leaves(), &newcomers).map(Some)
+    }
+
+    /// Stores and promotes a version with the tensors made from those of a version, that answers in `manifest`.
     fn publish(
         &self,
         serving: &Serving,
         origin: Origin,
-        tensors: VersionNumber,
+        (parent, tensors): (VersionNumber, Tensors),
         manifest: &Manifest,
         job: Option<JobId>,
         receipt: Option<Receipt>,
     ) -> Result<Version> {
         let version = self.shared.registry.publish(Publication {
             model: serving.model.id.clone(),
-            tensors: Tensors::Same(tensors),
+            tensors,
             manifest: PublishedManifest::New(manifest.clone()),
-            parent: Some(tensors),
+            parent: Some(parent),
             origin,
             mode: None,
             reason: manifest.describe(),
@@ -231,6 +272,11 @@ impl Jobs {
 }
 
 impl Serving {
+    /// The leaves that a manifest has beyond today's.
+    fn newcomers(&self, manifest: &Manifest) -> Vec<LeafId> {
+        manifest.leaves().difference(&self.manifest.leaves()).copied().collect()
+    }
+
     fn edited(&self, order: &ChangeOrder) -> Result<Manifest> {
         let provenance = Provenance {
             revision: Revision(self.model.latest_revision + 1),

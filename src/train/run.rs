@@ -24,7 +24,9 @@ use crate::{
         JobRecord, JobState, Mode, Model, Origin, PretrainedVectors, Publication, PublishedManifest,
         Registry, Report, Tensors, Version,
     },
-    taxonomy::{ClassName, LeafGroups, LeafId, Manifest, Meaning, Provenance, Revision, VersionNumber},
+    taxonomy::{
+        Class, ClassName, LeafGroups, LeafId, Manifest, Meaning, Provenance, Revision, VersionNumber,
+    },
     text::TextEncoder,
 };
 
@@ -72,7 +74,8 @@ pub(super) fn run(
         warn!(labels = plan.ambiguous.len(), "labels that could mean several classes take no part");
     }
 
-    let start = start_network(shared, &model, &plan, &examples, options.seed)?;
+    let leaves = Leaves::new(registry, &model, &plan.manifest, &examples)?;
+    let start = start_network(shared, &model, &leaves, &examples, options.seed)?;
     let groups = LeafGroups::new(&plan.manifest, &start.leaves)?;
     let samples = samples(&plan.manifest, &groups, &start.text_encoder()?, &examples);
     if samples.train.is_empty() {
@@ -148,6 +151,7 @@ pub(super) fn run(
         calibration_error: fitted.calibration_error,
         rejection: fitted.rejection.clone(),
         curve: fitted.curve.clone(),
+        unlearnt: leaves.unlearnt(),
     };
     let version = publish(registry, &model, plan, fitted, report, decision.promote, record)?;
     record.versions.push(version.number);
@@ -236,29 +240,85 @@ fn is_learnt(registry: &Registry, version: &Version) -> Result<bool> {
     is_learnt(registry, &parent)
 }
 
+/// The leaves of a training by what is known about them.
+struct Leaves {
+    all: BTreeSet<LeafId>,
+    /// Those that an earlier training had examples for.
+    learnt: BTreeSet<LeafId>,
+    /// Those that this training has examples for.
+    with_examples: BTreeSet<LeafId>,
+}
+
+impl Leaves {
+    fn new(registry: &Registry, model: &Model, manifest: &Manifest, examples: &[Example]) -> Result<Self> {
+        let learnt = match model.serving() {
+            Some(number) => learnt_leaves(registry, registry.version(&model.id, number)?)?,
+            None => BTreeSet::new(),
+        };
+        let train = examples.iter().filter(|example| example.split == Split::Train);
+        let labels: BTreeSet<&ClassName> = train.map(|example| &example.label).collect();
+        let classes = labels.into_iter().filter_map(|label| match manifest.meaning(label) {
+            Meaning::Class(id) => manifest.classes.get(&id),
+            Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => None,
+        });
+        let with_examples = classes.flat_map(Class::leaves).collect();
+        Ok(Self { all: manifest.leaves(), learnt, with_examples })
+    }
+
+    /// Leaves to be learnt for the first time. What a network had for them was made to be silent, which is no start.
+    fn fresh(&self) -> BTreeSet<LeafId> {
+        self.with_examples.difference(&self.learnt).copied().collect()
+    }
+
+    /// Leaves that are as little known afterwards as before.
+    fn unlearnt(&self) -> Vec<LeafId> {
+        let known = |leaf: &&LeafId| !self.learnt.contains(leaf) && !self.with_examples.contains(leaf);
+        self.all.iter().filter(known).copied().collect()
+    }
+}
+
+/// The leaves that some training up to a version had examples for.
+fn learnt_leaves(registry: &Registry, mut version: Version) -> Result<BTreeSet<LeafId>> {
+    loop {
+        match (version.report, version.parent) {
+            (Some(report), _) => {
+                let mut leaves = registry.manifest(&version.model, version.revision)?.leaves();
+                report.unlearnt.iter().for_each(|leaf| {
+                    leaves.remove(leaf);
+                });
+                return Ok(leaves);
+            }
+            (None, Some(parent)) => version = registry.version(&version.model, parent)?,
+            (None, None) => return Ok(BTreeSet::new()),
+        }
+    }
+}
+
 /// The network that the training starts from: new, with word vectors if the model was made with some, or the serving one
 /// with the rows that the manifest needs and the vocabulary that the examples bring.
 fn start_network(
     shared: &Shared,
     model: &Model,
-    plan: &Plan,
+    leaves: &Leaves,
     examples: &[Example],
     seed: u64,
 ) -> Result<Checkpoint> {
-    let leaves: Vec<LeafId> = plan.manifest.leaves().into_iter().collect();
+    let all: Vec<LeafId> = leaves.all.iter().copied().collect();
     let texts = || examples.iter().filter(|e| e.split == Split::Train).map(|e| e.text.as_str());
     let architecture = Architecture::preset(model.preset);
     match (model.serving(), &model.word_vectors) {
-        (None, None) => Ok(surgery::from_scratch(architecture, texts(), &leaves, seed)),
+        (None, None) => Ok(surgery::from_scratch(architecture, texts(), &all, seed)),
         (None, Some(PretrainedVectors { file, frozen })) => {
             let input = shared.vectors.open(file)?;
             let file = VectorFile { name: file.to_string(), input, frozen: *frozen };
-            from_vectors(architecture, texts(), &leaves, seed, file)
+            from_vectors(architecture, texts(), &all, seed, file)
         }
         (Some(number), _) => {
             let serving = shared.registry.checkpoint(&model.id, number)?;
             let grown = surgery::with_vocabulary_of(&serving, texts(), seed)?;
-            surgery::with_leaves(&grown, &leaves, seed)
+            let fresh = leaves.fresh();
+            let kept: Vec<LeafId> = all.iter().filter(|leaf| !fresh.contains(leaf)).copied().collect();
+            surgery::with_leaves(&surgery::with_leaves(&grown, &kept, seed)?, &all, seed)
         }
     }
 }
@@ -276,7 +336,7 @@ pub(super) fn samples(
         let column =
             *columns.entry(&example.label).or_insert_with(|| match manifest.meaning(&example.label) {
                 Meaning::Class(id) => groups.column(id),
-                Meaning::Ambiguous(_) | Meaning::Unknown => None,
+                Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => None,
             });
         let Some(class) = column else { continue };
         let sample = Sample { text: encoder.encode(&example.text), class };

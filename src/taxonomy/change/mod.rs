@@ -2,6 +2,8 @@
 
 mod add;
 mod merge;
+mod place;
+mod remove;
 mod rename;
 mod undo;
 
@@ -33,12 +35,31 @@ pub enum Edit {
         /// Name of the merged class.
         into: String,
     },
+    /// See [`Manifest::add_named`].
+    Add {
+        /// Names of the new classes.
+        names: Vec<String>,
+    },
     /// See [`Manifest::rename`].
     Rename {
         /// The class.
         class: String,
         /// Its new name.
         new_name: String,
+    },
+    /// See [`Manifest::remove`].
+    Remove {
+        /// The classes.
+        classes: Vec<String>,
+    },
+    /// See [`Manifest::place`].
+    Place {
+        /// The class.
+        class: String,
+        /// The group it shall be in; none is the top.
+        parent: Option<String>,
+        /// Whether the group is made if there is none of the name.
+        create_parent: bool,
     },
 }
 
@@ -50,7 +71,12 @@ impl Manifest {
     pub fn edit(&self, edit: &Edit, provenance: Provenance) -> Result<Self> {
         match edit {
             Edit::Merge { classes, into } => self.merge(classes, into, provenance),
+            Edit::Add { names } => self.add_named(names, provenance),
             Edit::Rename { class, new_name } => self.rename(class, new_name, provenance),
+            Edit::Remove { classes } => self.remove(classes, provenance),
+            Edit::Place { class, parent, create_parent } => {
+                self.place(class, parent.as_deref(), *create_parent, provenance)
+            }
         }
     }
 
@@ -70,12 +96,30 @@ impl Manifest {
     /// A name that a class may take: a sound one that stands for nothing but what becomes, or is, that class. So no
     /// stored example changes its class because a name does.
     fn name_for(&self, field: &str, raw: &str, own: &[ClassId]) -> Result<ClassName, Violation> {
+        let name = self.name_but_for_removed(field, raw, own)?;
+        if self.bearers(&name).removed {
+            let description = format!(
+                "'{name}' is the name of a class that was removed, whose stored examples may carry it; \
+                 add that class again, or choose another name"
+            );
+            return Err(violation(field, description));
+        }
+        Ok(name)
+    }
+
+    /// A name for a new class or group. It may be that of a class that was removed.
+    fn name_for_new(&self, field: &str, raw: &str) -> Result<ClassName, Violation> {
+        self.name_but_for_removed(field, raw, &[])
+    }
+
+    fn name_but_for_removed(&self, field: &str, raw: &str, own: &[ClassId]) -> Result<ClassName, Violation> {
         let name = ClassName::new(raw).map_err(|description| violation(field, description))?;
-        if let Some(other) = self.active_by_name(&name).filter(|class| !own.contains(&class.id)) {
+        if let Some(other) = self.living_by_name(&name).filter(|class| !own.contains(&class.id)) {
             return Err(violation(field, format!("'{name}' is the name of another class (#{})", other.id)));
         }
+        let living = self.bearers(&name).living;
         let others: Vec<String> =
-            self.holders(&name).iter().filter(|id| !own.contains(id)).map(|id| self.label(*id)).collect();
+            living.iter().filter(|id| !own.contains(id)).map(|id| self.label(*id)).collect();
         if others.is_empty() {
             return Ok(name);
         }

@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use crate::taxonomy::{Change, Class, ClassId, ClassName, ClassState, LeafId, Manifest, Revision};
+use crate::taxonomy::{Change, Class, ClassId, ClassName, ClassState, LeafId, Manifest, Meaning, Revision};
 
 impl Manifest {
     /// Restores the classes of an earlier manifest, under a new revision. Ids given out since are not given again, and
@@ -35,11 +35,11 @@ impl Manifest {
 
     /// The former names of an earlier manifest, and those that its classes got since: examples may have come under them.
     fn names_kept(&self, target: &Self) -> BTreeMap<ClassName, ClassId> {
-        let today = self.active().map(|class| (&class.name, class.id));
+        let today = self.living().map(|class| (&class.name, class.id));
         let since = self.former_names.iter().map(|(name, id)| (name, *id)).chain(today);
         let mut kept = target.former_names.clone();
         for (name, id) in since {
-            if target.classes.contains_key(&id) && target.holders(name).is_empty() {
+            if target.classes.contains_key(&id) && target.meaning(name) == Meaning::Unknown {
                 kept.insert(name.clone(), id);
             }
         }
