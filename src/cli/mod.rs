@@ -32,6 +32,7 @@ mod promote;
 mod remove;
 mod rename;
 mod serve;
+mod suggest;
 mod train;
 mod undo;
 mod versions;
@@ -94,6 +95,8 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Make one class of several
     Merge(merge::Merge),
+    /// List pairs of classes whose merging would gain accuracy
+    Suggest(suggest::Suggest),
     /// Give a class another name
     Rename(rename::Rename),
     /// Put a class into a group, or at the top
@@ -152,6 +155,7 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Merge(command) => command.run(&global).await,
         Command::Rename(command) => command.run(&global).await,
         Command::Add(command) => command.run(&global).await,
+        Command::Suggest(command) => command.run(&global).await,
         Command::Move(command) => command.run(&global).await,
         Command::Remove(command) => command.run(&global).await,
         Command::Undo(command) => command.run(&global).await,

@@ -24,7 +24,7 @@ pub(super) struct Move {
     #[arg(long, value_name = "GROUP", required_unless_present = "top")]
     under: Option<String>,
     /// Make that group if there is none of the name
-    #[arg(long, requires = "under")]
+    #[arg(long, conflicts_with = "top")]
     create: bool,
     /// Move it to the top, out of any group
     #[arg(long, conflicts_with = "under")]

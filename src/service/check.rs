@@ -20,6 +20,8 @@ const MAX_REASON_BYTES: usize = 1024;
 const MAX_REQUEST_ID_BYTES: usize = 128;
 /// Items on a page where the request does not say.
 const DEFAULT_PAGE: u32 = 100;
+/// Suggestions where the request does not say.
+const DEFAULT_SUGGESTIONS: usize = 10;
 /// Items on a page at most.
 const MAX_PAGE: u32 = 1000;
 
@@ -174,6 +176,15 @@ pub(super) fn page_size(page_size: u32) -> Result<usize> {
     }
 }
 
+/// `limit` of suggestions: 0 means 10, at most 1000.
+pub(super) fn suggestions(limit: u32) -> Result<usize> {
+    match limit {
+        0 => Ok(DEFAULT_SUGGESTIONS),
+        1..=MAX_PAGE => Ok(limit as usize),
+        _ => Err(Error::invalid("limit", format!("must be at most {MAX_PAGE}, got {limit}"))),
+    }
+}
+
 /// `page_token`: what a page before gave, or empty.
 pub(super) fn page_token<T: std::str::FromStr>(token: &str) -> Result<Option<T>> {
     if token.is_empty() {
@@ -226,7 +237,8 @@ mod tests {
         epochs(&mut violations, Some(1000));
         assert!(violations.finish().is_ok());
         assert_eq!(page_size(0).unwrap(), 100);
-        assert!(page_size(1001).is_err());
+        assert!(page_size(1001).is_err() && suggestions(1001).is_err());
+        assert_eq!((suggestions(0).unwrap(), suggestions(3).unwrap()), (10, 3));
     }
 
     #[test]

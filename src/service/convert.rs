@@ -10,8 +10,8 @@ use crate::{
     predict,
     proto::v1,
     registry::{self, Epoch, JobRecord, JobState, Mode, ModelId, Origin, RejectionPoint, Report, Version},
-    taxonomy::{Change, Class, ClassState, Manifest},
-    train::{Event, EventKind, FitProgress},
+    taxonomy::{Change, Class, ClassId, ClassState, Manifest},
+    train::{ConfusedExample, Event, EventKind, FitProgress, SuggestedPair, Suggestions},
 };
 
 pub(super) fn timestamp(time: SystemTime) -> Option<Timestamp> {
@@ -239,6 +239,31 @@ pub(super) fn prediction(live: &predict::Live, answer: &predict::Answer) -> v1::
         truncated: answer.truncated,
         token_count: answer.tokens as u32,
         rejected: answer.rejected,
+    }
+}
+
+pub(super) fn suggestions(of: &Suggestions) -> v1::SuggestMergesResponse {
+    let name = |id: &ClassId| of.manifest.classes[id].name.to_string();
+    let example = |example: &ConfusedExample| v1::ConfusedExample {
+        id: example.id,
+        text: example.text.clone(),
+        label: name(&example.label),
+        answer: name(&example.answer),
+        probability: example.probability,
+    };
+    let pair = |pair: &SuggestedPair| v1::MergeSuggestion {
+        classes: pair.classes.iter().map(name).collect(),
+        accuracy_gain: pair.gain as f64 / of.examples as f64,
+        class_ids: pair.classes.iter().map(|id| id.0).collect(),
+        confused: pair.confused,
+        examples: pair.shown.iter().map(example).collect(),
+    };
+    v1::SuggestMergesResponse {
+        suggestions: of.pairs.iter().map(pair).collect(),
+        version: of.version.name(),
+        manifest_revision: of.manifest.revision.0,
+        validation_examples: of.examples,
+        validation_accuracy: (of.examples > 0).then(|| of.right as f64 / of.examples as f64),
     }
 }
 

@@ -203,8 +203,15 @@ impl TaxonomyService for Services {
 
     async fn suggest_merges(
         &self,
-        _request: Request<v1::SuggestMergesRequest>,
+        request: Request<v1::SuggestMergesRequest>,
     ) -> Result<Response<v1::SuggestMergesResponse>, Status> {
-        Err(status(Error::Unimplemented("SuggestMerges")))
+        let request = request.into_inner();
+        let suggestions = self
+            .blocking(move |services| {
+                let id = name::model("model", &request.model)?;
+                services.jobs.suggest_merges(&id, check::suggestions(request.limit)?)
+            })
+            .await?;
+        Ok(Response::new(convert::suggestions(&suggestions)))
     }
 }

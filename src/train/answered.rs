@@ -44,12 +44,22 @@ impl Answered {
         Ok(Self { examples, rows, leaves: checkpoint.leaves.clone() })
     }
 
+    /// The leaf of each row of the answers.
+    pub(super) fn leaves(&self) -> &[LeafId] {
+        &self.leaves
+    }
+
+    /// The examples, each with the probabilities of the leaves.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Example, &[f32])> {
+        self.examples.iter().zip(self.rows.iter())
+    }
+
     /// Scores the answers given in the classes of `answers` by the labels as `labels` understands them: one is right
     /// where its class lives on in the class of the label.
     pub(super) fn score(&self, answers: &Manifest, labels: &Manifest) -> Result<Scored> {
         let groups = LeafGroups::new(answers, &self.leaves)?;
         let mut scored = Scored::default();
-        for (example, row) in self.examples.iter().zip(self.rows.iter()) {
+        for (example, row) in self.iter() {
             let Meaning::Class(label) = labels.meaning(&example.label) else { continue };
             let answer = groups.classes[argmax(&groups.sums(row))];
             scored.count(labels.heirs(answer).contains(&label));
@@ -63,7 +73,7 @@ impl Answered {
         let manifests = [before, after];
         let groups = [LeafGroups::new(before, &self.leaves)?, LeafGroups::new(after, &self.leaves)?];
         let mut scored = [Scored::default(); 2];
-        for (example, row) in self.examples.iter().zip(self.rows.iter()) {
+        for (example, row) in self.iter() {
             let judged = [0, 1].map(|side| judge(manifests[side], &groups[side], example, row));
             if let [Some(before), Some(after)] = judged {
                 scored[0].count(before);

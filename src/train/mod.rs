@@ -2,7 +2,7 @@
 //!
 //! `plan` decides between scratch, continue and transfer; `fit` is the loop, with its `recipe`, `optimiser` or
 //! `sgd`, `augment` and `metrics`; `memory` estimates what it takes; `gate` decides about promotion; `run` takes one job through all of them; `jobs` queues the jobs, `feed`
-//! tells what happens to them, and `change` applies changes of the classes to a living model.
+//! tells what happens to them, `change` applies changes of the classes to a living model, and `suggest` finds merges that gain.
 
 mod answered;
 mod augment;
@@ -20,6 +20,7 @@ mod plan;
 mod recipe;
 mod run;
 mod sgd;
+mod suggest;
 mod trainer;
 mod validation;
 mod vectors;
@@ -34,5 +35,6 @@ pub use metrics::{Confusion, Judged};
 pub use optimiser::{Moments, Update};
 pub use plan::{Current, Plan, plan};
 pub use recipe::{Optimiser, Recipe};
+pub use suggest::{ConfusedExample, SuggestedPair, Suggestions};
 pub use vectors::VectorsDir;
 pub use wide::WideRecipe;

@@ -107,6 +107,9 @@ class Client:
         request = taxonomy.AddClassesRequest(model=model, names=names, **options)
         return list(self.taxonomy.AddClasses(request))
 
+    def suggest(self, model, limit=0):
+        return self.taxonomy.SuggestMerges(taxonomy.SuggestMergesRequest(model=model, limit=limit))
+
     def undo(self, model):
         return self.taxonomy.UndoChange(taxonomy.UndoChangeRequest(model=model))
 

@@ -139,3 +139,28 @@ def test_the_other_changes_as_commands(client, trained, taxond):
     for _ in range(3):
         taxond("undo", bank)
     assert client.probabilities(trained, TEXTS) == before
+
+
+def test_suggested_merges_gain_what_they_say(client, fresh_id, examples, taxond):
+    name = client.create(fresh_id("suggest"))
+    bank = name.removeprefix("models/")
+    # Two labels for texts that nobody can tell apart.
+    coins = [(f"is coin number {n} heads or tails", ("heads", "tails")[n * n // 7 % 2]) for n in range(300)]
+    client.add(name, examples + coins)
+    client.train(name, seed=7, epochs=3)
+    answer = client.suggest(name, limit=1)
+    [best] = answer.suggestions
+    assert set(best.classes) == {"heads", "tails"}
+    assert best.confused > 0
+    assert {(e.label, e.answer) for e in best.examples} <= {("heads", "tails"), ("tails", "heads")}
+    [tried] = client.merge(name, best.classes, "coin", validate_only=True)
+    assert tried.preview.validation_accuracy_before == answer.validation_accuracy
+    gain = tried.preview.validation_accuracy_after - tried.preview.validation_accuracy_before
+    assert best.accuracy_gain == pytest.approx(gain)
+    [told] = taxond("suggest", bank, "--limit", "1")
+    assert told["suggestions"][0]["accuracy_gain"] == best.accuracy_gain
+    assert told["suggestions"][0]["examples"][0]["text"] == best.examples[0].text
+    pair = [f"#{id}" for id in best.class_ids]
+    [applied] = taxond("merge", bank, *pair, "--into", "coin", "--no-learn")
+    assert applied["applied"]["manifest"]["revision"] == answer.manifest_revision + 1
+    assert not client.suggest(name).suggestions or client.suggest(name).suggestions[0].accuracy_gain < gain

@@ -93,6 +93,7 @@ MISSING = {
     "MoveClass of a class": (lambda c, m: c.place(m, "nothing", "", create_parent=True), "Class", "nothing"),
     "MoveClass under nothing": (lambda c, m: c.place(m, SMALL, "nothing"), "Class", "nothing"),
     "AddClasses": (lambda c, m: c.add_classes("models/none", ["a"]), "Model", "models/none"),
+    "SuggestMerges": (lambda c, m: c.suggest("models/none"), "Model", "models/none"),
     "UndoChange": (lambda c, m: c.undo("models/none"), "Model", "models/none"),
     "GetManifest": (lambda c, m: c.manifest(f"{m}/manifests/99"), "Manifest", "{m}/manifests/99"),
     "ListManifests": (
@@ -143,6 +144,7 @@ INVALID_FIELDS = {
     "class that is there already": (lambda c, m: c.add_classes(m, ["new", SMALL]), "names[1]", SMALL),
     "class to add twice": (lambda c, m: c.add_classes(m, ["new", " new"]), "names[1]", "twice"),
     "unknown way to learn": (lambda c, m: c.add_classes(m, ["new"], learn=9), "learn", "9"),
+    "too many suggestions": (lambda c, m: c.suggest(m, limit=1001), "limit", "1001"),
     "model without its collection": (lambda c, m: c.model("bank"), "name", "bank"),
     "job without its collection": (lambda c, m: c.job("1"), "name", "'1'"),
     "bad model id": (lambda c, m: c.create("Bank Model"), "model_id", "Bank Model"),
@@ -296,7 +298,6 @@ LATER = {
     ),
     "PredictStream": lambda c, m: drain(c.predictions.PredictStream(iter([predict.PredictStreamRequest(model=m)]))),
     "SplitClass": lambda c, m: drain(c.taxonomy.SplitClass(taxonomy.SplitClassRequest(model=m))),
-    "SuggestMerges": lambda c, m: c.taxonomy.SuggestMerges(taxonomy.SuggestMergesRequest(model=m)),
 }
 
 
