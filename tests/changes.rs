@@ -1,4 +1,5 @@
 //! Changes of the classes on a living model: right at once, refused where they make no sense, undone exactly.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

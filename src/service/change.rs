@@ -31,7 +31,7 @@ pub(super) struct Terms<'a> {
 /// What a change answers first.
 pub(super) enum First {
     Preview(v1::ChangePreview),
-    Applied(v1::ChangeApplied),
+    Applied(Box<v1::ChangeApplied>),
 }
 
 /// A job to follow.
@@ -78,7 +78,7 @@ impl Services {
             seconds: started.elapsed().as_secs_f64(),
             ..self.applied(version)?
         };
-        Ok((First::Applied(applied), followed))
+        Ok((First::Applied(Box::new(applied)), followed))
     }
 
     /// Tries or makes a change that leaves nothing to learn. Without a version where it was only tried.

@@ -40,7 +40,7 @@ impl TaxonomyService for Services {
             .await?;
         let first = match first {
             First::Preview(preview) => Kind::Preview(preview),
-            First::Applied(applied) => Kind::Applied(applied),
+            First::Applied(applied) => Kind::Applied(*applied),
         };
         let first = v1::MergeClassesResponse { result: Some(first) };
         let wrap = |event| v1::MergeClassesResponse { result: Some(Kind::Event(event)) };
@@ -137,7 +137,7 @@ impl TaxonomyService for Services {
             .await?;
         let first = match first {
             First::Preview(preview) => Kind::Preview(preview),
-            First::Applied(applied) => Kind::Applied(applied),
+            First::Applied(applied) => Kind::Applied(*applied),
         };
         let first = v1::AddClassesResponse { result: Some(first) };
         let wrap = |event| v1::AddClassesResponse { result: Some(Kind::Event(event)) };
@@ -161,7 +161,7 @@ impl TaxonomyService for Services {
             .await?;
         let first = match first {
             First::Preview(preview) => Kind::Preview(preview),
-            First::Applied(applied) => Kind::Applied(applied),
+            First::Applied(applied) => Kind::Applied(*applied),
         };
         let first = v1::RemoveClassesResponse { result: Some(first) };
         let wrap = |event| v1::RemoveClassesResponse { result: Some(Kind::Event(event)) };
