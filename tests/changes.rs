@@ -344,7 +344,7 @@ async fn a_removed_class_that_is_added_again_is_learnt_from_its_examples() {
     for (names, part) in [
         (&["balance"][..], "names[0]: 'balance' is the name of another class"),
         (&["a", "a"], "names[1]: 'a' is given twice"),
-        (&[], "at least one is needed"),
+        (&[], "must hold 1 to 1000 names, got 0"),
     ] {
         let refused = daemon.taxonomy.add_classes(addition(names)).await.unwrap_err();
         assert!(refused.code() == Code::InvalidArgument && refused.message().contains(part), "{refused}");

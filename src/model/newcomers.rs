@@ -18,8 +18,8 @@ use std::collections::BTreeSet;
 
 use super::{
     Array, Checkpoint,
-    checkpoint::{HEAD_BIAS, HEAD_WEIGHT, OUTPUT_SCALES, WIDE_BIAS, WIDE_WEIGHT},
-    surgery::with_leaves,
+    checkpoint::{HEAD_BIAS, HEAD_WEIGHT, OUTPUT_SCALES, WIDE_BIAS, WIDE_IDF, WIDE_WEIGHT},
+    wide::Wide,
 };
 use crate::{error::Result, taxonomy::LeafId};
 
@@ -27,7 +27,7 @@ use crate::{error::Result, taxonomy::LeafId};
 pub const NEWCOMERS_SHARE: f64 = 1e-3;
 
 /// The same network with rows for newcomers behind its own. The known leaves are those that take part in the softmax; rows
-/// of others stay idle.
+/// of others stay idle. Only where the wide branch would take more than twice its bytes does it lose its last terms.
 ///
 /// # Errors
 /// [`crate::error::Error::Corrupt`] if the checkpoint lacks a tensor.
@@ -37,26 +37,26 @@ pub fn with_newcomers(
     newcomers: &[LeafId],
 ) -> Result<Checkpoint> {
     let leaves = [checkpoint.leaves.as_slice(), newcomers].concat();
-    let mut grown = with_leaves(checkpoint, &leaves, 0)?;
     let rows: Vec<usize> =
         (0..checkpoint.leaves.len()).filter(|&row| known.contains(&checkpoint.leaves[row])).collect();
-    let (first, all) = (checkpoint.leaves.len(), leaves.len());
-    let lowering = Lowering::new(&grown, newcomers.len() as f64 / rows.len() as f64)?;
+    let lowering = Lowering::new(checkpoint, newcomers.len() as f64 / rows.len() as f64)?;
+    let (all, new) = (leaves.len(), newcomers.len());
+    let mut grown = Checkpoint { leaves, ..checkpoint.clone() };
 
-    let weight = grown.tensor(HEAD_WEIGHT)?;
-    let features = checkpoint.architecture.features();
-    let mean = mean_row(weight, &rows);
-    let mut weights = weight.data[..first * features].to_vec();
-    newcomers.iter().for_each(|_| weights.extend(&mean));
-    let bias = with_mean(&grown.tensor(HEAD_BIAS)?.data, &rows, first, lowering.deep);
-    grown.tensors.insert(HEAD_WEIGHT.to_owned(), Array::new([all, features], weights));
+    let weight = checkpoint.tensor(HEAD_WEIGHT)?;
+    let mut weights = weight.data.to_vec();
+    weights.extend(mean_row(weight, &rows).repeat(new));
+    let bias = with_mean(&checkpoint.tensor(HEAD_BIAS)?.data, &rows, new, lowering.deep);
+    grown.tensors.insert(HEAD_WEIGHT.to_owned(), Array::new([all, weight.shape[1]], weights));
     grown.tensors.insert(HEAD_BIAS.to_owned(), Array::new([all], bias));
     if checkpoint.architecture.wide {
-        let weight = grown.tensor(WIDE_WEIGHT)?;
-        let terms = grown.terms.len();
+        let (weight, idf) = (checkpoint.tensor(WIDE_WEIGHT)?, checkpoint.tensor(WIDE_IDF)?);
+        let terms = checkpoint.terms.len().min(2 * Wide::term_limit(all));
+        grown.terms.truncate(terms);
         let weights: Vec<f32> =
-            (0..terms).flat_map(|term| with_mean(weight.row(term), &rows, first, 0.0)).collect();
-        let bias = with_mean(&grown.tensor(WIDE_BIAS)?.data, &rows, first, lowering.wide);
+            (0..terms).flat_map(|term| with_mean(weight.row(term), &rows, new, 0.0)).collect();
+        let bias = with_mean(&checkpoint.tensor(WIDE_BIAS)?.data, &rows, new, lowering.wide);
+        grown.tensors.insert(WIDE_IDF.to_owned(), Array::new([terms], &idf.data[..terms]));
         grown.tensors.insert(WIDE_WEIGHT.to_owned(), Array::new([terms, all], weights));
         grown.tensors.insert(WIDE_BIAS.to_owned(), Array::new([all], bias));
     }
@@ -94,11 +94,11 @@ fn mean_row(matrix: &Array, rows: &[usize]) -> Vec<f32> {
     sums.into_iter().map(|sum| (sum / rows.len() as f64) as f32).collect()
 }
 
-/// The first numbers as they are, and in the place of each behind them the mean of some of the first, lowered.
-fn with_mean(numbers: &[f32], of: &[usize], first: usize, lowered: f64) -> Vec<f32> {
+/// Numbers, and behind them so many times the mean of some of them, lowered.
+fn with_mean(numbers: &[f32], of: &[usize], times: usize, lowered: f64) -> Vec<f32> {
     let mean = of.iter().map(|&at| f64::from(numbers[at])).sum::<f64>() / of.len() as f64;
     let mut numbers = numbers.to_vec();
-    numbers[first..].fill((mean - lowered) as f32);
+    numbers.resize(numbers.len() + times, (mean - lowered) as f32);
     numbers
 }
 

@@ -89,15 +89,15 @@ impl Jobs {
         let _changing = self.shared.lock_changes();
         let serving = self.serving(&order.model, order.expected_revision)?;
         let manifest = serving.edited(order)?;
+        let tensors = match self.grown(&serving, &manifest)? {
+            Some(grown) => Tensors::New(grown),
+            None => Tensors::Same(serving.number),
+        };
         let made_way = self.shared.make_way(&order.model)?;
         let wanted = match learning {
             Learning::Follows => made_way || self.is_learnable(&serving, &manifest)?,
             Learning::GoesOn => made_way,
             Learning::None => false,
-        };
-        let tensors = match self.grown(&serving, &manifest)? {
-            Some(grown) => Tensors::New(grown),
-            None => Tensors::Same(serving.number),
         };
         let job = match wanted && self.has_examples(&serving, &manifest)? {
             true => Some(self.shared.registry.new_job(&order.model, None)?),

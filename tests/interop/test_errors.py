@@ -140,7 +140,7 @@ INVALID_FIELDS = {
     "move under a class with leaves": (lambda c, m: c.place(m, SMALL, LARGE), "parent", LARGE),
     "move to where it is": (lambda c, m: c.place(m, SMALL, ""), "parent", "at the top already"),
     "group with a bad name": (lambda c, m: c.place(m, SMALL, "a\u0007b", create_parent=True), "parent", "U+0007"),
-    "no class to add": (lambda c, m: c.add_classes(m, []), "names", "at least one"),
+    "no class to add": (lambda c, m: c.add_classes(m, []), "names", "got 0"),
     "class that is there already": (lambda c, m: c.add_classes(m, ["new", SMALL]), "names[1]", SMALL),
     "class to add twice": (lambda c, m: c.add_classes(m, ["new", " new"]), "names[1]", "twice"),
     "unknown way to learn": (lambda c, m: c.add_classes(m, ["new"], learn=9), "learn", "9"),

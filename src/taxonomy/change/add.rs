@@ -8,16 +8,20 @@ use crate::{
     taxonomy::{Change, Class, ClassId, ClassName, ClassState, LeafId, Manifest},
 };
 
+/// Most classes of one change.
+const MOST: usize = 1000;
+
 impl Manifest {
     /// Adds classes by their names, with one new leaf each. The name of a class that was removed may be given again: then
     /// the examples under it are the new class's.
     ///
     /// # Errors
-    /// [`Error::Invalid`] naming `names` for none, a name given twice, a bad one, or one that means another class.
+    /// [`Error::Invalid`] naming `names` for none, or more than 1000, a name given twice, a bad one, or one that means another class.
     pub fn add_named(&self, names: &[String], provenance: Provenance) -> Result<Self> {
         let (mut violations, mut checked): (Vec<Violation>, Vec<ClassName>) = Default::default();
-        if names.is_empty() {
-            violations.push(violation("names", "at least one is needed, got 0"));
+        if !(1..=MOST).contains(&names.len()) {
+            let description = format!("must hold 1 to {MOST} names, got {}", names.len());
+            return Err(Error::invalid("names", description));
         }
         for (index, name) in names.iter().enumerate() {
             let field = format!("names[{index}]");
