@@ -1,8 +1,9 @@
 //! Learning: what to do, doing it on the training thread, and whether the result may serve.
 //!
 //! `plan` decides between scratch, continue and transfer; `fit` is the loop, with its `recipe`, `optimiser` or
-//! `sgd`, `augment` and `metrics`; `memory` estimates what it takes; `gate` decides about promotion; `run` takes one job through all of them; `jobs` queues the jobs, `feed`
-//! tells what happens to them, `change` applies changes of the classes to a living model, and `suggest` finds merges that gain.
+//! `sgd`, `augment` and `metrics`; `memory` estimates what it takes; `gate` decides about promotion; `run` takes one job
+//! through all of them, from what `leaves` knows; `jobs` queues the jobs, `feed` tells what happens to them; `change`
+//! applies changes of the classes to a living model, and `suggest` finds merges that gain.
 
 mod answered;
 mod augment;
@@ -13,6 +14,7 @@ mod feed;
 mod fit;
 mod gate;
 mod jobs;
+mod leaves;
 mod memory;
 pub mod metrics;
 mod optimiser;
