@@ -108,11 +108,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Architecture, Classifier, Preset, surgery::from_scratch};
+    use crate::model::{Architecture, Classifier, Preset, checkpoint::EMBEDDING, surgery::from_scratch};
 
     const TEXTS: [&str; 4] = ["my card is lost", "what is my balance", "zzz", "取款 三万 元"];
 
-    /// A network whose head and wide branch are far from flat.
+    /// A network whose head and wide branch are far from flat and from 0.
     fn checkpoint(wide: bool, leaves: u32, scales: [f32; 2], seed: u64) -> Checkpoint {
         let architecture =
             Architecture { embedding: 4, hidden: 3, wide, ..Architecture::preset(Preset::Default) };
@@ -122,10 +122,14 @@ mod tests {
         for name in [HEAD_WEIGHT, HEAD_BIAS, WIDE_WEIGHT, WIDE_BIAS] {
             let Some(array) = checkpoint.tensors.get(name) else { continue };
             let steep = (0..array.data.len())
-                .map(|at| ((at as f32 * 1.7 + seed as f32).sin() * 20.0) + array.data[at]);
+                .map(|at| ((at as f32 * 1.7 + seed as f32).sin() * 20.0 - 15.0) + array.data[at]);
             let steep = Array::new(array.shape.clone(), steep.collect::<Vec<_>>());
             checkpoint.tensors.insert(name.into(), steep);
         }
+        // So that the features of a text count.
+        let table = &checkpoint.tensors[EMBEDDING];
+        let large = Array::new(table.shape.clone(), table.data.iter().map(|x| x * 20.0).collect::<Vec<_>>());
+        checkpoint.tensors.insert(EMBEDDING.into(), large);
         checkpoint
     }
 
@@ -153,7 +157,7 @@ mod tests {
             for (before, after) in rows(&old).iter().zip(rows(&grown)) {
                 let (kept, fresh) = after.split_at(known as usize);
                 let share = fresh.iter().copied().map(f64::from).sum::<f64>();
-                prop_assert!(share <= NEWCOMERS_SHARE * 1.001, "{share}");
+                prop_assert!(share <= NEWCOMERS_SHARE * 1.02, "{share}");
                 let best = kept.iter().copied().fold(0.0, f32::max);
                 prop_assert!(fresh.iter().all(|p| *p < best));
                 for (was, is) in before.iter().zip(kept) {
