@@ -25,9 +25,7 @@ use crate::{
         JobRecord, JobState, Mode, Model, Origin, PretrainedVectors, Publication, PublishedManifest,
         Registry, Report, Tensors, Version,
     },
-    taxonomy::{
-        Class, ClassName, LeafGroups, LeafId, Manifest, Meaning, Provenance, Revision, VersionNumber,
-    },
+    taxonomy::{ClassName, LeafGroups, LeafId, Manifest, Meaning, Provenance, Revision, VersionNumber},
     text::TextEncoder,
 };
 
