@@ -282,7 +282,7 @@ fn samples(
 }
 
 fn column(manifest: &Manifest, groups: &LeafGroups, label: &ClassName) -> Result<u32, Box<dyn Error>> {
-    let class = manifest.active_by_name(label).ok_or_else(|| format!("label '{label}' was not trained"))?;
+    let class = manifest.living_by_name(label).ok_or_else(|| format!("label '{label}' was not trained"))?;
     Ok(groups.column(class.id).ok_or("an active class has a column")?)
 }
 

@@ -135,6 +135,7 @@ fn a_version_comes_back_with_all_that_is_known_of_it() {
         curve: (1..=3).map(epoch).collect(),
         calibration_error: Some(0.0),
         rejection: vec![RejectionPoint { min_confidence: 0.5, precision: 0.75, coverage: 1.0 }],
+        unlearnt: vec![LeafId(2)],
     });
     let published = registry.publish(all).expect("published");
     drop(registry);

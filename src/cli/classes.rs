@@ -10,7 +10,7 @@ use crate::{
         json, names,
         output::{self, Rows},
     },
-    proto::v1::{ClassState, GetManifestRequest, Manifest},
+    proto::v1::{Class, ClassState, GetManifestRequest, Manifest},
 };
 
 #[derive(Debug, Args)]
@@ -36,17 +36,25 @@ impl Classes {
         let request = connection.request(GetManifestRequest { name });
         let manifest =
             connection.taxonomy().get_manifest(request).await?.into_inner().manifest.unwrap_or_default();
-        let shown = manifest.classes.iter().filter(|class| self.all || class.state() == ClassState::Active);
+        let living = |class: &Class| matches!(class.state(), ClassState::Active | ClassState::Group);
+        let shown = manifest.classes.iter().filter(|class| self.all || living(class));
         if global.json {
             return shown.map(json::class).try_for_each(|class| output::json(&class));
         }
-        let mut rows = Rows::new(&[">id", "class", ">leaves", "state"]);
+        let mut rows = Rows::new(&[">id", "class", ">leaves", "in", "state"]);
         for class in shown {
             let state = match class.state() {
                 ClassState::Retired => format!("retired, now {}", successors(&manifest, &class.successors)),
                 state => json::class_state(state),
             };
-            rows.push([class.id.to_string(), class.name.clone(), class.leaves.len().to_string(), state]);
+            let group = class.parent.map_or_else(|| "-".to_owned(), |id| name_of(&manifest, id));
+            rows.push([
+                class.id.to_string(),
+                class.name.clone(),
+                class.leaves.len().to_string(),
+                group,
+                state,
+            ]);
         }
         rows.print("no classes; `taxond train MODEL` finds them in the examples")?;
         output::line(format!("revision {}: {}", manifest.revision, manifest.description))
@@ -57,9 +65,10 @@ fn successors(manifest: &Manifest, ids: &[u32]) -> String {
     if ids.is_empty() {
         return "nothing".to_owned();
     }
-    let name = |id: &u32| {
-        let class = manifest.classes.iter().find(|class| class.id == *id);
-        class.map_or_else(|| format!("#{id}"), |class| class.name.clone())
-    };
-    ids.iter().map(name).collect::<Vec<_>>().join(", ")
+    ids.iter().map(|id| name_of(manifest, *id)).collect::<Vec<_>>().join(", ")
+}
+
+fn name_of(manifest: &Manifest, id: u32) -> String {
+    let class = manifest.classes.iter().find(|class| class.id == id);
+    class.map_or_else(|| format!("#{id}"), |class| class.name.clone())
 }

@@ -5,9 +5,9 @@
 use serde_json::{Value, json};
 
 use crate::proto::v1::{
-    ChangeKind, Class, ClassState, EvaluateResponse, Example, Job, JobEvent, JobState, Manifest, Model,
-    Prediction, Preset, Progress, Split, TrainingMode, Version, VersionOrigin, VersionPublished,
-    job_event::Event,
+    ChangeKind, Class, ClassState, ConfusedExample, EvaluateResponse, Example, Job, JobEvent, JobState,
+    Manifest, Model, Prediction, Preset, Progress, Split, SuggestMergesResponse, TrainingMode, Version,
+    VersionOrigin, VersionPublished, job_event::Event,
 };
 
 /// An enum as a word: `TRAINING_MODE_SCRATCH` is `scratch`.
@@ -110,6 +110,7 @@ pub(crate) fn class(class: &Class) -> Value {
         "state": class_state(class.state()),
         "successors": class.successors,
         "parent": class.parent,
+        "former_names": class.former_names,
     })
 }
 
@@ -234,6 +235,26 @@ pub(crate) fn evaluation(of: &EvaluateResponse) -> Value {
         "confused": confused.collect::<Vec<_>>(),
         "unknown_labels": of.unknown_labels,
         "unknown_label_names": of.unknown_label_names,
+    })
+}
+
+pub(crate) fn suggestions(of: &SuggestMergesResponse) -> Value {
+    let example = |e: &ConfusedExample| json!({"id": e.id, "text": e.text, "label": e.label, "answer": e.answer, "probability": e.probability});
+    let suggestions = of.suggestions.iter().map(|pair| {
+        json!({
+            "classes": pair.classes,
+            "accuracy_gain": pair.accuracy_gain,
+            "class_ids": pair.class_ids,
+            "confused": pair.confused,
+            "examples": pair.examples.iter().map(example).collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "suggestions": suggestions.collect::<Vec<_>>(),
+        "version": of.version,
+        "manifest_revision": of.manifest_revision,
+        "validation_examples": of.validation_examples,
+        "validation_accuracy": of.validation_accuracy,
     })
 }
 

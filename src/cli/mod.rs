@@ -3,7 +3,9 @@
 //! One file a subcommand. People get tables and progress bars, programs get JSON documents with `--json`, and every
 //! failure says what to do and ends with an exit code of its cause.
 
+mod add;
 mod cancel;
+mod change;
 mod classes;
 mod completions;
 mod connection;
@@ -23,10 +25,14 @@ mod merge;
 mod models;
 mod names;
 mod output;
+mod place;
 mod predict;
 mod progress;
 mod promote;
+mod remove;
+mod rename;
 mod serve;
+mod suggest;
 mod train;
 mod undo;
 mod versions;
@@ -89,6 +95,16 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Make one class of several
     Merge(merge::Merge),
+    /// List pairs of classes whose merging would gain accuracy
+    Suggest(suggest::Suggest),
+    /// Give a class another name
+    Rename(rename::Rename),
+    /// Put a class into a group, or at the top
+    Move(place::Move),
+    /// Add classes, which get next to no probability until they are learnt
+    Add(add::Add),
+    /// Take classes out
+    Remove(remove::Remove),
     /// Undo the latest change of the classes
     Undo(undo::Undo),
     /// List models
@@ -137,6 +153,11 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Predict(command) => command.run(&global).await,
         Command::Evaluate(command) => command.run(&global).await,
         Command::Merge(command) => command.run(&global).await,
+        Command::Rename(command) => command.run(&global).await,
+        Command::Add(command) => command.run(&global).await,
+        Command::Suggest(command) => command.run(&global).await,
+        Command::Move(command) => command.run(&global).await,
+        Command::Remove(command) => command.run(&global).await,
         Command::Undo(command) => command.run(&global).await,
         Command::Models(command) => command.run(&global).await,
         Command::Versions(command) => command.run(&global).await,

@@ -43,6 +43,9 @@ pub(super) struct Predict {
     /// Mark answers that are too unsure for this share of the others to be right: 0 to 1
     #[arg(long, value_name = "P")]
     min_precision: Option<f64>,
+    /// Answer in the classes of this level: 0 is the top, where a group answers for all below it
+    #[arg(long, value_name = "N")]
+    level: Option<u32>,
     /// Ask this version instead of the one that serves
     #[arg(long, value_parser = names::version, value_name = "N", conflicts_with = "alias")]
     version: Option<u64>,
@@ -72,6 +75,7 @@ impl Predict {
                 top_k: Some(self.top_k),
                 min_confidence: self.min_confidence,
                 min_precision: self.min_precision,
+                level: self.level,
             };
             let answer = connection.predict().predict(connection.request(request)).await?.into_inner();
             if global.json {

@@ -21,6 +21,7 @@ mod head;
 pub mod init;
 pub mod kernels;
 mod network;
+mod newcomers;
 mod pretrained;
 pub mod surgery;
 mod wide;
@@ -32,6 +33,7 @@ pub use device::{Device, DeviceChoice};
 pub use encoder::Encoder;
 pub use head::{Head, LeafProbabilities};
 pub use network::{BranchLogits, Network};
+pub use newcomers::{NEWCOMERS_SHARE, with_newcomers};
 pub use pretrained::{VectorFile, from_vectors};
 pub use wide::{DEFAULT_SCALES, Wide};
 

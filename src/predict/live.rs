@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     model::Classifier,
     registry::{CheckpointId, ModelId, Registry, RejectionPoint, Version},
-    taxonomy::{ClassId, ClassName, LeafGroups, Manifest, VersionNumber},
+    taxonomy::{Change, ClassId, ClassName, LeafGroups, Manifest, Revision, VersionNumber},
 };
 
 /// A version that can answer. A request holds one from start to end, whatever is published meanwhile.
@@ -23,6 +23,8 @@ pub struct Live {
     pub manifest: Manifest,
     /// How rows of the head become classes.
     pub groups: LeafGroups,
+    /// How they become the classes of each level above, from the top down.
+    levels: Vec<LeafGroups>,
     /// The network; versions with the same tensors share it.
     pub classifier: Arc<Classifier>,
     /// What refusing unsure answers costs and brings: measured on this version, or on the one it was made from at once.
@@ -61,14 +63,16 @@ struct Use {
 }
 
 impl Live {
-    /// Name of the class in a column of the groups.
-    pub fn class(&self, column: usize) -> (ClassId, &ClassName) {
-        let id = self.groups.classes[column];
-        (id, &self.manifest.classes[&id].name)
+    /// Name of a class of the version.
+    pub fn name(&self, class: ClassId) -> &ClassName {
+        &self.manifest.classes[&class].name
     }
-}
 
-impl Live {
+    /// How rows of the head become classes at a level: 0 is the top; the classes themselves without one.
+    pub fn groups_at(&self, level: Option<u32>) -> &LeafGroups {
+        level.and_then(|level| self.levels.get(level as usize)).unwrap_or(&self.groups)
+    }
+
     /// The lowest confidence from which on answers are right with this precision.
     ///
     /// # Errors
@@ -79,7 +83,7 @@ impl Live {
         }
         let reached = match self.rejection.last() {
             Some(point) => format!("at most {:.4} was reached on its validation examples", point.precision),
-            None => "it has no validation examples to tell from".to_owned(),
+            None => "none was measured on validation examples since classes were last taken out".to_owned(),
         };
         Err(Error::Precondition {
             reason: "PRECISION_OUT_OF_REACH",
@@ -148,23 +152,34 @@ impl LiveVersions {
                 Arc::new(Classifier::from_checkpoint(&checkpoint)?)
             }
         };
-        let groups = LeafGroups::new(&manifest, classifier.leaves())?;
+        let rows = classifier.leaves();
+        let groups = LeafGroups::new(&manifest, rows)?;
+        let levels = (0..manifest.depth()).map(|level| LeafGroups::at_level(&manifest, rows, level));
+        let levels = levels.collect::<Result<_>>()?;
         let rejection = self.rejection(&version)?;
         info!(%model, version = %number, shared = is_shared, millis = started.elapsed().as_millis(), "version loaded");
-        Ok((Arc::new(Live { version, manifest, groups, classifier, rejection }), checkpoint))
+        Ok((Arc::new(Live { version, manifest, groups, levels, classifier, rejection }), checkpoint))
     }
 
     /// The rejection curve of a version. A version that was made at once has that of the version it came from: summing
-    /// leaves makes no answer less precise.
+    /// leaves makes no answer less precise. Where classes were taken out there is none, for the others then get the
+    /// probability of texts that are not theirs.
     fn rejection(&self, version: &Version) -> Result<Vec<RejectionPoint>> {
         let mut version = version.clone();
         loop {
-            match (version.report, version.parent) {
+            match (version.report.clone(), version.parent) {
                 (Some(report), _) => return Ok(report.rejection),
                 (None, None) => return Ok(Vec::new()),
+                (None, Some(_)) if self.takes_classes_out(&version.model, version.revision)? => {
+                    return Ok(Vec::new());
+                }
                 (None, Some(parent)) => version = self.registry.version(&version.model, parent)?,
             }
         }
+    }
+
+    fn takes_classes_out(&self, model: &ModelId, revision: Revision) -> Result<bool> {
+        Ok(matches!(self.registry.manifest(model, revision)?.change, Change::Remove(_)))
     }
 
     /// The network of a checkpoint that is in memory under another version.

@@ -6,7 +6,7 @@ use super::{Live, LiveVersions, batcher::Batcher};
 use crate::{
     error::{Error, Result},
     registry::{ModelId, Registry, Selector, Version},
-    taxonomy::VersionNumber,
+    taxonomy::{ClassId, LeafGroups, VersionNumber},
 };
 
 /// Texts to classify.
@@ -18,6 +18,8 @@ pub struct Question {
     pub selector: Selector,
     /// The texts.
     pub texts: Vec<String>,
+    /// The level of the classes to answer in, 0 at the top; the classes themselves if absent.
+    pub level: Option<u32>,
     /// Classes to return for each.
     pub top_k: usize,
     /// Classes below this probability are left out.
@@ -55,8 +57,8 @@ pub struct Answer {
 /// A class and its probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
-    /// Column of the class in the groups of the version.
-    pub column: usize,
+    /// The class.
+    pub class: ClassId,
     /// Probability, 0 to 1.
     pub probability: f64,
 }
@@ -103,7 +105,9 @@ impl Predictor {
         let live = self.find(&question.model, &question.selector).await?;
         let rejection_threshold =
             question.min_precision.map(|precision| live.rejection_threshold(precision)).transpose()?;
-        let mut answers = self.ask(&live, question.texts, question.top_k, question.min_confidence).await?;
+        let groups = live.groups_at(question.level);
+        let (texts, top_k, min_confidence) = (question.texts, question.top_k, question.min_confidence);
+        let mut answers = self.ask_in(&live, groups, texts, top_k, min_confidence).await?;
         if let Some(threshold) = rejection_threshold {
             answers.iter_mut().for_each(|answer| answer.rejected = answer.confidence < threshold);
         }
@@ -122,13 +126,24 @@ impl Predictor {
             .unwrap_or_else(|_| Err(Error::Internal("loading the version panicked; see the log".into())))
     }
 
-    /// Answers by a version already found.
+    /// Answers by a version already found, in its classes.
     ///
     /// # Errors
     /// [`Error::Exhausted`] when too much waits.
     pub async fn ask(
         &self,
         live: &Arc<Live>,
+        texts: Vec<String>,
+        top_k: usize,
+        min_confidence: f64,
+    ) -> Result<Vec<Answer>> {
+        self.ask_in(live, &live.groups, texts, top_k, min_confidence).await
+    }
+
+    async fn ask_in(
+        &self,
+        live: &Arc<Live>,
+        groups: &LeafGroups,
         texts: Vec<String>,
         top_k: usize,
         min_confidence: f64,
@@ -142,9 +157,9 @@ impl Predictor {
             .await
             .map_err(|_| Error::Unavailable("the daemon is shutting down; try again later".into()))??;
         let answers = computed.rows.iter().zip(&computed.texts).map(|(row, text)| {
-            let classes = live.groups.sums(row);
+            let classes = groups.sums(row);
             Answer {
-                scores: best(&classes, top_k, min_confidence),
+                scores: best(&groups.classes, &classes, top_k, min_confidence),
                 truncated: text.truncated,
                 tokens: text.tokens,
                 confidence: classes.iter().copied().fold(0.0, f64::max),
@@ -155,16 +170,15 @@ impl Predictor {
     }
 }
 
-/// The `top_k` most probable columns that reach `min_confidence`, best first, equal ones in order.
-fn best(probabilities: &[f64], top_k: usize, min_confidence: f64) -> Vec<Score> {
-    let mut scores: Vec<Score> = probabilities
+/// The `top_k` most probable classes that reach `min_confidence`, best first, equal ones by ascending id.
+fn best(classes: &[ClassId], probabilities: &[f64], top_k: usize, min_confidence: f64) -> Vec<Score> {
+    let mut scores: Vec<Score> = classes
         .iter()
-        .enumerate()
+        .zip(probabilities)
         .filter(|(_, probability)| **probability >= min_confidence)
-        .map(|(column, &probability)| Score { column, probability })
+        .map(|(&class, &probability)| Score { class, probability })
         .collect();
-    let falling =
-        |a: &Score, b: &Score| b.probability.total_cmp(&a.probability).then(a.column.cmp(&b.column));
+    let falling = |a: &Score, b: &Score| b.probability.total_cmp(&a.probability).then(a.class.cmp(&b.class));
     if top_k < scores.len() {
         scores.select_nth_unstable_by(top_k, falling);
         scores.truncate(top_k);
@@ -185,8 +199,10 @@ mod tests {
 
     #[test]
     fn the_best_come_first_and_equal_ones_in_order() {
+        let classes = [0, 1, 2, 3, 4].map(ClassId);
         let columns = |top_k, floor| {
-            best(&[0.1, 0.3, 0.2, 0.3, 0.1], top_k, floor).iter().map(|s| s.column).collect::<Vec<_>>()
+            let scores = best(&classes, &[0.1, 0.3, 0.2, 0.3, 0.1], top_k, floor);
+            scores.iter().map(|score| score.class.0).collect::<Vec<_>>()
         };
         assert_eq!(columns(5, 0.0), [1, 3, 2, 0, 4]);
         assert_eq!(columns(2, 0.0), [1, 3]);

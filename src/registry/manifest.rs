@@ -16,6 +16,11 @@ pub(super) fn to_record(manifest: &Manifest) -> storage::Manifest {
     storage::Manifest {
         parent: manifest.parent.map_or(0, |revision| revision.0),
         classes: manifest.classes.values().map(class_to_record).collect(),
+        former_names: manifest
+            .former_names
+            .iter()
+            .map(|(name, id)| storage::FormerName { name: name.to_string(), class: id.0 })
+            .collect(),
         next_class: manifest.next_class.0,
         next_leaf: manifest.next_leaf.0,
         change: Some(change_to_record(&manifest.change)),
@@ -34,13 +39,18 @@ pub(super) fn from_record(what: &str, revision: Revision, record: storage::Manif
         .into_iter()
         .map(|class| class_from_record(what, class).map(|class| (class.id, class)))
         .collect::<Result<_>>()?;
+    let former_names = record
+        .former_names
+        .into_iter()
+        .map(|former| class_name(what, former.class, &former.name).map(|name| (name, ClassId(former.class))));
     Ok(Manifest {
+        former_names: former_names.collect::<Result<_>>()?,
         revision,
         parent: (record.parent != 0).then_some(Revision(record.parent)),
         classes,
         next_class: ClassId(record.next_class),
         next_leaf: LeafId(record.next_leaf),
-        change: change_from_record(record.change.ok_or_else(|| damaged(what, "it says no change"))?),
+        change: change_from_record(what, record.change.ok_or_else(|| damaged(what, "it says no change"))?)?,
         undo: record.undo.map(|undo| UndoPoint {
             revision: Revision(undo.revision),
             version: VersionNumber(undo.version),
@@ -52,7 +62,7 @@ pub(super) fn from_record(what: &str, revision: Revision, record: storage::Manif
 
 fn class_to_record(class: &Class) -> storage::Class {
     let successors = match &class.state {
-        ClassState::Active(_) => Vec::new(),
+        ClassState::Active(_) | ClassState::Group | ClassState::Removed => Vec::new(),
         ClassState::Retired(successors) => successors.iter().map(|id| id.0).collect(),
     };
     storage::Class {
@@ -61,21 +71,27 @@ fn class_to_record(class: &Class) -> storage::Class {
         parent: class.parent.map_or(0, |id| id.0),
         leaves: class.leaves().map(|leaf| leaf.0).collect(),
         successors,
+        group: class.state == ClassState::Group,
+        removed: class.state == ClassState::Removed,
     }
 }
 
 fn class_from_record(what: &str, record: storage::Class) -> Result<Class> {
-    let name = ClassName::new(&record.name)
-        .map_err(|fault| damaged(what, format!("the name of class #{} {fault}", record.id)))?;
+    let name = class_name(what, record.id, &record.name)?;
     let leaves: BTreeSet<LeafId> = record.leaves.into_iter().map(LeafId).collect();
     // An active class always owns a leaf.
-    let state = if leaves.is_empty() {
-        ClassState::Retired(record.successors.into_iter().map(ClassId).collect())
-    } else {
-        ClassState::Active(leaves)
+    let state = match (leaves.is_empty(), record.group, record.removed) {
+        (false, ..) => ClassState::Active(leaves),
+        (true, true, _) => ClassState::Group,
+        (true, false, true) => ClassState::Removed,
+        (true, false, false) => ClassState::Retired(record.successors.into_iter().map(ClassId).collect()),
     };
     let parent = (record.parent != 0).then_some(ClassId(record.parent));
     Ok(Class { id: ClassId(record.id), name, parent, state })
+}
+
+fn class_name(what: &str, class: u32, name: &str) -> Result<ClassName> {
+    ClassName::new(name).map_err(|fault| damaged(what, format!("the name of class #{class} {fault}")))
 }
 
 fn change_to_record(change: &Change) -> StoredChange {
@@ -86,20 +102,39 @@ fn change_to_record(change: &Change) -> StoredChange {
         Change::Merge { sources, into } => {
             StoredChange::Merge(storage::ClassesMerged { sources: ids(sources), into: into.0 })
         }
+        Change::Rename { class, from, to } => StoredChange::Rename(storage::ClassRenamed {
+            class: class.0,
+            from: from.to_string(),
+            to: to.to_string(),
+        }),
+        Change::Remove(classes) => StoredChange::Remove(storage::ClassesRemoved { classes: ids(classes) }),
+        Change::Move { class, parent } => {
+            StoredChange::Move(storage::ClassMoved { class: class.0, parent: parent.map_or(0, |id| id.0) })
+        }
         Change::Undo(revision) => StoredChange::UndoOf(revision.0),
     }
 }
 
-fn change_from_record(record: StoredChange) -> Change {
+fn change_from_record(what: &str, record: StoredChange) -> Result<Change> {
     let ids = |classes: Vec<u32>| classes.into_iter().map(ClassId).collect();
-    match record {
+    Ok(match record {
         StoredChange::Create(storage::Created {}) => Change::Create,
         StoredChange::Add(added) => Change::Add(ids(added.classes)),
         StoredChange::Merge(merged) => {
             Change::Merge { sources: ids(merged.sources), into: ClassId(merged.into) }
         }
+        StoredChange::Rename(renamed) => Change::Rename {
+            class: ClassId(renamed.class),
+            from: class_name(what, renamed.class, &renamed.from)?,
+            to: class_name(what, renamed.class, &renamed.to)?,
+        },
+        StoredChange::Remove(removed) => Change::Remove(ids(removed.classes)),
+        StoredChange::Move(moved) => Change::Move {
+            class: ClassId(moved.class),
+            parent: (moved.parent != 0).then_some(ClassId(moved.parent)),
+        },
         StoredChange::UndoOf(revision) => Change::Undo(Revision(revision)),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -123,6 +158,11 @@ mod tests {
         for class in merged.classes.values_mut() {
             class.state = ClassState::Retired(BTreeSet::from([heir]));
         }
+        merged.former_names.insert(name("cash"), heir);
+        for (id, state) in [(8, ClassState::Group), (9, ClassState::Removed)] {
+            let class = Class { id: ClassId(id), name: name("more"), parent: None, state };
+            merged.classes.insert(class.id, class);
+        }
         let leaves = ClassState::Active(BTreeSet::from([LeafId(1), LeafId(2)]));
         merged
             .classes
@@ -130,6 +170,10 @@ mod tests {
         for change in [
             Change::Merge { sources: vec![ClassId(1), ClassId(2)], into: heir },
             Change::Add(vec![heir]),
+            Change::Rename { class: heir, from: name("cash"), to: name("取款") },
+            Change::Remove(vec![heir]),
+            Change::Move { class: heir, parent: Some(ClassId(1)) },
+            Change::Move { class: heir, parent: None },
             Change::Undo(Revision(5)),
         ] {
             let manifest = Manifest { change, ..merged.clone() };

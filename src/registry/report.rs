@@ -1,6 +1,6 @@
 //! What a training measured, kept with the version it made.
 
-use crate::proto::storage;
+use crate::{proto::storage, taxonomy::LeafId};
 
 /// What a training measured.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -36,6 +36,8 @@ pub struct Report {
     pub rejection: Vec<RejectionPoint>,
     /// Where the network learnt; empty for a version older than this field.
     pub device: String,
+    /// Leaves that no example was ever learnt for.
+    pub unlearnt: Vec<LeafId>,
 }
 
 /// What refusing to answer below a confidence costs and brings.
@@ -86,6 +88,7 @@ impl Report {
             calibration_error: self.calibration_error,
             device: self.device.clone(),
             rejection: self.rejection.iter().copied().map(RejectionPoint::to_record).collect(),
+            unlearnt: self.unlearnt.iter().map(|leaf| leaf.0).collect(),
         }
     }
 
@@ -106,6 +109,7 @@ impl Report {
             calibration_error: record.calibration_error,
             device: record.device,
             rejection: record.rejection.into_iter().map(RejectionPoint::from_record).collect(),
+            unlearnt: record.unlearnt.into_iter().map(LeafId).collect(),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     proto::v1,
     taxonomy::ClassName,
     text::MAX_TEXT_BYTES,
-    train::Optimiser,
+    train::{Learning, Optimiser},
 };
 
 /// Texts of one Predict.
@@ -20,6 +20,8 @@ const MAX_REASON_BYTES: usize = 1024;
 const MAX_REQUEST_ID_BYTES: usize = 128;
 /// Items on a page where the request does not say.
 const DEFAULT_PAGE: u32 = 100;
+/// Suggestions where the request does not say.
+const DEFAULT_SUGGESTIONS: usize = 10;
 /// Items on a page at most.
 const MAX_PAGE: u32 = 1000;
 
@@ -144,6 +146,18 @@ pub(super) fn reason(violations: &mut Violations, reason: &str) {
     }
 }
 
+/// `learn`: whether a job follows a change; one does if not given.
+pub(super) fn learn(violations: &mut Violations, learn: i32) -> Learning {
+    match v1::Learn::try_from(learn) {
+        Ok(v1::Learn::Unspecified | v1::Learn::Auto) => Learning::Follows,
+        Ok(v1::Learn::None) => Learning::None,
+        Err(_) => {
+            violations.add("learn", format!("is not a way to learn, got {learn}"));
+            Learning::None
+        }
+    }
+}
+
 /// A request id.
 pub(super) fn request_id(request_id: &str) -> Result<()> {
     if request_id.len() > MAX_REQUEST_ID_BYTES {
@@ -159,6 +173,15 @@ pub(super) fn page_size(page_size: u32) -> Result<usize> {
         0 => Ok(DEFAULT_PAGE as usize),
         1..=MAX_PAGE => Ok(page_size as usize),
         _ => Err(Error::invalid("page_size", format!("must be at most {MAX_PAGE}, got {page_size}"))),
+    }
+}
+
+/// `limit` of suggestions: 0 means 10, at most 1000.
+pub(super) fn suggestions(limit: u32) -> Result<usize> {
+    match limit {
+        0 => Ok(DEFAULT_SUGGESTIONS),
+        1..=MAX_PAGE => Ok(limit as usize),
+        _ => Err(Error::invalid("limit", format!("must be at most {MAX_PAGE}, got {limit}"))),
     }
 }
 
@@ -214,7 +237,8 @@ mod tests {
         epochs(&mut violations, Some(1000));
         assert!(violations.finish().is_ok());
         assert_eq!(page_size(0).unwrap(), 100);
-        assert!(page_size(1001).is_err());
+        assert!(page_size(1001).is_err() && suggestions(1001).is_err());
+        assert_eq!((suggestions(0).unwrap(), suggestions(3).unwrap()), (10, 3));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::{
     predict,
     proto::v1,
     registry::{self, Epoch, JobRecord, JobState, Mode, ModelId, Origin, RejectionPoint, Report, Version},
-    taxonomy::{Change, Class, ClassState, Manifest},
-    train::{Event, EventKind, FitProgress},
+    taxonomy::{Change, Class, ClassId, ClassState, Manifest},
+    train::{ConfusedExample, Event, EventKind, FitProgress, SuggestedPair, Suggestions},
 };
 
 pub(super) fn timestamp(time: SystemTime) -> Option<Timestamp> {
@@ -140,11 +140,14 @@ pub(super) fn manifest(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
         name: model.manifest_name(manifest.revision),
         revision: manifest.revision.0,
         parent_revision: manifest.parent.map_or(0, |parent| parent.0),
-        classes: manifest.classes.values().map(class).collect(),
+        classes: manifest.classes.values().map(|of| class(manifest, of)).collect(),
         change: match manifest.change {
             Change::Create => v1::ChangeKind::Create,
             Change::Add(_) => v1::ChangeKind::Add,
             Change::Merge { .. } => v1::ChangeKind::Merge,
+            Change::Rename { .. } => v1::ChangeKind::Rename,
+            Change::Remove(_) => v1::ChangeKind::Remove,
+            Change::Move { .. } => v1::ChangeKind::Move,
             Change::Undo(_) => v1::ChangeKind::Undo,
         }
         .into(),
@@ -155,9 +158,11 @@ pub(super) fn manifest(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
     }
 }
 
-fn class(class: &Class) -> v1::Class {
+fn class(manifest: &Manifest, class: &Class) -> v1::Class {
     let (state, successors) = match &class.state {
         ClassState::Active(_) => (v1::ClassState::Active, Vec::new()),
+        ClassState::Group => (v1::ClassState::Group, Vec::new()),
+        ClassState::Removed => (v1::ClassState::Removed, Vec::new()),
         ClassState::Retired(heirs) => (v1::ClassState::Retired, heirs.iter().map(|id| id.0).collect()),
     };
     v1::Class {
@@ -167,6 +172,7 @@ fn class(class: &Class) -> v1::Class {
         state: state.into(),
         successors,
         parent: class.parent.map(|parent| parent.0),
+        former_names: manifest.former_names_of(class.id).map(ToString::to_string).collect(),
     }
 }
 
@@ -225,14 +231,40 @@ pub(super) fn prediction(live: &predict::Live, answer: &predict::Answer) -> v1::
         classes: answer
             .scores
             .iter()
-            .map(|score| {
-                let (id, name) = live.class(score.column);
-                v1::ScoredClass { name: name.to_string(), id: id.0, probability: score.probability }
+            .map(|score| v1::ScoredClass {
+                name: live.name(score.class).to_string(),
+                id: score.class.0,
+                probability: score.probability,
             })
             .collect(),
         truncated: answer.truncated,
         token_count: answer.tokens as u32,
         rejected: answer.rejected,
+    }
+}
+
+pub(super) fn suggestions(of: &Suggestions) -> v1::SuggestMergesResponse {
+    let name = |id: &ClassId| of.manifest.classes[id].name.to_string();
+    let example = |example: &ConfusedExample| v1::ConfusedExample {
+        id: example.id,
+        text: example.text.clone(),
+        label: name(&example.label),
+        answer: name(&example.answer),
+        probability: example.probability,
+    };
+    let pair = |pair: &SuggestedPair| v1::MergeSuggestion {
+        classes: pair.classes.iter().map(name).collect(),
+        accuracy_gain: pair.gain as f64 / of.examples as f64,
+        class_ids: pair.classes.iter().map(|id| id.0).collect(),
+        confused: pair.confused,
+        examples: pair.shown.iter().map(example).collect(),
+    };
+    v1::SuggestMergesResponse {
+        suggestions: of.pairs.iter().map(pair).collect(),
+        version: of.version.name(),
+        manifest_revision: of.manifest.revision.0,
+        validation_examples: of.examples,
+        validation_accuracy: (of.examples > 0).then(|| of.right as f64 / of.examples as f64),
     }
 }
 

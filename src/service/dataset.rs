@@ -150,7 +150,7 @@ impl Meanings {
         let Some(manifest) = &self.0 else { return String::new() };
         match manifest.meaning(label) {
             Meaning::Class(id) => manifest.classes[&id].name.to_string(),
-            Meaning::Ambiguous(_) | Meaning::Unknown => String::new(),
+            Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => String::new(),
         }
     }
 }

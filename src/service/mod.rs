@@ -1,5 +1,6 @@
 //! The RPCs: each checks its request, makes one call into the domain and converts the answer.
 
+mod change;
 mod check;
 mod convert;
 mod dataset;

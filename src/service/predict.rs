@@ -53,6 +53,7 @@ fn question(request: v1::PredictRequest) -> Result<Question> {
         model,
         selector,
         texts: request.texts,
+        level: request.level,
         top_k,
         min_confidence,
         min_precision: request.min_precision,

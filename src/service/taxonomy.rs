@@ -1,11 +1,10 @@
 //! TaxonomyService.
 
-use std::time::Instant;
-
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     Answers, Services,
+    change::{First, Terms, terms},
     check::{self, Violations},
     convert, name,
     repeat::{self, Call},
@@ -14,10 +13,12 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    proto::v1::{self, merge_classes_response, taxonomy_service_server::TaxonomyService},
-    registry::{Selector, Version},
-    taxonomy::Revision,
-    train::MergeOrder,
+    proto::v1::{
+        self, add_classes_response, merge_classes_response, remove_classes_response,
+        taxonomy_service_server::TaxonomyService,
+    },
+    registry::Selector,
+    taxonomy::{Edit, Revision},
 };
 
 #[async_trait]
@@ -29,42 +30,21 @@ impl TaxonomyService for Services {
         request: Request<v1::MergeClassesRequest>,
     ) -> Result<Response<Self::MergeClassesStream>, Status> {
         use merge_classes_response::Result as Kind;
-        let started = Instant::now();
         let request = request.into_inner();
         let detach = request.detach;
-        let (first, watch) = self
+        let (first, followed) = self
             .blocking(move |services| {
-                let (order, learn) = merge_order(&request)?;
-                if request.validate_only {
-                    return Ok((services.preview(&order)?, None));
-                }
-                let (version, job) =
-                    match repeat::check(&services.registry, "MergeClasses", &request.request_id, &request)? {
-                        Call::First(receipt) => {
-                            let applied = services.jobs.merge(&order, learn, receipt)?;
-                            (applied.version, applied.job.map(|job| job.id))
-                        }
-                        Call::Repeat(outcome) => {
-                            let version = services.version_of_outcome(&outcome)?;
-                            let job = version.job;
-                            (version, job)
-                        }
-                    };
-                let watch = match job {
-                    Some(job) => Some((job, version.model.clone(), services.jobs.watch(job)?)),
-                    None => None,
-                };
-                let applied = v1::ChangeApplied {
-                    job: job.map(|job| job.name()).unwrap_or_default(),
-                    seconds: started.elapsed().as_secs_f64(),
-                    ..services.applied(version)?
-                };
-                Ok((Kind::Applied(applied), watch))
+                let edit = Edit::Merge { classes: request.classes.clone(), into: request.into.clone() };
+                services.change_and_learn("MergeClasses", &request, terms!(request), edit, request.learn)
             })
             .await?;
+        let first = match first {
+            First::Preview(preview) => Kind::Preview(preview),
+            First::Applied(applied) => Kind::Applied(*applied),
+        };
         let first = v1::MergeClassesResponse { result: Some(first) };
         let wrap = |event| v1::MergeClassesResponse { result: Some(Kind::Event(event)) };
-        Ok(Response::new(stream::job_events(Some(first), watch, detach, wrap)))
+        Ok(Response::new(stream::job_events(Some(first), followed, detach, wrap)))
     }
 
     async fn undo_change(
@@ -144,90 +124,94 @@ impl TaxonomyService for Services {
 
     async fn add_classes(
         &self,
-        _request: Request<v1::AddClassesRequest>,
+        request: Request<v1::AddClassesRequest>,
     ) -> Result<Response<Self::AddClassesStream>, Status> {
-        Err(status(Error::Unimplemented("AddClasses")))
+        use add_classes_response::Result as Kind;
+        let request = request.into_inner();
+        let detach = request.detach;
+        let (first, followed) = self
+            .blocking(move |services| {
+                let edit = Edit::Add { names: request.names.clone() };
+                services.change_and_learn("AddClasses", &request, terms!(request), edit, request.learn)
+            })
+            .await?;
+        let first = match first {
+            First::Preview(preview) => Kind::Preview(preview),
+            First::Applied(applied) => Kind::Applied(*applied),
+        };
+        let first = v1::AddClassesResponse { result: Some(first) };
+        let wrap = |event| v1::AddClassesResponse { result: Some(Kind::Event(event)) };
+        Ok(Response::new(stream::job_events(Some(first), followed, detach, wrap)))
     }
 
     type RemoveClassesStream = Answers<v1::RemoveClassesResponse>;
 
     async fn remove_classes(
         &self,
-        _request: Request<v1::RemoveClassesRequest>,
+        request: Request<v1::RemoveClassesRequest>,
     ) -> Result<Response<Self::RemoveClassesStream>, Status> {
-        Err(status(Error::Unimplemented("RemoveClasses")))
+        use remove_classes_response::Result as Kind;
+        let request = request.into_inner();
+        let detach = request.detach;
+        let (first, followed) = self
+            .blocking(move |services| {
+                let edit = Edit::Remove { classes: request.classes.clone() };
+                services.change_and_learn("RemoveClasses", &request, terms!(request), edit, request.learn)
+            })
+            .await?;
+        let first = match first {
+            First::Preview(preview) => Kind::Preview(preview),
+            First::Applied(applied) => Kind::Applied(*applied),
+        };
+        let first = v1::RemoveClassesResponse { result: Some(first) };
+        let wrap = |event| v1::RemoveClassesResponse { result: Some(Kind::Event(event)) };
+        Ok(Response::new(stream::job_events(Some(first), followed, detach, wrap)))
     }
 
     async fn rename_class(
         &self,
-        _request: Request<v1::RenameClassRequest>,
+        request: Request<v1::RenameClassRequest>,
     ) -> Result<Response<v1::RenameClassResponse>, Status> {
-        Err(status(Error::Unimplemented("RenameClass")))
+        let request = request.into_inner();
+        let v1::ChangeApplied { manifest, version, job, .. } = self
+            .blocking(move |services| {
+                let (class, new_name) = (request.class_name.clone(), request.new_name.clone());
+                let edit = Edit::Rename { class, new_name };
+                services.change_names("RenameClass", &request, terms!(request), edit)
+            })
+            .await?;
+        Ok(Response::new(v1::RenameClassResponse { manifest, version, job }))
     }
 
     async fn move_class(
         &self,
-        _request: Request<v1::MoveClassRequest>,
+        request: Request<v1::MoveClassRequest>,
     ) -> Result<Response<v1::MoveClassResponse>, Status> {
-        Err(status(Error::Unimplemented("MoveClass")))
+        let request = request.into_inner();
+        let v1::ChangeApplied { manifest, version, job, .. } = self
+            .blocking(move |services| {
+                let edit = Edit::Place {
+                    class: request.class_name.clone(),
+                    parent: Some(request.parent.clone()).filter(|parent| !parent.is_empty()),
+                    create_parent: request.create_parent,
+                };
+                services.change_names("MoveClass", &request, terms!(request), edit)
+            })
+            .await?;
+        Ok(Response::new(v1::MoveClassResponse { manifest, version, job }))
     }
 
     async fn suggest_merges(
         &self,
-        _request: Request<v1::SuggestMergesRequest>,
+        request: Request<v1::SuggestMergesRequest>,
     ) -> Result<Response<v1::SuggestMergesResponse>, Status> {
-        Err(status(Error::Unimplemented("SuggestMerges")))
+        let request = request.into_inner();
+        let suggestions = self
+            .blocking(move |services| {
+                let id = name::model("model", &request.model)?;
+                services.jobs.suggest_merges(&id, check::suggestions(request.limit)?)
+            })
+            .await?;
+        Ok(Response::new(convert::suggestions(&suggestions)))
     }
-}
-
-impl Services {
-    fn preview(&self, order: &MergeOrder) -> Result<merge_classes_response::Result> {
-        let preview = self.jobs.preview_merge(order)?;
-        Ok(merge_classes_response::Result::Preview(v1::ChangePreview {
-            manifest: Some(convert::manifest(&order.model, &preview.manifest)),
-            validation_accuracy_before: preview.accuracy.map(|(before, _)| before),
-            validation_accuracy_after: preview.accuracy.map(|(_, after)| after),
-            validation_examples: preview.validation_examples,
-        }))
-    }
-
-    /// The version that the first call with a request id made.
-    fn version_of_outcome(&self, outcome: &str) -> Result<Version> {
-        let (id, selector) = name::version_or_alias("request_id", outcome)?;
-        self.registry.version(&id, self.registry.resolve(&id, &selector)?)
-    }
-
-    fn applied(&self, version: Version) -> Result<v1::ChangeApplied> {
-        let manifest = self.registry.manifest(&version.model, version.revision)?;
-        Ok(v1::ChangeApplied {
-            manifest: Some(convert::manifest(&version.model, &manifest)),
-            version: Some(convert::version(version)),
-            job: String::new(),
-            seconds: 0.0,
-        })
-    }
-}
-
-/// The merge that a request asks for, and whether learning follows.
-fn merge_order(request: &v1::MergeClassesRequest) -> Result<(MergeOrder, bool)> {
-    let model = name::model("model", &request.model)?;
-    let mut violations = Violations::default();
-    check::reason(&mut violations, &request.reason);
-    let learn = match v1::Learn::try_from(request.learn) {
-        Ok(v1::Learn::Unspecified | v1::Learn::Auto) => true,
-        Ok(v1::Learn::None) => false,
-        Err(_) => {
-            violations.add("learn", format!("is not a way to learn, got {}", request.learn));
-            false
-        }
-    };
-    violations.finish()?;
-    let order = MergeOrder {
-        model,
-        classes: request.classes.clone(),
-        into: request.into.clone(),
-        reason: request.reason.clone(),
-        expected_revision: request.expected_revision,
-    };
-    Ok((order, learn))
 }

@@ -188,7 +188,7 @@ impl Evaluation {
             let column =
                 *columns.entry(label.clone()).or_insert_with(|| match live.manifest.meaning(&label) {
                     Meaning::Class(id) => live.groups.column(id),
-                    Meaning::Ambiguous(_) | Meaning::Unknown => None,
+                    Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => None,
                 });
             match column {
                 Some(column) => known.push((text, column)),
@@ -204,9 +204,10 @@ impl Evaluation {
             let texts = batch.iter().map(|(text, _)| text.clone()).collect();
             let answers = services.predictor.ask(&self.live, texts, 1, 0.0).await.map_err(status)?;
             for ((_, column), answer) in batch.iter().zip(answers) {
-                if let Some(best) = answer.scores.first() {
-                    self.confusion.add(*column as usize, best.column);
-                    let right = *column as usize == best.column;
+                let best = answer.scores.first().and_then(|score| self.live.groups.column(score.class));
+                if let Some(best) = best {
+                    self.confusion.add(*column as usize, best as usize);
+                    let right = *column == best;
                     self.judged.push(Judged { confidence: answer.confidence, right });
                 }
             }
@@ -215,7 +216,7 @@ impl Evaluation {
     }
 
     fn finish(self) -> v1::EvaluateResponse {
-        let name = |column: usize| self.live.class(column).1.to_string();
+        let name = |column: usize| self.live.name(self.live.groups.classes[column]).to_string();
         let mut classes: Vec<v1::ClassMetrics> = self
             .confusion
             .classes()

@@ -1,6 +1,6 @@
 //! Which rows of a head belong to which class: the manifest laid over the order of the rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Class, ClassId, LeafId, Manifest};
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeafGroups {
-    /// The active classes, ascending; their positions are the columns of class probabilities.
+    /// The active classes, or those that stand for them at a level, ascending; their positions are the columns of class probabilities.
     pub classes: Vec<ClassId>,
     /// Column of the class that owns each row; none where no active class does.
     pub class_of_row: Vec<Option<u32>>,
@@ -24,19 +24,38 @@ impl LeafGroups {
     /// # Errors
     /// [`Error::Internal`] where an active class has no row: such a head cannot answer in this manifest.
     pub fn new(manifest: &Manifest, rows: &[LeafId]) -> Result<Self> {
-        let classes: Vec<ClassId> = manifest.active().map(|class| class.id).collect();
-        let owner: BTreeMap<LeafId, u32> = (0u32..)
-            .zip(manifest.active())
-            .flat_map(|(column, class)| class.leaves().map(move |leaf| (leaf, column)))
-            .collect();
-        let class_of_row: Vec<Option<u32>> = rows.iter().map(|leaf| owner.get(leaf).copied()).collect();
-        let mut covered = vec![false; classes.len()];
-        class_of_row.iter().flatten().for_each(|&column| covered[column as usize] = true);
-        let bare = manifest.active().zip(&covered).find(|(_, covered)| !**covered);
-        if let Some((Class { id, name, .. }, _)) = bare {
+        Self::standing_for(manifest, rows, |class| class.id)
+    }
+
+    /// Lays a level of a manifest over rows: 0 is the top, where a group stands for all below it; see
+    /// [`Manifest::at_level`].
+    ///
+    /// # Errors
+    /// As [`LeafGroups::new`].
+    pub fn at_level(manifest: &Manifest, rows: &[LeafId], level: u32) -> Result<Self> {
+        Self::standing_for(manifest, rows, |class| manifest.at_level(class.id, level))
+    }
+
+    /// Lays active classes over rows, each under the class that stands for it.
+    fn standing_for(
+        manifest: &Manifest,
+        rows: &[LeafId],
+        stands_for: impl Fn(&Class) -> ClassId,
+    ) -> Result<Self> {
+        if let Some(Class { id, name, .. }) =
+            manifest.active().find(|class| !class.leaves().any(|leaf| rows.contains(&leaf)))
+        {
             return Err(Error::Internal(format!("class #{id} '{name}' has no row in the head")));
         }
-        Ok(Self { classes, class_of_row })
+        let classes: BTreeSet<ClassId> = manifest.active().map(&stands_for).collect();
+        let column: BTreeMap<ClassId, u32> = classes.iter().copied().zip(0u32..).collect();
+        let owner: BTreeMap<LeafId, u32> = manifest
+            .active()
+            .flat_map(|class| class.leaves().map(move |leaf| (leaf, class)))
+            .filter_map(|(leaf, class)| Some((leaf, *column.get(&stands_for(class))?)))
+            .collect();
+        let class_of_row = rows.iter().map(|leaf| owner.get(leaf).copied()).collect();
+        Ok(Self { classes: classes.into_iter().collect(), class_of_row })
     }
 
     /// Probabilities of the classes from those of the rows.

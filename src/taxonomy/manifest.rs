@@ -1,4 +1,4 @@
-//! The classes of a model at one revision, and how texts of any revision's labels find their class.
+//! The classes of a model at one revision.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,16 +6,16 @@ use std::{
 };
 
 use super::{ClassId, ClassName, LeafId, Revision, VersionNumber};
-use crate::error::{Error, Resource, Result, nearest};
+use crate::error::Result;
 
 /// A category: a stable id, a name, and the leaves whose probabilities it sums.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Class {
     /// Stable id.
     pub id: ClassId,
-    /// Name; unique among the active classes.
+    /// Name; unique among the active classes and the groups.
     pub name: ClassName,
-    /// Class above, if any.
+    /// The group it is in; none at the top.
     pub parent: Option<ClassId>,
     /// Whether it can be predicted.
     pub state: ClassState,
@@ -26,8 +26,12 @@ pub struct Class {
 pub enum ClassState {
     /// It owns these leaves; never empty.
     Active(BTreeSet<LeafId>),
+    /// It owns no leaves and stands for the classes below it, of which there is always one.
+    Group,
     /// It is gone; its leaves went to these classes.
     Retired(BTreeSet<ClassId>),
+    /// It was taken out, and its leaves with it.
+    Removed,
 }
 
 /// What led to a manifest.
@@ -43,6 +47,24 @@ pub enum Change {
         sources: Vec<ClassId>,
         /// The class that came.
         into: ClassId,
+    },
+    /// A class got another name.
+    Rename {
+        /// The class.
+        class: ClassId,
+        /// Its name before.
+        from: ClassName,
+        /// Its name since.
+        to: ClassName,
+    },
+    /// Classes were taken out.
+    Remove(Vec<ClassId>),
+    /// A class got another place.
+    Move {
+        /// The class.
+        class: ClassId,
+        /// The group it is in since; none at the top.
+        parent: Option<ClassId>,
     },
     /// The change that made this revision was undone.
     Undo(Revision),
@@ -66,6 +88,8 @@ pub struct Manifest {
     pub parent: Option<Revision>,
     /// All classes ever, active and retired.
     pub classes: BTreeMap<ClassId, Class>,
+    /// Names that classes had, and the class that each still means: stored examples go by them.
+    pub former_names: BTreeMap<ClassName, ClassId>,
     /// The id that the next class gets.
     pub next_class: ClassId,
     /// The id that the next leaf gets.
@@ -80,31 +104,25 @@ pub struct Manifest {
     pub created: SystemTime,
 }
 
-/// What a label means in a manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Meaning {
-    /// This active class.
-    Class(ClassId),
-    /// A retired class whose texts could now belong to any of these.
-    Ambiguous(BTreeSet<ClassId>),
-    /// No class, active or retired, has this name.
-    Unknown,
-}
-
 impl Class {
     /// Its leaves; empty for a retired class.
     pub fn leaves(&self) -> impl Iterator<Item = LeafId> + '_ {
         match &self.state {
             ClassState::Active(leaves) => Some(leaves.iter().copied()),
-            ClassState::Retired(_) => None,
+            ClassState::Group | ClassState::Retired(_) | ClassState::Removed => None,
         }
         .into_iter()
         .flatten()
     }
 
-    /// Whether it can be predicted.
+    /// Whether it can be predicted for itself.
     pub fn is_active(&self) -> bool {
         matches!(self.state, ClassState::Active(_))
+    }
+
+    /// Whether it is active, or a group of such classes.
+    pub fn is_living(&self) -> bool {
+        matches!(self.state, ClassState::Active(_) | ClassState::Group)
     }
 }
 
@@ -118,6 +136,7 @@ impl Manifest {
             revision: Revision(0),
             parent: None,
             classes: BTreeMap::new(),
+            former_names: BTreeMap::new(),
             next_class: ClassId(1),
             next_leaf: LeafId(1),
             change: Change::Create,
@@ -147,64 +166,21 @@ impl Manifest {
         self.classes.values().filter(|class| class.is_active())
     }
 
+    /// The active classes and the groups, by id.
+    pub fn living(&self) -> impl Iterator<Item = &Class> + '_ {
+        self.classes.values().filter(|class| class.is_living())
+    }
+
     /// The leaves of all active classes.
     pub fn leaves(&self) -> BTreeSet<LeafId> {
         self.active().flat_map(Class::leaves).collect()
     }
 
-    /// The active class with a name.
-    pub fn active_by_name(&self, name: &ClassName) -> Option<&Class> {
-        self.active().find(|class| class.name == *name)
-    }
-
-    /// The active class that a caller means by its name, or by `#` and its id.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], with the nearest name, or with where a retired class went.
-    pub fn find(&self, reference: &str) -> Result<&Class> {
-        let class = match reference.strip_prefix('#') {
-            Some(id) => id.parse().ok().and_then(|id| self.classes.get(&ClassId(id))),
-            None => {
-                let name = ClassName::new(reference).map_err(|_| self.unknown(reference))?;
-                self.active_by_name(&name)
-            }
-        };
-        class.filter(|class| class.is_active()).ok_or_else(|| self.unknown(reference))
-    }
-
-    /// What a label means here: an active class by name; else the latest retired class of that name, by its successors.
-    pub fn meaning(&self, label: &ClassName) -> Meaning {
-        if let Some(class) = self.active_by_name(label) {
-            return Meaning::Class(class.id);
-        }
-        match self.classes.values().rev().find(|class| class.name == *label) {
-            Some(retired) => {
-                let heirs = self.heirs(retired.id);
-                match heirs.first() {
-                    Some(&heir) if heirs.len() == 1 => Meaning::Class(heir),
-                    Some(_) => Meaning::Ambiguous(heirs),
-                    None => Meaning::Unknown,
-                }
-            }
-            None => Meaning::Unknown,
-        }
-    }
-
-    /// The active classes that a class lives on in: itself while active.
-    pub fn heirs(&self, id: ClassId) -> BTreeSet<ClassId> {
-        let mut heirs = BTreeSet::new();
-        let mut seen = BTreeSet::new();
-        let mut open = vec![id];
-        while let Some(id) = open.pop() {
-            let Some(class) = self.classes.get(&id).filter(|_| seen.insert(id)) else { continue };
-            match &class.state {
-                ClassState::Active(_) => {
-                    heirs.insert(id);
-                }
-                ClassState::Retired(successors) => open.extend(successors),
-            }
-        }
-        heirs
+    /// Whether the active classes are those of another manifest and own the same leaves, whatever their names.
+    pub fn has_leaves_of(&self, other: &Self) -> bool {
+        self.active()
+            .map(|class| (class.id, &class.state))
+            .eq(other.active().map(|class| (class.id, &class.state)))
     }
 
     /// The change in words.
@@ -216,13 +192,13 @@ impl Manifest {
             Change::Create => format!("create {} classes", self.classes.len()),
             Change::Add(ids) => format!("add {}", list(ids)),
             Change::Merge { sources, into } => format!("merge {} into {}", list(sources), name(into)),
+            Change::Rename { from, to, .. } => format!("rename {from} to {to}"),
+            Change::Remove(ids) => format!("remove {}", list(ids)),
+            Change::Move { class, parent: Some(parent) } => {
+                format!("move {} under {}", name(class), name(parent))
+            }
+            Change::Move { class, parent: None } => format!("move {} to the top", name(class)),
             Change::Undo(revision) => format!("undo revision {revision}"),
         }
-    }
-
-    fn unknown(&self, reference: &str) -> Error {
-        let suggestion =
-            nearest(reference, self.active().map(|class| class.name.as_str())).map(str::to_owned);
-        Error::NotFound { resource: Resource::Class, name: reference.to_owned(), suggestion }
     }
 }

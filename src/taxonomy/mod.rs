@@ -11,11 +11,14 @@
 mod change;
 mod groups;
 mod id;
+mod lookup;
 mod manifest;
 mod name;
+mod tree;
 
-pub use change::Provenance;
+pub use change::{Edit, Provenance};
 pub use groups::LeafGroups;
 pub use id::{ClassId, LeafId, Revision, VersionNumber};
-pub use manifest::{Change, Class, ClassState, Manifest, Meaning, UndoPoint};
+pub use lookup::Meaning;
+pub use manifest::{Change, Class, ClassState, Manifest, UndoPoint};
 pub use name::{ClassName, MAX_CLASS_NAME_BYTES};

@@ -6,7 +6,7 @@ use super::{jobs::Shared, metrics::argmax};
 use crate::{
     dataset::{Example, Split},
     error::Result,
-    model::{Classifier, LeafProbabilities},
+    model::{Checkpoint, Classifier, LeafProbabilities},
     registry::ModelId,
     taxonomy::{LeafGroups, LeafId, Manifest, Meaning, VersionNumber},
 };
@@ -32,14 +32,28 @@ impl Answered {
         shared: &Shared,
         model: &ModelId,
         number: VersionNumber,
-        mut examples: Vec<Example>,
+        examples: Vec<Example>,
     ) -> Result<Self> {
-        let checkpoint = shared.registry.checkpoint(model, number)?;
-        let classifier = Classifier::from_checkpoint(&checkpoint)?;
+        Self::of(&shared.registry.checkpoint(model, number)?, examples)
+    }
+
+    /// Asks a network.
+    pub(super) fn of(checkpoint: &Checkpoint, mut examples: Vec<Example>) -> Result<Self> {
+        let classifier = Classifier::from_checkpoint(checkpoint)?;
         examples.retain(|example| example.split == Split::Validation);
         let texts: Vec<_> = examples.par_iter().map(|example| classifier.encode(&example.text)).collect();
         let rows = classifier.leaf_probabilities(&texts)?;
-        Ok(Self { examples, rows, leaves: checkpoint.leaves })
+        Ok(Self { examples, rows, leaves: checkpoint.leaves.clone() })
+    }
+
+    /// The leaf of each row of the answers.
+    pub(super) fn leaves(&self) -> &[LeafId] {
+        &self.leaves
+    }
+
+    /// The examples, each with the probabilities of the leaves.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Example, &[f32])> {
+        self.examples.iter().zip(self.rows.iter())
     }
 
     /// Scores the answers given in the classes of `answers` by the labels as `labels` understands them: one is right
@@ -47,17 +61,43 @@ impl Answered {
     pub(super) fn score(&self, answers: &Manifest, labels: &Manifest) -> Result<Scored> {
         let groups = LeafGroups::new(answers, &self.leaves)?;
         let mut scored = Scored::default();
-        for (example, row) in self.examples.iter().zip(self.rows.iter()) {
+        for (example, row) in self.iter() {
             let Meaning::Class(label) = labels.meaning(&example.label) else { continue };
             let answer = groups.classes[argmax(&groups.sums(row))];
-            scored.counted += 1;
-            scored.right += u64::from(labels.heirs(answer).contains(&label));
+            scored.count(labels.heirs(answer).contains(&label));
+        }
+        Ok(scored)
+    }
+
+    /// Scores the answers in the classes of two manifests, each by its own labels, on the examples whose label means one
+    /// class in both.
+    pub(super) fn compare(&self, before: &Manifest, after: &Manifest) -> Result<[Scored; 2]> {
+        let manifests = [before, after];
+        let groups = [LeafGroups::new(before, &self.leaves)?, LeafGroups::new(after, &self.leaves)?];
+        let mut scored = [Scored::default(); 2];
+        for (example, row) in self.iter() {
+            let judged = [0, 1].map(|side| judge(manifests[side], &groups[side], example, row));
+            if let [Some(before), Some(after)] = judged {
+                scored[0].count(before);
+                scored[1].count(after);
+            }
         }
         Ok(scored)
     }
 }
 
+/// Whether the answer to an example is right; none where its label means no single class.
+fn judge(manifest: &Manifest, groups: &LeafGroups, example: &Example, row: &[f32]) -> Option<bool> {
+    let Meaning::Class(label) = manifest.meaning(&example.label) else { return None };
+    Some(groups.classes[argmax(&groups.sums(row))] == label)
+}
+
 impl Scored {
+    fn count(&mut self, right: bool) {
+        self.counted += 1;
+        self.right += u64::from(right);
+    }
+
     /// Share of right answers; none without examples.
     pub(super) fn accuracy(self) -> Option<f64> {
         (self.counted > 0).then(|| self.right as f64 / self.counted as f64)

@@ -1,32 +1,46 @@
 //! Changes of the classes on a living model: right at once through a version that shares the tensors, then a job that
 //! learns.
 
-use std::time::{Instant, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Instant, SystemTime},
+};
 
 use tracing::info;
 
 use super::{Jobs, TrainOptions, answered::Answered};
 use crate::{
     error::{Error, Result},
+    model::{Checkpoint, with_newcomers},
     registry::{
         JobId, JobRecord, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Tensors, Version,
     },
-    taxonomy::{Manifest, Provenance, Revision, VersionNumber},
+    taxonomy::{ClassId, Edit, LeafId, Manifest, Meaning, Provenance, Revision, VersionNumber},
 };
 
-/// A merge as asked for.
+/// A change of the classes as asked for.
 #[derive(Debug, Clone)]
-pub struct MergeOrder {
+pub struct ChangeOrder {
     /// The model.
     pub model: ModelId,
-    /// The classes to merge, by name or by `#` and id.
-    pub classes: Vec<String>,
-    /// Name of the merged class.
-    pub into: String,
+    /// What shall change.
+    pub edit: Edit,
     /// Why.
     pub reason: String,
     /// The revision that the serving manifest must have, if given.
     pub expected_revision: Option<u64>,
+}
+
+/// Whether a job follows a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learning {
+    /// One that learns the change by transfer, where there is something to learn from.
+    Follows,
+    /// One in place of the job that learnt an earlier change and had to make way, if there was any. For changes that
+    /// leave nothing to learn.
+    GoesOn,
+    /// None.
+    None,
 }
 
 /// A change that stands.
@@ -59,27 +73,40 @@ struct Serving {
 }
 
 impl Jobs {
-    /// Merges classes: publishes a version with the same tensors that answers in the new manifest and, with `learn`,
-    /// queues a job that learns by transfer.
+    /// Changes the classes: publishes a version that answers in the new manifest, with the same tensors or, where classes
+    /// came in, rows for them, and queues the job that learns, if any.
     ///
     /// # Errors
-    /// As [`Manifest::merge`]; [`Error::Conflict`] where a training runs or the revision is not the expected one;
+    /// As [`Manifest::edit`]; [`Error::Conflict`] where a training runs or the revision is not the expected one;
     /// [`Error::Precondition`] for a model without a version.
-    pub fn merge(&self, order: &MergeOrder, learn: bool, receipt: Option<Receipt>) -> Result<Applied> {
+    pub fn change(
+        &self,
+        order: &ChangeOrder,
+        learning: Learning,
+        receipt: Option<Receipt>,
+    ) -> Result<Applied> {
         let started = Instant::now();
         let _changing = self.shared.lock_changes();
         let serving = self.serving(&order.model, order.expected_revision)?;
-        let manifest = serving.merged(order)?;
-        self.shared.make_way(&order.model)?;
-        let learnable = manifest.active().count() >= 2 && self.shared.dataset.count(serving.model.uid)? > 0;
-        let job = match learn && learnable {
+        let manifest = serving.edited(order)?;
+        let tensors = match self.grown(&serving, &manifest)? {
+            Some(grown) => Tensors::New(grown),
+            None => Tensors::Same(serving.number),
+        };
+        let made_way = self.shared.make_way(&order.model)?;
+        let wanted = match learning {
+            Learning::Follows => made_way || self.is_learnable(&serving, &manifest)?,
+            Learning::GoesOn => made_way,
+            Learning::None => false,
+        };
+        let job = match wanted && self.has_examples(&serving, &manifest)? {
             true => Some(self.shared.registry.new_job(&order.model, None)?),
             false => None,
         };
         let version = match self.publish(
             &serving,
             Origin::Instant,
-            serving.number,
+            (serving.number, tensors),
             &manifest,
             job.as_ref().map(|job| job.id),
             receipt,
@@ -95,7 +122,7 @@ impl Jobs {
             revision = %manifest.revision,
             version = %version.number,
             micros = started.elapsed().as_micros(),
-            "classes merged"
+            "classes changed"
         );
         let job = match job {
             Some(job) => Some(self.shared.enqueue(job, TrainOptions::default(), true)?),
@@ -104,17 +131,27 @@ impl Jobs {
         Ok(Applied { manifest, version, job })
     }
 
-    /// What [`Jobs::merge`] would do. The accuracies are exact: the merged probabilities are sums of those of today.
+    /// The manifest that [`Jobs::change`] would make.
     ///
     /// # Errors
-    /// As [`Jobs::merge`].
-    pub fn preview_merge(&self, order: &MergeOrder) -> Result<Preview> {
+    /// As [`Jobs::change`].
+    pub fn try_change(&self, order: &ChangeOrder) -> Result<Manifest> {
+        self.serving(&order.model, order.expected_revision)?.edited(order)
+    }
+
+    /// What [`Jobs::change`] would do. The accuracies are exact: the network that would answer is asked.
+    ///
+    /// # Errors
+    /// As [`Jobs::change`].
+    pub fn preview(&self, order: &ChangeOrder) -> Result<Preview> {
         let serving = self.serving(&order.model, order.expected_revision)?;
-        let manifest = serving.merged(order)?;
+        let manifest = serving.edited(order)?;
         let examples = self.shared.dataset.all(serving.model.uid)?;
-        let answered = Answered::by(&self.shared, &order.model, serving.number, examples)?;
-        let before = answered.score(&serving.manifest, &serving.manifest)?;
-        let after = answered.score(&manifest, &manifest)?;
+        let answered = match self.grown(&serving, &manifest)? {
+            Some(grown) => Answered::of(&grown, examples)?,
+            None => Answered::by(&self.shared, &order.model, serving.number, examples)?,
+        };
+        let [before, after] = answered.compare(&serving.manifest, &manifest)?;
         let accuracy = before.accuracy().zip(after.accuracy());
         Ok(Preview { manifest, accuracy, validation_examples: after.counted })
     }
@@ -122,7 +159,7 @@ impl Jobs {
     /// Undoes the latest change of the classes: the classes, the tensors and so the answers are those from before it.
     ///
     /// # Errors
-    /// [`Error::Precondition`] where there is nothing to undo; [`Error::Conflict`] as for [`Jobs::merge`].
+    /// [`Error::Precondition`] where there is nothing to undo; [`Error::Conflict`] as for [`Jobs::change`].
     pub fn undo(
         &self,
         model: &ModelId,
@@ -148,26 +185,58 @@ impl Jobs {
         let target = self.shared.registry.manifest(model, point.revision)?;
         let revision = Revision(serving.model.latest_revision + 1);
         let manifest = serving.manifest.undo(&target, revision, reason, SystemTime::now());
-        let version = self.publish(&serving, Origin::Undo, point.version, &manifest, None, receipt)?;
+        let tensors = (point.version, Tensors::Same(point.version));
+        let version = self.publish(&serving, Origin::Undo, tensors, &manifest, None, receipt)?;
         info!(model = %model, revision = %manifest.revision, version = %version.number, "change undone");
         Ok(Applied { manifest, version, job: None })
     }
 
-    /// Stores and promotes a version with the tensors of `tensors` that answers in `manifest`.
+    /// Whether there is something to learn of a change: always, but for classes that came in and have no examples.
+    fn is_learnable(&self, serving: &Serving, manifest: &Manifest) -> Result<bool> {
+        let came: BTreeSet<ClassId> = manifest
+            .active()
+            .filter(|class| !serving.manifest.classes.contains_key(&class.id))
+            .map(|class| class.id)
+            .collect();
+        if serving.newcomers(manifest).is_empty() {
+            return Ok(true);
+        }
+        let labels = self.shared.dataset.stats(serving.model.uid)?.labels;
+        Ok(labels.keys().any(|label| match manifest.meaning(label) {
+            Meaning::Class(id) => came.contains(&id),
+            Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => false,
+        }))
+    }
+
+    fn has_examples(&self, serving: &Serving, manifest: &Manifest) -> Result<bool> {
+        Ok(manifest.active().count() >= 2 && self.shared.dataset.count(serving.model.uid)? > 0)
+    }
+
+    /// The serving network with rows for the leaves that a manifest brings; none where it brings none.
+    fn grown(&self, serving: &Serving, manifest: &Manifest) -> Result<Option<Checkpoint>> {
+        let newcomers = serving.newcomers(manifest);
+        if newcomers.is_empty() {
+            return Ok(None);
+        }
+        let checkpoint = self.shared.registry.checkpoint(&serving.model.id, serving.number)?;
+        with_newcomers(&checkpoint, &serving.manifest.leaves(), &newcomers).map(Some)
+    }
+
+    /// Stores and promotes a version with the tensors made from those of a version, that answers in `manifest`.
     fn publish(
         &self,
         serving: &Serving,
         origin: Origin,
-        tensors: VersionNumber,
+        (parent, tensors): (VersionNumber, Tensors),
         manifest: &Manifest,
         job: Option<JobId>,
         receipt: Option<Receipt>,
     ) -> Result<Version> {
         let version = self.shared.registry.publish(Publication {
             model: serving.model.id.clone(),
-            tensors: Tensors::Same(tensors),
+            tensors,
             manifest: PublishedManifest::New(manifest.clone()),
-            parent: Some(tensors),
+            parent: Some(parent),
             origin,
             mode: None,
             reason: manifest.describe(),
@@ -203,13 +272,18 @@ impl Jobs {
 }
 
 impl Serving {
-    fn merged(&self, order: &MergeOrder) -> Result<Manifest> {
+    /// The leaves that a manifest has beyond today's.
+    fn newcomers(&self, manifest: &Manifest) -> Vec<LeafId> {
+        manifest.leaves().difference(&self.manifest.leaves()).copied().collect()
+    }
+
+    fn edited(&self, order: &ChangeOrder) -> Result<Manifest> {
         let provenance = Provenance {
             revision: Revision(self.model.latest_revision + 1),
             serving: self.number,
             reason: order.reason.clone(),
             created: SystemTime::now(),
         };
-        self.manifest.merge(&order.classes, &order.into, provenance)
+        self.manifest.edit(&order.edit, provenance)
     }
 }

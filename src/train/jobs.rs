@@ -294,13 +294,16 @@ impl Shared {
     }
 
     /// Makes way for a change of a model's classes: a job that refines an earlier change is stopped, another refuses.
-    pub(super) fn make_way(&self, model: &ModelId) -> Result<()> {
+    /// Whether there was one to stop.
+    pub(super) fn make_way(&self, model: &ModelId) -> Result<bool> {
         match self.lock().active.get(model) {
-            Some(active) if active.refines_change => active.stop.set(Stop::SUPERSEDED),
-            Some(active) => return Err(training_already(model, active.id)),
-            None => {}
+            Some(active) if active.refines_change => {
+                active.stop.set(Stop::SUPERSEDED);
+                Ok(true)
+            }
+            Some(active) => Err(training_already(model, active.id)),
+            None => Ok(false),
         }
-        Ok(())
     }
 
     pub(super) fn lock_changes(&self) -> MutexGuard<'_, ()> {

@@ -1,8 +1,9 @@
 //! Learning: what to do, doing it on the training thread, and whether the result may serve.
 //!
 //! `plan` decides between scratch, continue and transfer; `fit` is the loop, with its `recipe`, `optimiser` or
-//! `sgd`, `augment` and `metrics`; `memory` estimates what it takes; `gate` decides about promotion; `run` takes one job through all of them; `jobs` queues the jobs, `feed`
-//! tells what happens to them, and `change` applies changes of the classes to a living model.
+//! `sgd`, `augment` and `metrics`; `memory` estimates what it takes; `gate` decides about promotion; `run` takes one job
+//! through all of them, from what `leaves` knows; `jobs` queues the jobs, `feed` tells what happens to them; `change`
+//! applies changes of the classes to a living model, and `suggest` finds merges that gain.
 
 mod answered;
 mod augment;
@@ -14,6 +15,7 @@ mod feed;
 mod fit;
 mod gate;
 mod jobs;
+mod leaves;
 mod memory;
 pub mod metrics;
 mod optimiser;
@@ -22,12 +24,13 @@ mod prepare;
 mod recipe;
 mod run;
 mod sgd;
+mod suggest;
 mod trainer;
 mod validation;
 mod vectors;
 mod wide;
 
-pub use change::{Applied, MergeOrder, Preview};
+pub use change::{Applied, ChangeOrder, Learning, Preview};
 pub use feed::{Event, EventKind, Planned, Watch};
 pub use fit::{FitProgress, Fitted, Sample, fit};
 pub use jobs::{Host, Jobs, TrainOptions};
@@ -36,5 +39,6 @@ pub use metrics::{Confusion, Judged};
 pub use optimiser::{Moments, Update};
 pub use plan::{Current, Plan, plan};
 pub use recipe::{Optimiser, Recipe};
+pub use suggest::{ConfusedExample, SuggestedPair, Suggestions};
 pub use vectors::VectorsDir;
 pub use wide::WideRecipe;

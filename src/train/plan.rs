@@ -61,11 +61,12 @@ pub fn plan(
         return enough_classes(model, plan);
     };
 
-    let (mut added, mut ambiguous) = (Vec::new(), Vec::new());
+    let (mut added, mut ambiguous, mut removed) = (Vec::new(), Vec::new(), Vec::new());
     for label in labels {
         match manifest.meaning(label) {
             Meaning::Class(_) => {}
             Meaning::Ambiguous(_) => ambiguous.push(label.clone()),
+            Meaning::Removed => removed.push(label.clone()),
             Meaning::Unknown => added.push(label.clone()),
         }
     }
@@ -90,6 +91,12 @@ pub fn plan(
     } else {
         let reason = format!("the data has no class beyond the {count} of revision {}", manifest.revision);
         (Mode::Continue, reason, manifest.clone())
+    };
+    let reason = match removed.as_slice() {
+        [] => reason,
+        removed => {
+            format!("{reason}; examples of classes that were removed take no part: {}", listed(removed))
+        }
     };
     enough_classes(model, Plan { mode, reason, manifest, added, ambiguous })
 }
@@ -210,6 +217,16 @@ mod tests {
         assert_eq!(plan.mode, Mode::Transfer);
         assert!(plan.added.is_empty());
         assert!(plan.reason.contains("merge a, b into ab"), "{}", plan.reason);
+    }
+
+    #[test]
+    fn examples_of_a_removed_class_do_not_bring_it_back() {
+        let manifest = first();
+        let left = manifest.remove(&["c".into()], next(2)).unwrap();
+        let current = Current { manifest: &left, serves: true, learnt: false };
+        let plan = plan(&bank(), Some(current), &labels(&["a", "b", "c"]), next(3)).unwrap();
+        assert_eq!((plan.mode, plan.added.len(), &plan.manifest), (Mode::Transfer, 0, &left));
+        assert!(plan.reason.contains("were removed take no part: 'c'"), "{}", plan.reason);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{
     feed::Feed,
     fit, gate,
     jobs::{Shared, Stop, no_examples},
+    leaves::Leaves,
     plan,
 };
 use crate::{
@@ -73,7 +74,8 @@ pub(super) fn run(
         warn!(labels = plan.ambiguous.len(), "labels that could mean several classes take no part");
     }
 
-    let start = start_network(shared, &model, &plan, &examples, options.seed)?;
+    let leaves = Leaves::new(registry, &model, &plan.manifest, &examples)?;
+    let start = start_network(shared, &model, &leaves, &examples, options.seed)?;
     let groups = LeafGroups::new(&plan.manifest, &start.leaves)?;
     let samples = samples(&plan.manifest, &groups, &start.text_encoder()?, &examples);
     if samples.train.is_empty() {
@@ -150,6 +152,7 @@ pub(super) fn run(
         device: fitted.device.clone(),
         rejection: fitted.rejection.clone(),
         curve: fitted.curve.clone(),
+        unlearnt: leaves.unlearnt(),
     };
     let version = publish(registry, &model, plan, fitted, report, decision.promote, record)?;
     record.versions.push(version.number);
@@ -222,13 +225,20 @@ fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>) -
     )
 }
 
-/// Whether a version was learnt in the classes it answers in. What an undo restored counts as what it restored.
+/// Whether a version was learnt in the classes it answers in. What an undo restored counts as what it restored, and what
+/// a change made that left every class its leaves as what it was made of.
 fn is_learnt(registry: &Registry, version: &Version) -> Result<bool> {
-    match (version.origin, version.parent) {
-        (Origin::Training, _) => Ok(true),
-        (Origin::Instant, _) | (Origin::Undo, None) => Ok(false),
-        (Origin::Undo, Some(parent)) => is_learnt(registry, &registry.version(&version.model, parent)?),
+    let Some(parent) = version.parent.filter(|_| version.origin != Origin::Training) else {
+        return Ok(version.origin == Origin::Training);
+    };
+    let parent = registry.version(&version.model, parent)?;
+    if version.origin == Origin::Instant {
+        let manifest = |version: &Version| registry.manifest(&version.model, version.revision);
+        if !manifest(version)?.has_leaves_of(&manifest(&parent)?) {
+            return Ok(false);
+        }
     }
+    is_learnt(registry, &parent)
 }
 
 /// The network that the training starts from: new, with word vectors if the model was made with some, or the serving one
@@ -236,24 +246,26 @@ fn is_learnt(registry: &Registry, version: &Version) -> Result<bool> {
 fn start_network(
     shared: &Shared,
     model: &Model,
-    plan: &Plan,
+    leaves: &Leaves,
     examples: &[Example],
     seed: u64,
 ) -> Result<Checkpoint> {
-    let leaves: Vec<LeafId> = plan.manifest.leaves().into_iter().collect();
+    let all: Vec<LeafId> = leaves.all.iter().copied().collect();
     let texts = || examples.iter().filter(|e| e.split == Split::Train).map(|e| e.text.as_str());
     let architecture = Architecture::preset(model.preset);
     match (model.serving(), &model.word_vectors) {
-        (None, None) => Ok(surgery::from_scratch(architecture, texts(), &leaves, seed)),
+        (None, None) => Ok(surgery::from_scratch(architecture, texts(), &all, seed)),
         (None, Some(PretrainedVectors { file, frozen })) => {
             let input = shared.vectors.open(file)?;
             let file = VectorFile { name: file.to_string(), input, frozen: *frozen };
-            from_vectors(architecture, texts(), &leaves, seed, file)
+            from_vectors(architecture, texts(), &all, seed, file)
         }
         (Some(number), _) => {
             let serving = shared.registry.checkpoint(&model.id, number)?;
             let grown = surgery::with_vocabulary_of(&serving, texts(), seed)?;
-            surgery::with_leaves(&grown, &leaves, seed)
+            let fresh = leaves.fresh();
+            let kept: Vec<LeafId> = all.iter().filter(|leaf| !fresh.contains(leaf)).copied().collect();
+            surgery::with_leaves(&surgery::with_leaves(&grown, &kept, seed)?, &all, seed)
         }
     }
 }
@@ -271,7 +283,7 @@ pub(super) fn samples(
         let column =
             *columns.entry(&example.label).or_insert_with(|| match manifest.meaning(&example.label) {
                 Meaning::Class(id) => groups.column(id),
-                Meaning::Ambiguous(_) | Meaning::Unknown => None,
+                Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => None,
             });
         meant.extend(column.map(|class| (example, class)));
     }

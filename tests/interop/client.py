@@ -11,6 +11,7 @@ from taxond.v1 import (
     dataset_service_pb2 as dataset,
     dataset_service_pb2_grpc,
     job_pb2 as job,
+    manifest_pb2 as manifest,
     predict_service_pb2 as predict,
     predict_service_pb2_grpc,
     registry_service_pb2 as registry,
@@ -73,18 +74,41 @@ class Client:
     def watch(self, name):
         return [r.event for r in self.training.WatchJob(training.WatchJobRequest(name=name))]
 
-    def predict(self, model, texts, top_k=1000):
+    def predict(self, model, texts, top_k=1000, **options):
         """The response to a Predict for all classes."""
-        return self.predictions.Predict(predict.PredictRequest(model=model, texts=texts, top_k=top_k))
+        return self.predictions.Predict(predict.PredictRequest(model=model, texts=texts, top_k=top_k, **options))
 
-    def probabilities(self, model, texts):
+    def probabilities(self, model, texts, **options):
         """For each text the probability of each class by name."""
-        return [{c.name: c.probability for c in p.classes} for p in self.predict(model, texts).predictions]
+        answer = self.predict(model, texts, **options)
+        return [{c.name: c.probability for c in p.classes} for p in answer.predictions]
 
     def merge(self, model, classes, into, **options):
         """Merges to the end and returns the messages."""
         request = taxonomy.MergeClassesRequest(model=model, classes=classes, into=into, **options)
         return list(self.taxonomy.MergeClasses(request))
+
+    def rename(self, model, class_name, new_name, **options):
+        request = taxonomy.RenameClassRequest(model=model, class_name=class_name, new_name=new_name, **options)
+        return self.taxonomy.RenameClass(request)
+
+    def remove(self, model, classes, **options):
+        """Removes to the end and returns the messages."""
+        request = taxonomy.RemoveClassesRequest(model=model, classes=classes, **options)
+        return list(self.taxonomy.RemoveClasses(request))
+
+    def place(self, model, class_name, parent, **options):
+        """Moves a class into a group, or to the top if that is empty."""
+        request = taxonomy.MoveClassRequest(model=model, class_name=class_name, parent=parent, **options)
+        return self.taxonomy.MoveClass(request)
+
+    def add_classes(self, model, names, **options):
+        """Adds classes and returns the messages."""
+        request = taxonomy.AddClassesRequest(model=model, names=names, **options)
+        return list(self.taxonomy.AddClasses(request))
+
+    def suggest(self, model, limit=0):
+        return self.taxonomy.SuggestMerges(taxonomy.SuggestMergesRequest(model=model, limit=limit))
 
     def undo(self, model):
         return self.taxonomy.UndoChange(taxonomy.UndoChangeRequest(model=model))

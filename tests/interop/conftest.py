@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,20 @@ def client(daemon):
 
     with Client(daemon.address) as connected:
         yield connected
+
+
+@pytest.fixture
+def taxond(daemon):
+    """Runs a command against the daemon and returns the JSON documents that it printed."""
+    from daemon import binary
+
+    def run(*arguments, status=0):
+        command = [binary(), "--addr", f"http://{daemon.address}", "--json", *arguments]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8")
+        assert done.returncode == status, done.stderr
+        return [json.loads(line) for line in (done.stdout if status == 0 else done.stderr).splitlines()]
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -154,6 +154,7 @@ async fn ask(connection: &Connection, say: &Narrator) -> Result<(), Failure> {
         top_k: Some(2),
         min_confidence: None,
         min_precision: None,
+        level: None,
     };
     let answer = connection.predict().predict(connection.request(request)).await?.into_inner();
     say.predictions(&QUESTIONS, &answer)

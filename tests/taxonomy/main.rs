@@ -2,6 +2,10 @@
 //! probabilities sum to 1, ids are never reused.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod places;
+mod rename;
+mod sequences;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::SystemTime,

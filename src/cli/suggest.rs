@@ -1,0 +1,63 @@
+//! `taxond suggest`
+
+use clap::Args;
+
+use crate::{
+    cli::{
+        Global,
+        connection::Connection,
+        failure::Failure,
+        json, names,
+        output::{self, Rows, percent},
+    },
+    proto::v1::{MergeSuggestion, SuggestMergesRequest},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Suggest {
+    /// The model
+    #[arg(value_parser = names::model)]
+    model: String,
+    /// Pairs to print at most: 1 to 1000
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// Print texts of each pair that are confused
+    #[arg(long)]
+    texts: bool,
+}
+
+impl Suggest {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let connection = Connection::open(global).await?;
+        let request = SuggestMergesRequest { model: self.model.clone(), limit: self.limit };
+        let answer = connection.taxonomy().suggest_merges(request).await?.into_inner();
+        if global.json {
+            return output::json(&json::suggestions(&answer));
+        }
+        let Some(accuracy) = answer.validation_accuracy else {
+            return output::line("there are no validation examples to tell from");
+        };
+        let mut rows = Rows::new(&["merge", ">gain", ">confused"]);
+        for pair in &answer.suggestions {
+            let gain = format!("+{}", percent(pair.accuracy_gain));
+            rows.push([pair.classes.join(" + "), gain, output::count(pair.confused)]);
+        }
+        rows.print("no merge of two classes would gain validation accuracy")?;
+        if self.texts {
+            answer.suggestions.iter().try_for_each(texts)?;
+        }
+        output::line(format!(
+            "version {} answers {} of {} validation examples right",
+            names::last(&answer.version),
+            percent(accuracy),
+            output::count(answer.validation_examples)
+        ))
+    }
+}
+
+fn texts(pair: &MergeSuggestion) -> Result<(), Failure> {
+    pair.examples.iter().try_for_each(|example| {
+        let (text, probability) = (output::excerpt(&example.text, 80), percent(example.probability));
+        output::line(format!("{text}  is {}, answered {} ({probability})", example.label, example.answer))
+    })
+}

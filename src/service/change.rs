@@ -1,0 +1,159 @@
+//! Changes of the classes as calls: the parts that their RPCs have in common.
+
+use std::time::Instant;
+
+use prost::Message;
+
+use super::{
+    Services,
+    check::{self, Violations},
+    convert, name,
+    repeat::{self, Call},
+};
+use crate::{
+    error::Result,
+    proto::v1,
+    registry::{JobId, ModelId, Version},
+    taxonomy::Edit,
+    train::{ChangeOrder, Learning, Watch},
+};
+
+/// What the request of a change says beside the change itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) model: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) expected_revision: Option<u64>,
+    pub(super) validate_only: bool,
+    pub(super) request_id: &'a str,
+}
+
+/// What a change answers first.
+pub(super) enum First {
+    Preview(v1::ChangePreview),
+    Applied(Box<v1::ChangeApplied>),
+}
+
+/// A job to follow.
+pub(super) type Followed = (JobId, ModelId, Watch);
+
+/// The terms of a request; all requests of changes name their fields alike.
+macro_rules! terms {
+    ($request:expr) => {
+        Terms {
+            model: &$request.model,
+            reason: &$request.reason,
+            expected_revision: $request.expected_revision,
+            validate_only: $request.validate_only,
+            request_id: &$request.request_id,
+        }
+    };
+}
+pub(super) use terms;
+
+impl Services {
+    /// Previews or makes a change that may be learnt, with the job that then learns.
+    pub(super) fn change_and_learn<M: Message>(
+        &self,
+        rpc: &str,
+        request: &M,
+        terms: Terms<'_>,
+        edit: Edit,
+        learn: i32,
+    ) -> Result<(First, Option<Followed>)> {
+        let started = Instant::now();
+        let mut violations = Violations::default();
+        let learning = check::learn(&mut violations, learn);
+        let order = order(violations, terms, edit)?;
+        if terms.validate_only {
+            return Ok((First::Preview(self.preview(&order)?), None));
+        }
+        let (version, job) = self.change(rpc, request, terms, &order, learning)?;
+        let followed = match job {
+            Some(job) => Some((job, version.model.clone(), self.jobs.watch(job)?)),
+            None => None,
+        };
+        let applied = v1::ChangeApplied {
+            job: job.map(|job| job.name()).unwrap_or_default(),
+            seconds: started.elapsed().as_secs_f64(),
+            ..self.applied(version)?
+        };
+        Ok((First::Applied(Box::new(applied)), followed))
+    }
+
+    /// Tries or makes a change that leaves nothing to learn. Without a version where it was only tried.
+    pub(super) fn change_names<M: Message>(
+        &self,
+        rpc: &str,
+        request: &M,
+        terms: Terms<'_>,
+        edit: Edit,
+    ) -> Result<v1::ChangeApplied> {
+        let order = order(Violations::default(), terms, edit)?;
+        if terms.validate_only {
+            let manifest = self.jobs.try_change(&order)?;
+            let manifest = Some(convert::manifest(&order.model, &manifest));
+            return Ok(v1::ChangeApplied { manifest, ..Default::default() });
+        }
+        let (version, job) = self.change(rpc, request, terms, &order, Learning::GoesOn)?;
+        let job = job.map(|job| job.name()).unwrap_or_default();
+        Ok(v1::ChangeApplied { job, ..self.applied(version)? })
+    }
+
+    /// Makes a change, or finds what the first call with the request id made: the version and its job.
+    fn change<M: Message>(
+        &self,
+        rpc: &str,
+        request: &M,
+        terms: Terms<'_>,
+        order: &ChangeOrder,
+        learning: Learning,
+    ) -> Result<(Version, Option<JobId>)> {
+        Ok(match repeat::check(&self.registry, rpc, terms.request_id, request)? {
+            Call::First(receipt) => {
+                let applied = self.jobs.change(order, learning, receipt)?;
+                (applied.version, applied.job.map(|job| job.id))
+            }
+            Call::Repeat(outcome) => {
+                let version = self.version_of_outcome(&outcome)?;
+                let job = version.job;
+                (version, job)
+            }
+        })
+    }
+
+    fn preview(&self, order: &ChangeOrder) -> Result<v1::ChangePreview> {
+        let preview = self.jobs.preview(order)?;
+        Ok(v1::ChangePreview {
+            manifest: Some(convert::manifest(&order.model, &preview.manifest)),
+            validation_accuracy_before: preview.accuracy.map(|(before, _)| before),
+            validation_accuracy_after: preview.accuracy.map(|(_, after)| after),
+            validation_examples: preview.validation_examples,
+        })
+    }
+
+    /// The version that the first call with a request id made.
+    pub(super) fn version_of_outcome(&self, outcome: &str) -> Result<Version> {
+        let (id, selector) = name::version_or_alias("request_id", outcome)?;
+        self.registry.version(&id, self.registry.resolve(&id, &selector)?)
+    }
+
+    /// A version and the manifest it answers in.
+    pub(super) fn applied(&self, version: Version) -> Result<v1::ChangeApplied> {
+        let manifest = self.registry.manifest(&version.model, version.revision)?;
+        Ok(v1::ChangeApplied {
+            manifest: Some(convert::manifest(&version.model, &manifest)),
+            version: Some(convert::version(version)),
+            job: String::new(),
+            seconds: 0.0,
+        })
+    }
+}
+
+fn order(mut violations: Violations, terms: Terms<'_>, edit: Edit) -> Result<ChangeOrder> {
+    let model = name::model("model", terms.model)?;
+    check::reason(&mut violations, terms.reason);
+    violations.finish()?;
+    let (reason, expected_revision) = (terms.reason.to_owned(), terms.expected_revision);
+    Ok(ChangeOrder { model, edit, reason, expected_revision })
+}

@@ -1,0 +1,143 @@
+//! Changes of the classes: each makes the next manifest from the one before and changes nothing else.
+
+mod add;
+mod merge;
+mod place;
+mod remove;
+mod rename;
+mod undo;
+
+use std::time::SystemTime;
+
+use super::{Change, ClassId, ClassName, Manifest, Revision, UndoPoint, VersionNumber};
+use crate::error::{Result, Violation};
+
+/// What a manifest keeps about how it came to be.
+#[derive(Debug, Clone)]
+pub struct Provenance {
+    /// Number the new manifest gets.
+    pub revision: Revision,
+    /// The version that answers when the change comes; an undo leads back to it.
+    pub serving: VersionNumber,
+    /// Why, as the caller put it.
+    pub reason: String,
+    /// When.
+    pub created: SystemTime,
+}
+
+/// A change of the classes as asked for. Classes are given by their name, or by `#` and their id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// See [`Manifest::merge`].
+    Merge {
+        /// The classes to merge.
+        classes: Vec<String>,
+        /// Name of the merged class.
+        into: String,
+    },
+    /// See [`Manifest::add_named`].
+    Add {
+        /// Names of the new classes.
+        names: Vec<String>,
+    },
+    /// See [`Manifest::rename`].
+    Rename {
+        /// The class.
+        class: String,
+        /// Its new name.
+        new_name: String,
+    },
+    /// See [`Manifest::remove`].
+    Remove {
+        /// The classes.
+        classes: Vec<String>,
+    },
+    /// See [`Manifest::place`].
+    Place {
+        /// The class.
+        class: String,
+        /// The group it shall be in; none is the top.
+        parent: Option<String>,
+        /// Whether the group is made if there is none of the name.
+        create_parent: bool,
+    },
+}
+
+impl Manifest {
+    /// The manifest that a change makes.
+    ///
+    /// # Errors
+    /// Those of the change.
+    pub fn edit(&self, edit: &Edit, provenance: Provenance) -> Result<Self> {
+        match edit {
+            Edit::Merge { classes, into } => self.merge(classes, into, provenance),
+            Edit::Add { names } => self.add_named(names, provenance),
+            Edit::Rename { class, new_name } => self.rename(class, new_name, provenance),
+            Edit::Remove { classes } => self.remove(classes, provenance),
+            Edit::Place { class, parent, create_parent } => {
+                self.place(class, parent.as_deref(), *create_parent, provenance)
+            }
+        }
+    }
+
+    /// The next revision with the same classes.
+    fn successor(&self, change: Change, provenance: Provenance) -> Self {
+        Self {
+            revision: provenance.revision,
+            parent: Some(self.revision),
+            change,
+            undo: Some(UndoPoint { revision: self.revision, version: provenance.serving }),
+            reason: provenance.reason,
+            created: provenance.created,
+            ..self.clone()
+        }
+    }
+
+    /// A name that a class may take: a sound one that stands for nothing but what becomes, or is, that class. So no
+    /// stored example changes its class because a name does.
+    fn name_for(&self, field: &str, raw: &str, own: &[ClassId]) -> Result<ClassName, Violation> {
+        let name = self.name_but_for_removed(field, raw, own)?;
+        if self.bearers(&name).removed {
+            let description = format!(
+                "'{name}' is the name of a class that was removed, whose stored examples may carry it; \
+                 add that class again, or choose another name"
+            );
+            return Err(violation(field, description));
+        }
+        Ok(name)
+    }
+
+    /// A name for a new class or group. It may be that of a class that was removed.
+    fn name_for_new(&self, field: &str, raw: &str) -> Result<ClassName, Violation> {
+        self.name_but_for_removed(field, raw, &[])
+    }
+
+    fn name_but_for_removed(&self, field: &str, raw: &str, own: &[ClassId]) -> Result<ClassName, Violation> {
+        let name = ClassName::new(raw).map_err(|description| violation(field, description))?;
+        if let Some(other) = self.living_by_name(&name).filter(|class| !own.contains(&class.id)) {
+            return Err(violation(field, format!("'{name}' is the name of another class (#{})", other.id)));
+        }
+        let living = self.bearers(&name).living;
+        let others: Vec<String> =
+            living.iter().filter(|id| !own.contains(id)).map(|id| self.label(*id)).collect();
+        if others.is_empty() {
+            return Ok(name);
+        }
+        let others = others.join(", ");
+        Err(violation(
+            field,
+            format!("'{name}' is a former name of {others}, whose stored examples may carry it"),
+        ))
+    }
+
+    /// A class by id and name, for messages.
+    fn label(&self, id: ClassId) -> String {
+        self.classes
+            .get(&id)
+            .map_or_else(|| format!("class #{id}"), |class| format!("class #{id} '{}'", class.name))
+    }
+}
+
+fn violation(field: impl Into<String>, description: impl Into<String>) -> Violation {
+    Violation { field: field.into(), description: description.into() }
+}

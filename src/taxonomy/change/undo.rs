@@ -1,0 +1,53 @@
+//! The classes are again what they were before a change.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
+
+use crate::taxonomy::{Change, Class, ClassId, ClassName, ClassState, LeafId, Manifest, Meaning, Revision};
+
+impl Manifest {
+    /// Restores the classes of an earlier manifest, under a new revision. Ids given out since are not given again, and
+    /// classes made since retire in favour of those that own their leaves now. Names that classes got since go on meaning
+    /// them where they mean nothing else.
+    pub fn undo(&self, target: &Self, revision: Revision, reason: String, created: SystemTime) -> Self {
+        let mut classes = target.classes.clone();
+        for class in self.classes.values().filter(|class| !target.classes.contains_key(&class.id)) {
+            let leaves = self.last_leaves(class.id);
+            let owners = target.active().filter(|owner| owner.leaves().any(|leaf| leaves.contains(&leaf)));
+            let state = ClassState::Retired(owners.map(|owner| owner.id).collect());
+            classes.insert(class.id, Class { state, ..class.clone() });
+        }
+        Self {
+            revision,
+            parent: Some(self.revision),
+            former_names: self.names_kept(target),
+            classes,
+            next_class: self.next_class,
+            next_leaf: self.next_leaf,
+            change: Change::Undo(self.revision),
+            undo: target.undo,
+            reason,
+            created,
+        }
+    }
+
+    /// The former names of an earlier manifest, and those that its classes got since: examples may have come under them.
+    fn names_kept(&self, target: &Self) -> BTreeMap<ClassName, ClassId> {
+        let today = self.living().map(|class| (&class.name, class.id));
+        let since = self.former_names.iter().map(|(name, id)| (name, *id)).chain(today);
+        let mut kept = target.former_names.clone();
+        for (name, id) in since {
+            if target.classes.contains_key(&id) && target.meaning(name) == Meaning::Unknown {
+                kept.insert(name.clone(), id);
+            }
+        }
+        kept
+    }
+
+    /// The leaves a class lives on in: its own while active, else those of its heirs.
+    fn last_leaves(&self, id: ClassId) -> BTreeSet<LeafId> {
+        self.heirs(id).iter().filter_map(|heir| self.classes.get(heir)).flat_map(Class::leaves).collect()
+    }
+}

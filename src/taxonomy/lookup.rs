@@ -1,0 +1,114 @@
+//! How names find their class: those of today, those of before, and the labels of examples stored under any of them.
+
+use std::collections::BTreeSet;
+
+use super::{Class, ClassId, ClassName, ClassState, Manifest};
+use crate::error::{Error, Resource, Result, nearest};
+
+/// What a label means in a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meaning {
+    /// This active class.
+    Class(ClassId),
+    /// A group, or a class that is gone, whose texts could now belong to any of these.
+    Ambiguous(BTreeSet<ClassId>),
+    /// A class that was taken out.
+    Removed,
+    /// No class has or had this name.
+    Unknown,
+}
+
+/// What lives on of the classes that bore a name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Bearers {
+    /// Active classes and groups.
+    pub(super) living: BTreeSet<ClassId>,
+    /// Whether some of it was taken out.
+    pub(super) removed: bool,
+}
+
+impl Manifest {
+    /// The active class or group with a name.
+    pub fn living_by_name(&self, name: &ClassName) -> Option<&Class> {
+        self.living().find(|class| class.name == *name)
+    }
+
+    /// The active class or group that a caller means by its name, or by `#` and its id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], with the nearest name, or with the name that a renamed class has now.
+    pub fn find(&self, reference: &str) -> Result<&Class> {
+        let class = match reference.strip_prefix('#') {
+            Some(id) => id.parse().ok().and_then(|id| self.classes.get(&ClassId(id))),
+            None => {
+                let name = ClassName::new(reference).map_err(|_| self.unknown(reference))?;
+                self.living_by_name(&name)
+            }
+        };
+        class.filter(|class| class.is_living()).ok_or_else(|| self.unknown(reference))
+    }
+
+    /// What a label means here: an active class by name; else the class that had the name last, by its successors.
+    pub fn meaning(&self, label: &ClassName) -> Meaning {
+        let Bearers { living, removed } = self.bearers(label);
+        match living.first() {
+            Some(&id) if living.len() == 1 && !removed && self.is_active(id) => Meaning::Class(id),
+            Some(_) => Meaning::Ambiguous(living.iter().flat_map(|&id| self.below(id)).collect()),
+            None if removed => Meaning::Removed,
+            None => Meaning::Unknown,
+        }
+    }
+
+    /// The active classes that a class lives on in: itself while active.
+    pub fn heirs(&self, id: ClassId) -> BTreeSet<ClassId> {
+        self.lives_on(id).living.into_iter().filter(|id| self.is_active(*id)).collect()
+    }
+
+    /// Names that a class had and that mean it still, in order.
+    pub fn former_names_of(&self, id: ClassId) -> impl Iterator<Item = &ClassName> + '_ {
+        let names = self.former_names.iter().filter(move |(_, bearer)| **bearer == id).map(|(name, _)| name);
+        names.filter(|name| self.living_by_name(name).is_none())
+    }
+
+    /// What a name stands for. A name of today counts before one of before, the latest bearer of that before older ones.
+    pub(super) fn bearers(&self, name: &ClassName) -> Bearers {
+        if let Some(class) = self.living_by_name(name) {
+            return Bearers { living: BTreeSet::from([class.id]), removed: false };
+        }
+        let former = self.former_names.get(name).copied();
+        let gone = self.classes.values().rev().filter(|class| class.name == *name).map(|class| class.id);
+        let mut bearers = former.into_iter().chain(gone).map(|id| self.lives_on(id));
+        bearers.find(|bearers| *bearers != Bearers::default()).unwrap_or_default()
+    }
+
+    /// What lives on of a class.
+    fn lives_on(&self, id: ClassId) -> Bearers {
+        let mut bearers = Bearers::default();
+        let mut seen = BTreeSet::new();
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            let Some(class) = self.classes.get(&id).filter(|_| seen.insert(id)) else { continue };
+            match &class.state {
+                ClassState::Active(_) | ClassState::Group => {
+                    bearers.living.insert(id);
+                }
+                ClassState::Retired(successors) => open.extend(successors),
+                ClassState::Removed => bearers.removed = true,
+            }
+        }
+        bearers
+    }
+
+    fn is_active(&self, id: ClassId) -> bool {
+        self.classes.get(&id).is_some_and(Class::is_active)
+    }
+
+    fn unknown(&self, reference: &str) -> Error {
+        let renamed = ClassName::new(reference).ok().and_then(|name| self.former_names.get(&name));
+        let today = renamed.and_then(|id| self.classes.get(id)).filter(|class| class.is_living());
+        let names = || self.living().map(|class| class.name.as_str());
+        let suggestion = today.map(|class| class.name.as_str()).or_else(|| nearest(reference, names()));
+        let suggestion = suggestion.map(str::to_owned);
+        Error::NotFound { resource: Resource::Class, name: reference.to_owned(), suggestion }
+    }
+}

@@ -1,0 +1,69 @@
+//! What is known about the leaves of a training: learnt before, to be learnt now, or neither.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    dataset::{Example, Split},
+    error::Result,
+    registry::{Model, Registry, Version},
+    taxonomy::{Class, ClassName, LeafId, Manifest, Meaning},
+};
+
+/// The leaves of a training by what is known about them.
+pub(super) struct Leaves {
+    pub(super) all: BTreeSet<LeafId>,
+    /// Those that an earlier training had examples for.
+    learnt: BTreeSet<LeafId>,
+    /// Those that this training has examples for.
+    with_examples: BTreeSet<LeafId>,
+}
+
+impl Leaves {
+    pub(super) fn new(
+        registry: &Registry,
+        model: &Model,
+        manifest: &Manifest,
+        examples: &[Example],
+    ) -> Result<Self> {
+        let learnt = match model.serving() {
+            Some(number) => learnt_leaves(registry, registry.version(&model.id, number)?)?,
+            None => BTreeSet::new(),
+        };
+        let train = examples.iter().filter(|example| example.split == Split::Train);
+        let labels: BTreeSet<&ClassName> = train.map(|example| &example.label).collect();
+        let classes = labels.into_iter().filter_map(|label| match manifest.meaning(label) {
+            Meaning::Class(id) => manifest.classes.get(&id),
+            Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => None,
+        });
+        let with_examples = classes.flat_map(Class::leaves).collect();
+        Ok(Self { all: manifest.leaves(), learnt, with_examples })
+    }
+
+    /// Leaves to be learnt for the first time. What a network had for them was made to be silent, which is no start.
+    pub(super) fn fresh(&self) -> BTreeSet<LeafId> {
+        self.with_examples.difference(&self.learnt).copied().collect()
+    }
+
+    /// Leaves that are as little known afterwards as before.
+    pub(super) fn unlearnt(&self) -> Vec<LeafId> {
+        let known = |leaf: &&LeafId| !self.learnt.contains(leaf) && !self.with_examples.contains(leaf);
+        self.all.iter().filter(known).copied().collect()
+    }
+}
+
+/// The leaves that some training up to a version had examples for.
+fn learnt_leaves(registry: &Registry, mut version: Version) -> Result<BTreeSet<LeafId>> {
+    loop {
+        match (version.report, version.parent) {
+            (Some(report), _) => {
+                let mut leaves = registry.manifest(&version.model, version.revision)?.leaves();
+                report.unlearnt.iter().for_each(|leaf| {
+                    leaves.remove(leaf);
+                });
+                return Ok(leaves);
+            }
+            (None, Some(parent)) => version = registry.version(&version.model, parent)?,
+            (None, None) => return Ok(BTreeSet::new()),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+"""Changes of the classes, each by its RPC and by its command: right at once, and undone exactly."""
+
+import pytest
+from client import job, manifest, registry, taxonomy
+from conftest import LARGE, SMALL
+
+TEXTS = ["我想取三万元现金", "please block my lost card", "what is my balance", "几点开门？"]
+
+
+def names(of):
+    return {c.id: c.name for c in of.classes if c.leaves}
+
+
+def test_a_renamed_class_keeps_its_id_its_answers_and_its_examples(client, trained, fresh_id):
+    before = client.probabilities(trained, TEXTS)
+    ids = {name: id for id, name in names(client.manifest(trained)).items()}
+    revision = client.manifest(trained).revision
+    tried = client.rename(trained, "balance", "余额", validate_only=True)
+    assert tried.manifest.description == "rename balance to 余额"
+    assert not tried.HasField("version")
+    assert client.manifest(trained).revision == revision
+
+    terms = {"expected_revision": revision, "reason": "one language", "request_id": fresh_id("rename")}
+    done = client.rename(trained, "balance", "余额", **terms)
+    assert client.rename(trained, "balance", "余额", **terms) == done
+    assert done.version.origin == registry.VERSION_ORIGIN_INSTANT
+    assert done.manifest.reason == "one language"
+    assert names(done.manifest)[ids["balance"]] == "余额"
+    for was, now in zip(before, client.probabilities(trained, TEXTS)):
+        assert now == {("余额" if name == "balance" else name): p for name, p in was.items()}
+    # Examples under the old name, stored before or after, are the class's.
+    client.add(trained, [("tell me the balance of my account please", "balance")])
+    assert {s.class_name for s in client.stats(trained).labels if s.label == "balance"} == {"余额"}
+    planned = client.train(trained, epochs=1)[1].planned
+    assert planned.mode == registry.TRAINING_MODE_CONTINUE, planned.reason
+    assert not planned.added_classes
+    client.undo(trained)
+    assert client.probabilities(trained, TEXTS) == before
+
+
+def test_rename_as_a_command(client, trained, taxond):
+    bank = trained.removeprefix("models/")
+    [tried] = taxond("rename", bank, SMALL, "小额", "--dry-run")
+    assert tried["version"] is None
+    assert client.manifest(trained).revision == 1
+    [done] = taxond("rename", bank, SMALL, "小额", "--reason", "short")
+    assert done["manifest"]["reason"] == "short"
+    assert done["version"]["number"] == 2
+    assert [c["former_names"] for c in taxond("classes", bank) if c["name"] == "小额"] == [[SMALL]]
+    [refusal] = taxond("rename", bank, LARGE, SMALL, status=4)
+    assert "new_name" in refusal["error"]["message"]
+
+
+def test_a_removed_class_is_shared_out_among_the_others(client, trained, fresh_id):
+    before = client.probabilities(trained, TEXTS)
+    [tried] = client.remove(trained, [SMALL], validate_only=True)
+    assert tried.preview.manifest.description == f"remove {SMALL}"
+    assert client.probabilities(trained, TEXTS) == before
+    terms = {"learn": taxonomy.LEARN_NONE, "reason": "one counter", "request_id": fresh_id("remove")}
+    [first] = client.remove(trained, [SMALL], **terms)
+    [again] = client.remove(trained, [SMALL], **terms)
+    assert again.applied.version == first.applied.version
+    assert first.applied.manifest.reason == "one counter"
+    for was, now in zip(before, client.probabilities(trained, TEXTS)):
+        rest = 1 - was[SMALL]
+        assert now == {name: pytest.approx(p / rest, abs=1e-4) for name, p in was.items() if name != SMALL}
+        assert sum(now.values()) == pytest.approx(1)
+    total = client.stats(trained).total
+    client.undo(trained)
+    assert client.probabilities(trained, TEXTS) == before
+    assert client.stats(trained).total == total
+
+
+def test_the_others_learn_after_a_removal(client, trained):
+    messages = client.remove(trained, [SMALL])
+    events = [m.event for m in messages[1:]]
+    planned = next(e.planned for e in events if e.WhichOneof("event") == "planned")
+    assert planned.mode == registry.TRAINING_MODE_TRANSFER
+    assert SMALL in planned.reason
+    assert events[-1].finished.job.state == job.JOB_STATE_SUCCEEDED
+    assert SMALL not in names(client.manifest(trained)).values()
+
+
+def test_every_level_answers_and_sums_to_one(client, trained):
+    before = client.probabilities(trained, TEXTS)
+    tried = client.place(trained, SMALL, "取款", create_parent=True, validate_only=True)
+    assert not tried.HasField("version")
+    client.place(trained, SMALL, "取款", create_parent=True, reason="one counter")
+    client.place(trained, LARGE, "取款")
+    client.place(trained, "取款", "cash", create_parent=True)
+    assert client.manifest(trained).change == manifest.CHANGE_KIND_MOVE
+    assert client.probabilities(trained, TEXTS) == before
+    assert client.probabilities(trained, TEXTS, level=2) == before
+    for level, group in enumerate(["cash", "取款"]):
+        for was, now in zip(before, client.probabilities(trained, TEXTS, level=level)):
+            assert now.pop(group) == pytest.approx(was[SMALL] + was[LARGE], abs=1e-9)
+            assert now == {name: p for name, p in was.items() if name not in (SMALL, LARGE)}
+    for _ in range(3):
+        client.undo(trained)
+    assert client.probabilities(trained, TEXTS, level=0) == before
+    assert {c.parent for c in client.manifest(trained).classes if c.leaves} == {0}
+
+
+def test_an_added_class_is_silent_and_then_learnt(client, trained):
+    before = client.probabilities(trained, TEXTS)
+    [tried] = client.add_classes(trained, ["loan"], validate_only=True)
+    assert tried.preview.validation_accuracy_after == tried.preview.validation_accuracy_before
+    [added] = client.add_classes(trained, ["loan"], reason="spring offer")
+    assert not added.applied.job
+    for was, now in zip(before, client.probabilities(trained, TEXTS)):
+        assert now.pop("loan") <= 0.001001
+        assert now == pytest.approx(was, abs=0.00101)
+    client.add(trained, [(f"i want to borrow {n} thousand for a house", "loan") for n in range(10, 60)])
+    client.train(trained)
+    [answer] = client.probabilities(trained, ["i want to borrow 75 thousand for a house"])
+    assert max(answer, key=answer.get) == "loan"
+    client.undo(trained)
+    assert client.probabilities(trained, TEXTS) == before
+
+
+def test_the_other_changes_as_commands(client, trained, taxond):
+    bank = trained.removeprefix("models/")
+    before = client.probabilities(trained, TEXTS)
+    [moved] = taxond("move", bank, SMALL, "--under", "取款", "--create")
+    assert moved["manifest"]["description"] == f"move {SMALL} under 取款"
+    [answer] = taxond("predict", bank, TEXTS[0], "--level", "0", "--top-k", "9")
+    assert "取款" in [c["name"] for c in answer["classes"]]
+    states = {c["name"]: c["state"] for c in taxond("classes", bank)}
+    assert states["取款"] == "group"
+    [tried] = taxond("remove", bank, "取款", "--dry-run")
+    assert tried["preview"]["manifest"]["change"] == "remove"
+    [removed] = taxond("remove", bank, "取款", "--no-learn")
+    assert removed["applied"]["job"] == ""
+    assert {c["state"] for c in taxond("classes", bank, "--all") if c["name"] in ("取款", SMALL)} == {"removed"}
+    [added] = taxond("add", bank, "loan")
+    assert "loan" in [c["name"] for c in added["applied"]["manifest"]["classes"]]
+    [moved] = taxond("move", bank, "loan", "--under", "other", "--create", "--dry-run")
+    assert moved["version"] is None
+    for _ in range(3):
+        taxond("undo", bank)
+    assert client.probabilities(trained, TEXTS) == before
+
+
+def test_suggested_merges_gain_what_they_say(client, fresh_id, examples, taxond):
+    name = client.create(fresh_id("suggest"))
+    bank = name.removeprefix("models/")
+    # Two labels for texts that nobody can tell apart.
+    coins = [(f"is coin number {n} heads or tails", ("heads", "tails")[n * n // 7 % 2]) for n in range(300)]
+    client.add(name, examples + coins)
+    client.train(name, seed=7, epochs=3)
+    answer = client.suggest(name, limit=1)
+    [best] = answer.suggestions
+    assert set(best.classes) == {"heads", "tails"}
+    assert best.confused > 0
+    assert {(e.label, e.answer) for e in best.examples} <= {("heads", "tails"), ("tails", "heads")}
+    [tried] = client.merge(name, best.classes, "coin", validate_only=True)
+    assert tried.preview.validation_accuracy_before == answer.validation_accuracy
+    gain = tried.preview.validation_accuracy_after - tried.preview.validation_accuracy_before
+    assert best.accuracy_gain == pytest.approx(gain)
+    [told] = taxond("suggest", bank, "--limit", "1")
+    assert told["suggestions"][0]["accuracy_gain"] == best.accuracy_gain
+    assert told["suggestions"][0]["examples"][0]["text"] == best.examples[0].text
+    pair = [f"#{id}" for id in best.class_ids]
+    [applied] = taxond("merge", bank, *pair, "--into", "coin", "--no-learn")
+    assert applied["applied"]["manifest"]["revision"] == answer.manifest_revision + 1
+    assert not client.suggest(name).suggestions or client.suggest(name).suggestions[0].accuracy_gain < gain
