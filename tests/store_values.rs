@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     path::Path,
     thread,
+    time::Duration,
 };
 
 use proptest::prelude::*;
@@ -225,9 +226,12 @@ fn a_second_opening_is_refused_and_names_the_folder() {
     let error = Store::open(dir.path(), StoreOptions::default()).unwrap_err();
     assert!(matches!(error, Error::Precondition { reason: "DATA_DIR_IN_USE", .. }), "{error}");
     assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
-    let share = store.clone();
+    let (share, closing) = (store.clone(), store.closing());
     drop(store);
     assert!(Store::open(dir.path(), StoreOptions::default()).is_err(), "a clone still has it open");
-    drop(share);
+    assert!(!closing.wait(Duration::from_millis(1)));
+    let slow = thread::spawn(move || drop(share));
+    assert!(closing.wait(Duration::from_secs(60)));
     open(dir.path());
+    slow.join().unwrap();
 }

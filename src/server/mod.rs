@@ -21,7 +21,7 @@ use crate::{
     proto::v1,
     registry::{Registry, Version},
     service::Services,
-    store::{Store, StoreOptions},
+    store::{Closing, Store, StoreOptions},
     train::{Host, Jobs, VectorsDir},
 };
 
@@ -31,6 +31,8 @@ const MAX_STREAMS: u32 = 128;
 const MAX_RESETS: usize = 1024;
 /// A connection that answers no ping for this long is closed.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How long the data folder may take to close after the last call has ended.
+const CLOSING: Duration = Duration::from_secs(2);
 /// Memory for the tensors of versions that answer, in bytes.
 const LIVE_BYTES: u64 = 1 << 30;
 
@@ -41,6 +43,7 @@ pub struct Running {
     pub address: SocketAddr,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<()>>,
+    closing: Closing,
 }
 
 /// Starts a daemon. It serves once this returns.
@@ -57,6 +60,7 @@ pub async fn start(config: Config) -> Result<Running> {
         .await
         .unwrap_or_else(|_| Err(Error::Internal("opening the data folder panicked".into())))?;
 
+    let closing = store.closing();
     let (health, health_service) = health::start(store).await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -105,7 +109,7 @@ pub async fn start(config: Config) -> Result<Running> {
             }
         }
     });
-    Ok(Running { address, stop, serving })
+    Ok(Running { address, stop, serving, closing })
 }
 
 /// Serves until a signal asks to stop; a second signal ends at once. Prints the bound address on standard output.
@@ -136,7 +140,7 @@ pub async fn serve(config: Config) -> Result<()> {
 }
 
 impl Running {
-    /// Stops: jobs are interrupted, open calls get the time to drain, the store is flushed.
+    /// Stops: jobs are interrupted, open calls get the time to drain, the store is flushed and the data folder closed.
     ///
     /// # Errors
     /// What made serving end.
@@ -144,6 +148,12 @@ impl Running {
         // A receiver that is gone has stopped already.
         let _stopped = self.stop.send(());
         let result = flatten(self.serving.await);
+        // The tasks of connections let go of the store a little later.
+        let closing = self.closing;
+        let closed = tokio::task::spawn_blocking(move || closing.wait(CLOSING)).await;
+        if !closed.unwrap_or(false) {
+            warn!("the data folder is still open when serving has ended");
+        }
         info!("stopped");
         result
     }

@@ -17,6 +17,7 @@
 mod batch;
 mod blob;
 mod cell;
+mod closing;
 mod commit;
 mod directory;
 mod open;
@@ -24,6 +25,7 @@ mod scan;
 
 pub use batch::Batch;
 pub use blob::BlobId;
+pub use closing::Closing;
 pub use open::{Store, StoreOptions};
 pub use scan::Scan;
 

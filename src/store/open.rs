@@ -12,6 +12,7 @@ use std::{
 use super::{
     Tree,
     cell::{self, Checksum, cell_key, damaged},
+    closing::{Closing, OpensLatch},
     commit::GroupSync,
     directory::Directory,
 };
@@ -46,6 +47,7 @@ pub(super) struct Inner {
     pub(super) group: GroupSync,
     pub(super) failed: AtomicBool,
     _directory: Directory,
+    closing: OpensLatch,
 }
 
 impl Default for StoreOptions {
@@ -90,8 +92,14 @@ impl Store {
             group: GroupSync::default(),
             failed: AtomicBool::new(false),
             _directory: directory,
+            closing: OpensLatch::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What waits until the last clone has gone, and the directory is free for another process.
+    pub fn closing(&self) -> Closing {
+        self.inner.closing.0.clone()
     }
 
     /// Whether writes are still accepted: false for ever after one failed.
