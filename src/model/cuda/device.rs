@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cudarc::{
     cublas::{self, CudaBlas, sys::cublasMath_t as MathMode},
     driver::{
-        self, CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, CudaView, CudaViewMut,
+        self, CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, CudaView, CudaViewMut,
         DeviceRepr, DriverError, PinnedHostSlice, ValidAsZeroBits,
         sys::{CUdevice_attribute as Attribute, CUfunction_attribute as FunctionAttribute, CUresult},
     },
@@ -187,6 +187,14 @@ fn compile(major: i32, minor: i32) -> Result<nvrtc::Ptx, DeviceError> {
     })
 }
 
+/// Waits until the device has come to an event, by asking: it is there within a fraction of a step.
+pub(super) fn wait(event: &CudaEvent) -> Result<(), DeviceError> {
+    while !event.try_is_complete()? {
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
 /// Memory of the device that grows when more is asked for, and is used again.
 #[derive(Debug)]
 pub(super) struct Buffer<T>(Option<CudaSlice<T>>);
@@ -224,13 +232,21 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     }
 }
 
-/// Page-locked memory through which numbers are sent: the device fetches them when it comes to it. Two places by turns, so
-/// that the next numbers need not wait for that.
+/// Numbers on their way to the device, which fetches them when it comes to it. Two places by turns, so that the next numbers
+/// need not wait for that.
 #[derive(Debug)]
 pub(super) struct Upload<T> {
-    places: [Option<PinnedHostSlice<T>>; 2],
+    places: [Option<Place<T>>; 2],
     turn: usize,
     on_device: Buffer<T>,
+}
+
+/// Page-locked memory that the device fetches from.
+#[derive(Debug)]
+struct Place<T> {
+    memory: PinnedHostSlice<T>,
+    /// Recorded behind the copy. The memory has an event too, which is not, since tracking is off.
+    fetched: CudaEvent,
 }
 
 impl<T> Default for Upload<T> {
@@ -239,30 +255,39 @@ impl<T> Default for Upload<T> {
     }
 }
 
+impl<T: Copy + DeviceRepr + ValidAsZeroBits> Place<T> {
+    fn new(cuda: &Cuda, len: usize) -> Result<Self, DeviceError> {
+        let context = cuda.stream.context();
+        // SAFETY: it is set to zeros, which are values of the type by the bound, before anything reads it.
+        let memory = unsafe {
+            let mut memory: PinnedHostSlice<T> = context.alloc_pinned(len)?;
+            memory.as_mut_ptr()?.write_bytes(0, len);
+            memory
+        };
+        Ok(Self { memory, fetched: context.new_event(None)? })
+    }
+}
+
 impl<T: Copy + DeviceRepr + ValidAsZeroBits> Upload<T> {
     /// Sends numbers, which [`Upload::view`] then shows, and makes room for `room` in all.
     pub(super) fn send(&mut self, cuda: &Cuda, numbers: &[T], room: usize) -> Result<(), DeviceError> {
-        let mut to = self.on_device.reserve(cuda, room.max(numbers.len()))?;
+        self.on_device.reserve(cuda, room.max(numbers.len()))?;
         if numbers.is_empty() {
             return Ok(());
         }
         self.turn = 1 - self.turn;
         let place = &mut self.places[self.turn];
-        if place.as_ref().is_none_or(|place| place.len() < numbers.len()) {
-            let len = numbers.len() + numbers.len() / 4;
-            // SAFETY: what is sent of it is written below; what is not was zeroed.
-            *place = Some(unsafe { cuda.stream.context().alloc_pinned(len) }?);
-            if let Some(place) = place {
-                // SAFETY: zeros are values of the type, by the bound.
-                unsafe { place.as_mut_ptr()?.write_bytes(0, len) };
-            }
+        if let Some(before) = place {
+            wait(&before.fetched)?;
+        }
+        if place.as_ref().is_none_or(|place| place.memory.len() < numbers.len()) {
+            *place = Some(Place::new(cuda, numbers.len() + numbers.len() / 4)?);
         }
         let place = place.as_mut().expect("there is memory, or an error was returned");
-        place.as_mut_slice()?[..numbers.len()].copy_from_slice(numbers);
-        if to.len() < place.len() {
-            to = self.on_device.reserve(cuda, place.len())?;
-        }
-        Ok(cuda.stream.memcpy_htod(&*place, &mut to)?)
+        place.memory.as_mut_slice()?[..numbers.len()].copy_from_slice(numbers);
+        let mut to = self.on_device.reserve(cuda, room.max(place.memory.len()))?;
+        cuda.stream.memcpy_htod(&place.memory, &mut to)?;
+        Ok(place.fetched.record(&cuda.stream)?)
     }
 
     /// What was sent, or any part of the room.

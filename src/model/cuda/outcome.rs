@@ -2,7 +2,7 @@
 
 use cudarc::driver::{CudaEvent, CudaSlice, PinnedHostSlice};
 
-use super::device::{Cuda, DeviceError};
+use super::device::{Cuda, DeviceError, wait};
 
 /// Numbers that a step comes to.
 pub(super) const OUTCOME: usize = 4;
@@ -24,7 +24,7 @@ pub struct StepOutcome {
 #[derive(Debug)]
 pub(super) struct Outcome {
     numbers: PinnedHostSlice<f32>,
-    /// Recorded behind the copy.
+    /// Recorded behind the copy. The memory has an event too, which is not, since tracking is off.
     arrived: CudaEvent,
 }
 
@@ -41,12 +41,9 @@ impl Outcome {
         Ok(self.arrived.record(&cuda.stream)?)
     }
 
-    /// Waits by asking: the event of the memory itself waits for an interrupt, which took milliseconds in a virtual
-    /// machine.
+    /// Waits for the numbers.
     pub(super) fn wait(&self) -> Result<[f32; OUTCOME], DeviceError> {
-        while !self.arrived.try_is_complete()? {
-            std::thread::yield_now();
-        }
+        wait(&self.arrived)?;
         let mut numbers = [0.0; OUTCOME];
         numbers.copy_from_slice(self.numbers.as_slice()?);
         Ok(numbers)
