@@ -10,13 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rand_chacha::ChaCha8Rng;
 use tracing::warn;
 
 use super::{
     Recipe, augment, batches,
     calibrate::rejection_curve,
     metrics::calibration_error,
-    prepare::Prepared,
+    prepare::{Prepared, Preparer},
     trainer::{MAX_BROKEN_STEPS, Step, Trainer},
     validation::{Validated, validate},
     wide::fit_wide,
@@ -257,8 +258,7 @@ impl<'a> Fitting<'a> {
         Ok(true)
     }
 
-    /// One pass over the examples; `false` if it was given up because nothing was finite any more. Another thread makes
-    /// the batches ready.
+    /// One pass over the examples; `false` if it was given up because nothing was finite any more.
     fn epoch(&mut self, epoch: u32, observe: Observe<'_>) -> Result<bool> {
         (self.progress.epoch, self.progress.stage) = (epoch, "fit");
         let Self { data, recipe, lengths, trainer, .. } = self;
@@ -267,29 +267,39 @@ impl<'a> Fitting<'a> {
         // How far ahead batches are when an epoch ends early depends on the threads; so the next one draws elsewhere.
         trainer.random.set_stream(random.get_stream() + 2);
         let batches = batches::epoch(lengths, recipe.batch, &mut random);
-        thread::scope(|scope| {
-            let (sender, ready) = mpsc::sync_channel(BATCHES_AHEAD);
-            let preparation = scope.spawn(move || {
-                for batch in batches {
-                    let samples = augment::batch(data.train, &batch, recipe.word_shuffle, &mut random);
-                    let samples: Vec<&Sample> = samples.iter().map(AsRef::as_ref).collect();
-                    if sender.send(preparer.prepare(&samples, recipe, &mut random)).is_err() {
-                        break;
-                    }
-                }
-                random
-            });
-            let whole = self.steps(ready, observe);
-            let random = preparation.join().unwrap_or_else(|panic| resume_unwind(panic));
-            if let Ok(true) = whole {
-                self.trainer.random = random;
+        let prepare = move |batch: Vec<usize>, random: &mut ChaCha8Rng| {
+            let samples = augment::batch(data.train, &batch, recipe.word_shuffle, random);
+            let samples: Vec<&Sample> = samples.iter().map(AsRef::as_ref).collect();
+            preparer.prepare(&samples, recipe, random)
+        };
+        let (whole, random) = match preparer {
+            // The steps take all threads there are.
+            Preparer::Host(_) => {
+                let ready = batches.into_iter().map(|batch| prepare(batch, &mut random));
+                (self.steps(ready, observe), random)
             }
-            whole
-        })
+            Preparer::Device => thread::scope(|scope| {
+                let (sender, ready) = mpsc::sync_channel(BATCHES_AHEAD);
+                let preparation = scope.spawn(move || {
+                    for batch in batches {
+                        if sender.send(prepare(batch, &mut random)).is_err() {
+                            break;
+                        }
+                    }
+                    random
+                });
+                let whole = self.steps(ready.into_iter(), observe);
+                (whole, preparation.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            }),
+        };
+        if let Ok(true) = whole {
+            self.trainer.random = random;
+        }
+        whole
     }
 
     /// A step on each batch; `false` if nothing was finite any more.
-    fn steps(&mut self, ready: mpsc::Receiver<Prepared>, observe: Observe<'_>) -> Result<bool> {
+    fn steps(&mut self, ready: impl Iterator<Item = Prepared>, observe: Observe<'_>) -> Result<bool> {
         let Self { trainer, progress, began, .. } = self;
         let epoch_began = Instant::now();
         let (mut loss_sum, mut counted, mut seen) = (0.0, 0usize, 0usize);
