@@ -150,7 +150,7 @@ impl Network {
         let HostBatch { batch, labels, masking, .. } = batch;
         let masks = match masking {
             Masking::Given(masks) => Some(masks),
-            Masking::Nothing | Masking::Drawn(_) => None,
+            Masking::Drawn(_) => None,
         };
         let (architecture, parameters) = (&self.architecture, self.parameters());
         gradients(architecture, parameters, batch.clone(), labels, &self.targets, masks)

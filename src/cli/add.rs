@@ -5,7 +5,7 @@ use clap::Args;
 use crate::{
     cli::{
         Global,
-        change::{self, ChangeOptions, LearnOptions, Told},
+        change::{self, ChangeOptions, LearnOptions},
         connection::Connection,
         failure::Failure,
         names,
@@ -46,10 +46,4 @@ impl Add {
     }
 }
 
-fn told(response: AddClassesResponse) -> Option<Told> {
-    Some(match response.result? {
-        Step::Preview(preview) => Told::Preview(preview),
-        Step::Applied(applied) => Told::Applied(applied),
-        Step::Event(event) => Told::Event(event),
-    })
-}
+change::told!(AddClassesResponse, Step);

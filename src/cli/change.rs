@@ -46,6 +46,20 @@ pub(super) enum Told {
     Event(JobEvent),
 }
 
+/// Defines `told`, which takes a message out of a response; `$step` is the oneof that all responses of such changes have.
+macro_rules! told {
+    ($response:ident, $step:ident) => {
+        fn told(response: $response) -> Option<change::Told> {
+            Some(match response.result? {
+                $step::Preview(preview) => change::Told::Preview(preview),
+                $step::Applied(applied) => change::Told::Applied(applied),
+                $step::Event(event) => change::Told::Event(event),
+            })
+        }
+    };
+}
+pub(super) use told;
+
 impl LearnOptions {
     pub(super) fn learn(&self) -> Learn {
         if self.no_learn { Learn::None } else { Learn::Auto }

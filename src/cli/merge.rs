@@ -7,7 +7,7 @@ use tonic::{Status, Streaming};
 use crate::{
     cli::{
         Global,
-        change::{self, ChangeOptions, LearnOptions, Told},
+        change::{self, ChangeOptions, LearnOptions},
         connection::Connection,
         failure::Failure,
         names,
@@ -54,13 +54,7 @@ impl Merge {
     }
 }
 
-fn told(response: MergeClassesResponse) -> Option<Told> {
-    Some(match response.result? {
-        Step::Preview(preview) => Told::Preview(preview),
-        Step::Applied(applied) => Told::Applied(applied),
-        Step::Event(event) => Told::Event(event),
-    })
-}
+change::told!(MergeClassesResponse, Step);
 
 /// The job events in the rest of a merge.
 pub(super) fn events(

@@ -51,6 +51,21 @@ macro_rules! terms {
 }
 pub(super) use terms;
 
+/// The answer of a change that may be learnt: what it says first, then the events of its job. All responses of such changes
+/// name their fields alike; `$kind` is the oneof of `$response`.
+macro_rules! answer {
+    ($response:ident, $kind:ident, $first:expr, $followed:expr, $detach:expr) => {{
+        let first = match $first {
+            First::Preview(preview) => $kind::Preview(preview),
+            First::Applied(applied) => $kind::Applied(*applied),
+        };
+        let first = v1::$response { result: Some(first) };
+        let wrap = |event| v1::$response { result: Some($kind::Event(event)) };
+        Ok(Response::new(stream::job_events(Some(first), $followed, $detach, wrap)))
+    }};
+}
+pub(super) use answer;
+
 impl Services {
     /// Previews or makes a change that may be learnt, with the job that then learns.
     pub(super) fn change_and_learn<M: Message>(

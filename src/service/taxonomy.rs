@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     Answers, Services,
-    change::{First, Terms, terms},
+    change::{First, Terms, answer, terms},
     check::{self, Violations},
     convert, name,
     repeat::{self, Call},
@@ -38,13 +38,7 @@ impl TaxonomyService for Services {
                 services.change_and_learn("MergeClasses", &request, terms!(request), edit, request.learn)
             })
             .await?;
-        let first = match first {
-            First::Preview(preview) => Kind::Preview(preview),
-            First::Applied(applied) => Kind::Applied(*applied),
-        };
-        let first = v1::MergeClassesResponse { result: Some(first) };
-        let wrap = |event| v1::MergeClassesResponse { result: Some(Kind::Event(event)) };
-        Ok(Response::new(stream::job_events(Some(first), followed, detach, wrap)))
+        answer!(MergeClassesResponse, Kind, first, followed, detach)
     }
 
     async fn undo_change(
@@ -135,13 +129,7 @@ impl TaxonomyService for Services {
                 services.change_and_learn("AddClasses", &request, terms!(request), edit, request.learn)
             })
             .await?;
-        let first = match first {
-            First::Preview(preview) => Kind::Preview(preview),
-            First::Applied(applied) => Kind::Applied(*applied),
-        };
-        let first = v1::AddClassesResponse { result: Some(first) };
-        let wrap = |event| v1::AddClassesResponse { result: Some(Kind::Event(event)) };
-        Ok(Response::new(stream::job_events(Some(first), followed, detach, wrap)))
+        answer!(AddClassesResponse, Kind, first, followed, detach)
     }
 
     type RemoveClassesStream = Answers<v1::RemoveClassesResponse>;
@@ -159,13 +147,7 @@ impl TaxonomyService for Services {
                 services.change_and_learn("RemoveClasses", &request, terms!(request), edit, request.learn)
             })
             .await?;
-        let first = match first {
-            First::Preview(preview) => Kind::Preview(preview),
-            First::Applied(applied) => Kind::Applied(*applied),
-        };
-        let first = v1::RemoveClassesResponse { result: Some(first) };
-        let wrap = |event| v1::RemoveClassesResponse { result: Some(Kind::Event(event)) };
-        Ok(Response::new(stream::job_events(Some(first), followed, detach, wrap)))
+        answer!(RemoveClassesResponse, Kind, first, followed, detach)
     }
 
     async fn rename_class(

@@ -13,7 +13,7 @@ use crate::{
     model::{
         Architecture, Array, Checkpoint, Device, Network,
         checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT},
-        cuda::{Cuda, DeviceError, HostBatch, Learner, OwnedParameters, StepOutcome, UpdateRule},
+        cuda::{Cuda, HostBatch, Learner, OwnedParameters, StepOutcome, UpdateRule},
         gradients::{Gradients, Parameters, gradients},
         kernels::{ClassTargets, LstmWeights, release_memory},
     },
@@ -81,7 +81,7 @@ impl Engine {
             (Self::Host(host), Prepared::Host(batch)) => Ok(Some(host.step(batch, size))),
             (Self::Device(device), Prepared::Device(batch)) => device.step(&batch, size),
             #[cfg(test)]
-            (Self::Lost, _) => Err(lost(DeviceError::Failed("it is gone".into()))),
+            (Self::Lost, _) => gone(),
             _ => Err(Error::Internal("a batch was prepared for another device".into())),
         }
     }
@@ -92,7 +92,7 @@ impl Engine {
     /// [`Error::Unavailable`] if the device could not.
     pub(super) fn last_step(&mut self) -> Result<Option<StepOutcome>> {
         match self {
-            Self::Device(device) => device.learner.last_step().map_err(lost),
+            Self::Device(device) => Ok(device.learner.last_step()?),
             _ => Ok(None),
         }
     }
@@ -111,7 +111,7 @@ impl Engine {
             Self::Host(host) => Ok(host.tensors()),
             Self::Device(device) => device.tensors(),
             #[cfg(test)]
-            Self::Lost => Err(lost(DeviceError::Failed("it is gone".into()))),
+            Self::Lost => gone(),
         }
     }
 
@@ -122,9 +122,9 @@ impl Engine {
     pub(super) fn set(&mut self, network: &Checkpoint) -> Result<()> {
         match self {
             Self::Host(host) => host.set(network),
-            Self::Device(device) => device.learner.set_parameters(parameters(network)?).map_err(lost),
+            Self::Device(device) => Ok(device.learner.set_parameters(parameters(network)?)?),
             #[cfg(test)]
-            Self::Lost => Err(lost(DeviceError::Failed("it is gone".into()))),
+            Self::Lost => gone(),
         }
     }
 
@@ -135,16 +135,17 @@ impl Engine {
     pub(super) fn deep_logits(&mut self, network: &Checkpoint, texts: &[&EncodedText]) -> Result<Vec<f32>> {
         match self {
             Self::Host(_) => Network::new(&network.architecture, &network.tensors)?.deep_logits(texts),
-            Self::Device(device) => device.learner.deep_logits(texts).map_err(lost),
+            Self::Device(device) => Ok(device.learner.deep_logits(texts)?),
             #[cfg(test)]
-            Self::Lost => Err(lost(DeviceError::Failed("it is gone".into()))),
+            Self::Lost => gone(),
         }
     }
 }
 
-/// The error of a device that did not do what it was told.
-fn lost(error: DeviceError) -> Error {
-    Error::Unavailable(format!("the graphics processor failed: {error}"))
+/// What a device says that is gone.
+#[cfg(test)]
+fn gone<T>() -> Result<T> {
+    Err(Error::Unavailable("it is gone".into()))
 }
 
 /// The parameters of a network.
@@ -223,7 +224,7 @@ impl HostEngine {
                 Optimiser::Sgd => self.descend(size, scale, dense, &gradients),
             });
         }
-        StepOutcome { loss: gradients.loss, norm, finite, texts }
+        StepOutcome { loss: gradients.loss, finite, texts }
     }
 
     fn gradients(&self, HostStep { batch, labels, masks }: HostStep) -> Gradients {
@@ -320,7 +321,7 @@ impl DeviceEngine {
         let adamw = recipe.optimiser == Optimiser::AdamW;
         let learner = Learner::new(cuda, start.architecture, parameters(start)?, targets, adamw);
         Ok(Self {
-            learner: learner.map_err(lost)?,
+            learner: learner?,
             optimiser: recipe.optimiser,
             weight_decay: recipe.weight_decay,
             clip_norm: recipe.clip_norm,
@@ -340,12 +341,11 @@ impl DeviceEngine {
                 rows_rate: size.embedding_rate as f32,
             },
         };
-        self.learner.step(batch, self.clip_norm, &rule).map_err(lost)
+        Ok(self.learner.step(batch, self.clip_norm, &rule)?)
     }
 
     fn tensors(&self) -> Result<BTreeMap<String, Array>> {
-        let OwnedParameters { table, lstm, head_weight, head_bias } =
-            self.learner.parameters().map_err(lost)?;
+        let OwnedParameters { table, lstm, head_weight, head_bias } = self.learner.parameters()?;
         let values = [table, lstm.input, lstm.recurrent, lstm.bias, head_weight, head_bias];
         let named = LEARNT.into_iter().zip(&self.shapes).zip(values);
         Ok(named

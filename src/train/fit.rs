@@ -227,12 +227,16 @@ impl<'a> Fitting<'a> {
         self.began = Instant::now();
         let mut epoch = 1;
         while epoch <= self.recipe.epochs {
-            match self.whole_epoch(epoch, observe) {
+            let whole = match self.whole_epoch(epoch, observe) {
+                Ok(false) => self.restore(epoch).map(|()| false),
+                whole => whole,
+            };
+            match whole {
                 Ok(true) => {
                     observe(&self.progress)?;
                     epoch += 1;
                 }
-                Ok(false) => self.restore(epoch)?,
+                Ok(false) => {}
                 Err(Error::Unavailable(reason)) => {
                     warn!(epoch, reason, "learning goes on on the processor, from the last whole epoch");
                     self.trainer.fall_back(&self.whole, epoch - 1)?;

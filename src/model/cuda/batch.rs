@@ -33,17 +33,23 @@ impl Occurrences {
             pairs.extend(rows.iter().map(|&row| u64::from(row) << 32 | token as u64));
         }
         pairs.sort_unstable();
-        let (mut rows, mut offsets) = (Vec::new(), Vec::new());
-        for (at, pair) in pairs.iter().enumerate() {
-            let row = (pair >> 32) as u32;
-            if rows.last() != Some(&row) {
-                rows.push(row);
-                offsets.push(at as u32);
-            }
-        }
-        offsets.push(pairs.len() as u32);
+        let (rows, offsets) = runs(&pairs);
         Self { rows, offsets, tokens: pairs.into_iter().map(|pair| pair as u32).collect() }
     }
+}
+
+/// The distinct rows in the upper halves of sorted pairs, where the pairs of each begin, and the end.
+pub(super) fn runs(pairs: &[u64]) -> (Vec<u32>, Vec<u32>) {
+    let (mut rows, mut offsets) = (Vec::new(), Vec::new());
+    for (at, pair) in (0u32..).zip(pairs) {
+        let row = (pair >> 32) as u32;
+        if rows.last() != Some(&row) {
+            rows.push(row);
+            offsets.push(at);
+        }
+    }
+    offsets.push(pairs.len() as u32);
+    (rows, offsets)
 }
 
 /// A batch to learn from, ready to be sent.
@@ -62,8 +68,6 @@ pub struct HostBatch {
 /// What a step does not see, as [`Masks`].
 #[derive(Debug)]
 pub enum Masking {
-    /// It sees everything.
-    Nothing,
     /// These.
     Given(Masks),
     /// What the device draws.
@@ -159,7 +163,6 @@ impl DeviceBatch {
         spans.holders = integers.add(occurrences.tokens.iter().copied());
         let (texts, tokens) = (batch.packing.texts(), batch.packing.tokens());
         match masking {
-            Masking::Nothing => {}
             Masking::Given(masks) => {
                 spans.ranks = integers.add(masks.tokens.ranks().iter().map(|rank| rank.unwrap_or(u32::MAX)));
                 spans.columns = floats.add(masks.tokens.columns().iter().copied());
@@ -173,11 +176,11 @@ impl DeviceBatch {
                 spans.floats = spans.features.end;
             }
         }
-        self.masked = !matches!(masking, Masking::Nothing);
+        self.masked = true;
         self.send(cuda, batch, integers.0, floats.0, spans)?;
         match masking {
             Masking::Drawn(dropout) => self.draw(cuda, dropout, tokens),
-            _ => Ok(()),
+            Masking::Given(_) => Ok(()),
         }
     }
 

@@ -12,6 +12,8 @@ use cudarc::{
     nvrtc::{self, CompileOptions},
 };
 
+use crate::error::Error;
+
 /// The kernels, in the order in which they use one another.
 const SOURCES: [&str; 8] = [
     include_str!("kernels/common.cu"),
@@ -39,6 +41,12 @@ pub enum DeviceError {
     /// Anything else that driver or libraries say.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<DeviceError> for Error {
+    fn from(error: DeviceError) -> Self {
+        Self::Unavailable(format!("the graphics processor failed: {error}"))
+    }
 }
 
 impl From<DriverError> for DeviceError {

@@ -174,8 +174,8 @@ impl Learner {
 
     /// Waits for an outcome that is on its way.
     fn read_outcome(&self, turn: usize, texts: usize) -> Result<StepOutcome, DeviceError> {
-        let [loss, norm, _, finite] = self.outcomes[turn].wait()?.map(f64::from);
-        Ok(StepOutcome { loss, norm, finite: finite != 0.0, texts })
+        let [loss, _, _, finite] = self.outcomes[turn].wait()?;
+        Ok(StepOutcome { loss: f64::from(loss), finite: finite != 0.0, texts })
     }
 
     /// The gradients of a batch, without an update, as [`crate::model::gradients::gradients`].

@@ -12,9 +12,7 @@ pub(super) const OUTCOME: usize = 4;
 pub struct StepOutcome {
     /// The loss before the update, in nats.
     pub loss: f64,
-    /// The norm of all gradients together.
-    pub norm: f64,
-    /// Whether both are numbers; nothing was updated if not.
+    /// Whether loss and gradients are numbers; nothing was updated if not.
     pub finite: bool,
     /// Texts of the batch.
     pub texts: usize,

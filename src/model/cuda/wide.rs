@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cudarc::driver::CudaSlice;
 
 use super::{
+    batch::runs,
     device::{Buffer, Cuda, DeviceError, Upload},
     launch::{THREADS, launch},
     targets::DeviceTargets,
@@ -39,18 +40,11 @@ impl WideBatch {
         for (text, span) in (0u32..).zip(offsets.windows(2)) {
             text_of[span[0]..span[1]].fill(text);
         }
-        let (mut rows, mut holder_offsets) = (Vec::new(), Vec::new());
-        let (mut holders, mut held) = (Vec::with_capacity(terms.len()), Vec::with_capacity(terms.len()));
-        for entry in order {
-            let (row, at) = ((entry >> 32) as u32, (entry & u64::from(u32::MAX)) as usize);
-            if rows.last() != Some(&row) {
-                rows.push(row);
-                holder_offsets.push(holders.len() as u32);
-            }
-            holders.push(text_of[at]);
-            held.push(terms[at].1);
-        }
-        holder_offsets.push(holders.len() as u32);
+        let (rows, holder_offsets) = runs(&order);
+        // The lower halves are places among the terms.
+        let places = || order.iter().map(|pair| *pair as u32 as usize);
+        let holders = places().map(|at| text_of[at]).collect();
+        let held = places().map(|at| terms[at].1).collect();
         Self {
             terms: terms.iter().map(|(row, _)| *row).collect(),
             weights: terms.iter().map(|(_, weight)| *weight).collect(),

@@ -25,7 +25,7 @@ use crate::{
     model::{
         Array, Checkpoint, Device,
         checkpoint::{WIDE_BIAS, WIDE_WEIGHT},
-        cuda::{DeviceError, WideBatch, WideLearner},
+        cuda::{WideBatch, WideLearner},
         kernels::ClassTargets,
     },
     taxonomy::LeafGroups,
@@ -136,7 +136,7 @@ impl Engine {
             Device::Cpu => Self::Host(Panels::new(weight, bias, targets.clone())),
             Device::Cuda(cuda) => {
                 let learner = WideLearner::new(Arc::clone(cuda), &weight.data, &bias.data, targets);
-                Self::Device(Box::new(learner.map_err(lost)?))
+                Self::Device(Box::new(learner?))
             }
         })
     }
@@ -174,7 +174,7 @@ impl Engine {
                 }
             });
             let mut progress = Progress::default();
-            let mut take_steps = || {
+            let mut take_steps = || -> Result<()> {
                 for (step, batch) in ready.iter().enumerate() {
                     if step.is_multiple_of(steps_per_epoch) {
                         progress = Progress::default();
@@ -206,10 +206,10 @@ impl Engine {
             (Self::Device(learner), Ready::Device(batch)) => {
                 progress.seen += batch.texts();
                 progress.steps += 1;
-                learner.step(&batch, rate, BIAS_RATE * rate).map_err(lost)?;
+                learner.step(&batch, rate, BIAS_RATE * rate)?;
                 progress.is_known = ends_epoch || progress.steps.is_multiple_of(DEVICE_STEPS);
                 if progress.is_known {
-                    progress.loss += learner.take_losses().map_err(lost)?;
+                    progress.loss += learner.take_losses()?;
                 }
             }
             _ => return Err(Error::Internal("a batch was prepared for another device".into())),
@@ -220,7 +220,7 @@ impl Engine {
     fn finish(self) -> Result<(Vec<f32>, Vec<f32>)> {
         match self {
             Self::Host(panels) => Ok(panels.finish()),
-            Self::Device(learner) => learner.finish().map_err(lost),
+            Self::Device(learner) => Ok(learner.finish()?),
         }
     }
 }
@@ -235,11 +235,6 @@ struct Progress {
     loss: f64,
     /// Whether the sum is that of all of them.
     is_known: bool,
-}
-
-/// The error of a device that did not do what it was told.
-fn lost(error: DeviceError) -> Error {
-    Error::Unavailable(format!("the graphics processor failed: {error}"))
 }
 
 #[cfg(test)]
