@@ -22,7 +22,9 @@ const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50061);
 const DEFAULT_PREDICT_QUEUE: usize = 1024;
 const DEFAULT_CACHE_BYTES: u64 = 64 * MIB;
+const DEFAULT_FEATURE_CACHE_BYTES: u64 = 256 * MIB;
 const DEFAULT_DRAIN_SECONDS: f64 = 10.0;
+const DEFAULT_GATE_CLASS_F1: f64 = 0.1;
 const DEFAULT_LOG: &str = "info";
 
 const MIB: u64 = 1024 * 1024;
@@ -45,6 +47,8 @@ pub struct Config {
     pub predict_queue: usize,
     /// Memory that the store may use as a cache, in bytes, 1 MiB to 1 TiB. Default 64 MiB.
     pub cache_bytes: u64,
+    /// Disk that the features of examples may take, in bytes, 0 to 64 TiB; 0 keeps none. Default 256 MiB.
+    pub feature_cache_bytes: u64,
     /// Time that open calls have to end when the daemon stops, 0 to 3600 seconds. Default 10 seconds.
     pub drain: Duration,
     /// What is logged: a level, or directives such as `info,taxond::train=debug`. Default `info`.
@@ -58,6 +62,12 @@ pub struct Config {
     /// Memory that a training may take, in bytes, 16 MiB to 64 TiB; one that is estimated at more is refused. Default:
     /// half of the memory that the machine, or the control group of the daemon, has.
     pub training_memory_limit: u64,
+    /// By how much the validation accuracy of what was learnt may be below that of the version it replaces, 0 to 1. Default
+    /// 0.
+    pub gate_accuracy: f64,
+    /// By how much the F1 of a class that was not to change may fall by what was learnt, 0 to 1; by one or two answers it
+    /// always may. Default 0.1.
+    pub gate_class_f1: f64,
 }
 
 /// How log lines look.
@@ -96,6 +106,9 @@ pub struct Settings {
     /// Memory that the store may use as a cache, in bytes [default: 67108864]
     #[arg(long, env = "TAXOND_CACHE_BYTES", value_name = "BYTES")]
     pub cache_bytes: Option<u64>,
+    /// Disk that what encoders made of examples may take, in bytes; 0 keeps none [default: 268435456]
+    #[arg(long, env = "TAXOND_FEATURE_CACHE_BYTES", value_name = "BYTES")]
+    pub feature_cache_bytes: Option<u64>,
     /// Seconds that open calls have to end when the daemon stops [default: 10]
     #[arg(long, env = "TAXOND_DRAIN_SECONDS", value_name = "SECONDS")]
     pub drain_seconds: Option<f64>,
@@ -114,6 +127,12 @@ pub struct Settings {
     /// Memory that a training may take, in bytes [default: half of what the machine or container has]
     #[arg(long, env = "TAXOND_TRAINING_MEMORY_LIMIT", value_name = "BYTES")]
     pub training_memory_limit: Option<u64>,
+    /// By how much the validation accuracy may fall by what was learnt, 0 to 1 [default: 0]
+    #[arg(long, env = "TAXOND_GATE_ACCURACY", value_name = "SHARE")]
+    pub gate_accuracy: Option<f64>,
+    /// By how much the F1 of a class that was not to change may fall by what was learnt, 0 to 1 [default: 0.1]
+    #[arg(long, env = "TAXOND_GATE_CLASS_F1", value_name = "SHARE")]
+    pub gate_class_f1: Option<f64>,
 }
 
 impl Settings {
@@ -142,12 +161,15 @@ impl Settings {
             threads: self.threads.or(base.threads),
             predict_queue: self.predict_queue.or(base.predict_queue),
             cache_bytes: self.cache_bytes.or(base.cache_bytes),
+            feature_cache_bytes: self.feature_cache_bytes.or(base.feature_cache_bytes),
             drain_seconds: self.drain_seconds.or(base.drain_seconds),
             log: self.log.or(base.log),
             log_format: self.log_format.or(base.log_format),
             insecure: self.insecure.or(base.insecure),
             vectors_dir: self.vectors_dir.or(base.vectors_dir),
             training_memory_limit: self.training_memory_limit.or(base.training_memory_limit),
+            gate_accuracy: self.gate_accuracy.or(base.gate_accuracy),
+            gate_class_f1: self.gate_class_f1.or(base.gate_class_f1),
         }
     }
 }
@@ -186,6 +208,8 @@ impl Config {
             settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let predict_queue = settings.predict_queue.unwrap_or(DEFAULT_PREDICT_QUEUE);
         let cache_bytes = settings.cache_bytes.unwrap_or(DEFAULT_CACHE_BYTES);
+        let feature_cache_bytes = settings.feature_cache_bytes.unwrap_or(DEFAULT_FEATURE_CACHE_BYTES);
+        within("feature_cache_bytes", feature_cache_bytes, 0, MAX_MEMORY)?;
         let drain = settings.drain_seconds.unwrap_or(DEFAULT_DRAIN_SECONDS);
         within("threads", threads, 1, 1024)?;
         within("predict_queue", predict_queue, 1, 1_000_000)?;
@@ -193,6 +217,10 @@ impl Config {
         within("drain_seconds", drain, 0.0, 3600.0)?;
         let training_memory_limit = settings.training_memory_limit.unwrap_or_else(|| memory() / 2);
         within("training_memory_limit", training_memory_limit, 16 * MIB, MAX_MEMORY)?;
+        let gate_accuracy = settings.gate_accuracy.unwrap_or(0.0);
+        let gate_class_f1 = settings.gate_class_f1.unwrap_or(DEFAULT_GATE_CLASS_F1);
+        within("gate_accuracy", gate_accuracy, 0.0, 1.0)?;
+        within("gate_class_f1", gate_class_f1, 0.0, 1.0)?;
 
         let log = settings.log.unwrap_or_else(|| DEFAULT_LOG.to_owned());
         tracing_subscriber::EnvFilter::try_new(&log)
@@ -205,12 +233,15 @@ impl Config {
             threads,
             predict_queue,
             cache_bytes,
+            feature_cache_bytes,
             drain: Duration::from_secs_f64(drain),
             log,
             log_format: settings.log_format.unwrap_or_default(),
             insecure,
             vectors_dir: settings.vectors_dir,
             training_memory_limit,
+            gate_accuracy,
+            gate_class_f1,
         })
     }
 }
@@ -323,6 +354,8 @@ mod tests {
             (Settings { predict_queue: Some(0), ..none() }, "predict_queue", "got 0"),
             (Settings { cache_bytes: Some(5), ..none() }, "cache_bytes", "got 5"),
             (Settings { training_memory_limit: Some(6), ..none() }, "training_memory_limit", "got 6"),
+            (Settings { gate_accuracy: Some(-0.1), ..none() }, "gate_accuracy", "got -0.1"),
+            (Settings { gate_class_f1: Some(2.0), ..none() }, "gate_class_f1", "got 2"),
             (Settings { drain_seconds: Some(f64::NAN), ..none() }, "drain_seconds", "got NaN"),
             (Settings { drain_seconds: Some(-1.0), ..none() }, "drain_seconds", "got -1"),
             (Settings { log: Some("info,=".into()), ..none() }, "log", "'info,='"),

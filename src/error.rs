@@ -126,6 +126,20 @@ impl Error {
         Self::NotFound { resource, name: name.into(), suggestion: None }
     }
 
+    /// The same error, its fields those of a part of the request.
+    #[must_use]
+    pub fn within(self, part: &str) -> Self {
+        match self {
+            Self::Invalid(violations) => Self::Invalid(
+                violations
+                    .into_iter()
+                    .map(|violation| Violation { field: format!("{part}.{}", violation.field), ..violation })
+                    .collect(),
+            ),
+            error => error,
+        }
+    }
+
     /// One wrong field.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::Invalid(vec![Violation { field: field.into(), description: description.into() }])

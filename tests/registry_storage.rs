@@ -14,8 +14,8 @@ use taxond::{
     error::Error,
     model::Preset,
     registry::{
-        Epoch, JobState, Mode, Origin, RECEIPT_LIFETIME, Receipt, Registry, RejectionPoint, Report, Selector,
-        Tensors,
+        Epoch, JobState, LostClass, Mode, Origin, RECEIPT_LIFETIME, Receipt, Registry, RejectionPoint,
+        Report, Selector, Tensors,
     },
     store::{Batch, Store, Tree},
     taxonomy::{LeafId, VersionNumber},
@@ -136,6 +136,8 @@ fn a_version_comes_back_with_all_that_is_known_of_it() {
         calibration_error: Some(0.0),
         rejection: vec![RejectionPoint { min_confidence: 0.5, precision: 0.75, coverage: 1.0 }],
         unlearnt: vec![LeafId(2)],
+        stage: "refit".into(),
+        lost: vec![LostClass { name: "取款".into(), f1_before: 0.9, f1_after: 0.5 }],
     });
     let published = registry.publish(all).expect("published");
     drop(registry);

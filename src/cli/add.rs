@@ -40,6 +40,7 @@ impl Add {
             expected_revision: self.options.expected_revision,
             reason: self.options.reason,
             detach,
+            force: self.learning.force,
         };
         let steps = connection.taxonomy().add_classes(request).await?.into_inner();
         change::follow(&self.model, steps, told, detach, global.json).await

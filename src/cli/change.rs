@@ -1,6 +1,6 @@
 //! What the commands that change classes have in common: their options, and how they tell what a change does.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use tokio_stream::StreamExt as _;
 use tonic::Streaming;
@@ -11,7 +11,7 @@ use crate::{
         follow::Follower,
         json, names, output,
     },
-    proto::v1::{ChangeApplied, ChangePreview, JobEvent, Learn, Manifest, Version},
+    proto::v1::{ChangeApplied, ChangePreview, DividedClass, JobEvent, Learn, Manifest, Version},
 };
 
 /// Options of every change.
@@ -31,12 +31,49 @@ pub(super) struct ChangeOptions {
 /// Options of a change that may be learnt.
 #[derive(Debug, Args)]
 pub(super) struct LearnOptions {
-    /// Do not learn afterwards
-    #[arg(long)]
+    /// How the change is learnt
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    learn: How,
+    /// Do not learn afterwards; the same as `--learn none`
+    #[arg(long, conflicts_with = "learn")]
     no_learn: bool,
+    /// Promote what is learnt also where the gate would refuse it
+    #[arg(long)]
+    pub(super) force: bool,
     /// Do not wait for the learning
     #[arg(long)]
     pub(super) detach: bool,
+}
+
+/// How to learn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum How {
+    /// As the case asks for: where classes came first the rows of the softmax, then everything
+    #[default]
+    Auto,
+    /// Not at all
+    None,
+    /// The rows of the softmax, on top of the encoder as it is
+    HeadOnly,
+    /// Everything, a few epochs at a small rate
+    FineTune,
+    /// The softmax anew from random rows, and everything trained on
+    Seed,
+    /// Everything anew
+    Scratch,
+}
+
+impl From<How> for Learn {
+    fn from(how: How) -> Self {
+        match how {
+            How::Auto => Self::Auto,
+            How::None => Self::None,
+            How::HeadOnly => Self::HeadOnly,
+            How::FineTune => Self::FineTune,
+            How::Seed => Self::Seed,
+            How::Scratch => Self::Scratch,
+        }
+    }
 }
 
 /// A message of a change that may be learnt.
@@ -62,7 +99,7 @@ pub(super) use told;
 
 impl LearnOptions {
     pub(super) fn learn(&self) -> Learn {
-        if self.no_learn { Learn::None } else { Learn::Auto }
+        if self.no_learn { Learn::None } else { self.learn.into() }
     }
 }
 
@@ -104,10 +141,12 @@ fn preview(change: &ChangePreview, json: bool) -> Result<(), Failure> {
                 "validation_accuracy_before": change.validation_accuracy_before,
                 "validation_accuracy_after": change.validation_accuracy_after,
                 "validation_examples": change.validation_examples,
+                "splits": change.splits.iter().map(json::divided).collect::<Vec<_>>(),
             }
         }));
     }
     output::line(format!("would {}; nothing is changed", manifest.description))?;
+    divided(&change.splits)?;
     match (change.validation_accuracy_before, change.validation_accuracy_after) {
         (Some(before), Some(after)) => output::line(format!(
             "validation accuracy {} -> {} on {} examples, without any learning",
@@ -129,6 +168,7 @@ fn applied(model: &str, change: &ChangeApplied, detached: bool, json: bool) -> R
                 "version": json::version(&version),
                 "job": change.job,
                 "seconds": change.seconds,
+                "splits": change.splits.iter().map(json::divided).collect::<Vec<_>>(),
             }
         }));
     }
@@ -140,8 +180,38 @@ fn applied(model: &str, change: &ChangeApplied, detached: bool, json: bool) -> R
         manifest.revision,
         output::seconds(change.seconds)
     ))?;
+    divided(&change.splits)?;
     if detached && !change.job.is_empty() {
         output::line(format!("{0} learns; follow it with `taxond watch {0}`", change.job))?;
+    }
+    Ok(())
+}
+
+/// Tells how splits divide the examples.
+fn divided(splits: &[DividedClass]) -> Result<(), Failure> {
+    for split in splits {
+        for part in &split.parts {
+            output::line(format!(
+                "  {}: {} examples train, {} validate",
+                part.name,
+                output::count(part.train),
+                output::count(part.validation)
+            ))?;
+        }
+        if split.unassigned > 0 {
+            output::line(format!(
+                "  no part takes {} examples of {}; they take no part in training",
+                output::count(split.unassigned),
+                split.class_name
+            ))?;
+        }
+        if split.unmatched_texts > 0 {
+            let unmatched = output::count(split.unmatched_texts);
+            output::line(format!(
+                "  {unmatched} texts given are those of no example of {}",
+                split.class_name
+            ))?;
+        }
     }
     Ok(())
 }

@@ -5,9 +5,9 @@
 use serde_json::{Value, json};
 
 use crate::proto::v1::{
-    ChangeKind, Class, ClassState, ConfusedExample, EvaluateResponse, Example, Job, JobEvent, JobState,
-    Manifest, Model, Prediction, Preset, Progress, Split, SuggestMergesResponse, TrainingMode, Version,
-    VersionOrigin, VersionPublished, job_event::Event,
+    ChangeKind, Class, ClassState, ConfusedExample, DividedClass, DividedPart, EvaluateResponse, Example,
+    Job, JobEvent, JobState, LostClass, Manifest, Model, Prediction, Preset, Progress, Split,
+    SuggestMergesResponse, TrainingMode, Version, VersionOrigin, VersionPublished, job_event::Event,
 };
 
 /// An enum as a word: `TRAINING_MODE_SCRATCH` is `scratch`.
@@ -79,6 +79,8 @@ pub(crate) fn version(version: &Version) -> Value {
             "gate": report.gate,
             "calibration_error": report.calibration_error,
             "device": report.device,
+            "stage": report.stage,
+            "lost": report.lost.iter().map(lost).collect::<Vec<_>>(),
             "rejection": report.rejection.iter().map(|point| json!({
                 "min_confidence": point.min_confidence,
                 "precision": point.precision,
@@ -99,6 +101,21 @@ pub(crate) fn version(version: &Version) -> Value {
         "size_bytes": version.size_bytes,
         "parameter_count": version.parameter_count,
         "create_time": time(version.create_time.as_ref()),
+    })
+}
+
+fn lost(class: &LostClass) -> Value {
+    json!({"name": class.name, "f1_before": class.f1_before, "f1_after": class.f1_after})
+}
+
+pub(crate) fn divided(split: &DividedClass) -> Value {
+    let part =
+        |part: &DividedPart| json!({"name": part.name, "train": part.train, "validation": part.validation});
+    json!({
+        "class": split.class_name,
+        "parts": split.parts.iter().map(part).collect::<Vec<_>>(),
+        "unassigned": split.unassigned,
+        "unmatched_texts": split.unmatched_texts,
     })
 }
 

@@ -48,6 +48,7 @@ impl Merge {
             reason: self.options.reason,
             detach,
             request_id: String::new(),
+            force: self.learning.force,
         };
         let steps = connection.taxonomy().merge_classes(request).await?.into_inner();
         change::follow(&self.model, steps, told, detach, global.json).await

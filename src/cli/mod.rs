@@ -4,6 +4,7 @@
 //! failure says what to do and ends with an exit code of its cause.
 
 mod add;
+mod apply;
 mod cancel;
 mod change;
 mod classes;
@@ -32,6 +33,7 @@ mod promote;
 mod remove;
 mod rename;
 mod serve;
+mod split;
 mod suggest;
 mod train;
 mod undo;
@@ -95,6 +97,10 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Make one class of several
     Merge(merge::Merge),
+    /// Make several classes of one, and divide its examples among them
+    Split(split::Split),
+    /// Apply a list of changes as one
+    Apply(apply::Apply),
     /// List pairs of classes whose merging would gain accuracy
     Suggest(suggest::Suggest),
     /// Give a class another name
@@ -153,6 +159,8 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Predict(command) => command.run(&global).await,
         Command::Evaluate(command) => command.run(&global).await,
         Command::Merge(command) => command.run(&global).await,
+        Command::Split(command) => command.run(&global).await,
+        Command::Apply(command) => command.run(&global).await,
         Command::Rename(command) => command.run(&global).await,
         Command::Add(command) => command.run(&global).await,
         Command::Suggest(command) => command.run(&global).await,

@@ -4,8 +4,8 @@ use clap::{Args, ValueEnum};
 use tokio_stream::StreamExt as _;
 
 use crate::{
-    cli::{Global, connection::Connection, failure::Failure, follow::Follower, names},
-    proto::v1::{Optimiser, TrainRequest, TrainResponse},
+    cli::{Global, change::How, connection::Connection, failure::Failure, follow::Follower, names},
+    proto::v1::{Learn, Optimiser, TrainRequest, TrainResponse},
 };
 
 #[derive(Debug, Args)]
@@ -28,6 +28,12 @@ pub(super) struct Train {
     /// Read the words of a text in random order with this probability, 0 to 1 [default: 0]
     #[arg(long, value_name = "P")]
     word_shuffle: Option<f64>,
+    /// How to learn
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    learn: How,
+    /// Promote what is learnt also where the gate would refuse it
+    #[arg(long)]
+    force: bool,
     /// Do not wait for the end
     #[arg(long)]
     detach: bool,
@@ -58,6 +64,8 @@ impl Train {
             request_id: String::new(),
             optimiser: optimiser.into(),
             word_shuffle: self.word_shuffle,
+            learn: Learn::from(self.learn).into(),
+            force: self.force,
         };
         let events = connection.training().train(request).await?.into_inner();
         let events = events.map(|response| response.map(event));

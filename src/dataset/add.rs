@@ -127,7 +127,8 @@ impl AddSession {
             self.extent.end += 1;
             self.extent.count += 1;
             self.added += 1;
-            let example = Example { id: self.extent.end, text, label, split, created: self.now };
+            let (id, assigned, created) = (self.extent.end, Vec::new(), self.now);
+            let example = Example { id, text, label, assigned, split, created };
             batch.put(Tree::Examples, example_key(self.uid, example.id), example.to_record());
         }
         self.dataset.store.append(batch)

@@ -8,7 +8,7 @@ use crate::{
     error::Result,
     proto::storage,
     registry::record::{damaged, decode, time, timestamp},
-    taxonomy::ClassName,
+    taxonomy::{ClassId, ClassName},
     text::normalise,
 };
 
@@ -24,6 +24,8 @@ pub struct Example {
     pub text: String,
     /// The label it was stored under.
     pub label: ClassName,
+    /// The classes it went to when its class was split, the latest last.
+    pub assigned: Vec<ClassId>,
     /// Side of the split.
     pub split: Split,
     /// When it was stored.
@@ -79,7 +81,7 @@ impl Fingerprint {
 }
 
 impl Example {
-    /// Its record. Its id is in the key.
+    /// Its record. Its id is in the key, the classes it went to have records of their own.
     pub(super) fn to_record(&self) -> Vec<u8> {
         let split = match self.split {
             Split::Train => storage::Split::Train,
@@ -94,7 +96,7 @@ impl Example {
         .encode_to_vec()
     }
 
-    /// The example of a record.
+    /// The example of a record, but for the classes it went to.
     pub(super) fn from_record(id: u64, bytes: &[u8]) -> Result<Self> {
         let what = format!("example {id}");
         let record: storage::Example = decode(&what, bytes)?;
@@ -107,7 +109,8 @@ impl Example {
                 return Err(damaged(&what, format!("side {} of the split is unknown", record.split)));
             }
         };
-        Ok(Self { id, text: record.text, label, split, created: time(&what, record.created)? })
+        let created = time(&what, record.created)?;
+        Ok(Self { id, text: record.text, label, assigned: Vec::new(), split, created })
     }
 }
 

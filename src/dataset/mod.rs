@@ -3,12 +3,15 @@
 //! ```text
 //! examples  e | uid       Extent: how far the examples reach
 //!           x | uid | id  Example
+//!           a | uid | class | chunk  AssignedExamples: those that went to the class at a split
 //! ```
 //!
 //! An example counts once the extent of its model reaches it.
 
 mod add;
+mod assign;
 mod example;
+mod features;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -17,6 +20,7 @@ use std::{
 
 pub use add::{AddSession, Added};
 pub use example::{Example, Split};
+pub use features::{EncoderId, FeatureCache, Features};
 
 use crate::{
     error::Result,
@@ -29,6 +33,7 @@ use crate::{
     taxonomy::ClassName,
 };
 use add::lock;
+use assign::ASSIGNED;
 use example::Fingerprint;
 
 /// Most examples of a model.
@@ -92,7 +97,7 @@ impl Dataset {
     /// # Errors
     /// What the store says when it cannot be written.
     pub fn open(store: Store, live_uids: &BTreeSet<u64>) -> Result<Self> {
-        for kind in [EXTENTS, EXAMPLES] {
+        for kind in [EXTENTS, EXAMPLES, ASSIGNED] {
             sweep_owners(&store, Tree::Examples, kind, live_uids)?;
         }
         Ok(Self { store, states: Arc::default() })
@@ -171,7 +176,9 @@ impl Dataset {
         let mut batch = Batch::new();
         batch.delete(Tree::Examples, extent_key(uid));
         self.store.commit(batch)?;
-        self.store.delete_prefix(Tree::Examples, &owner(EXAMPLES, uid))?;
+        for kind in [EXAMPLES, ASSIGNED] {
+            self.store.delete_prefix(Tree::Examples, &owner(kind, uid))?;
+        }
         Ok(())
     }
 
@@ -191,11 +198,16 @@ impl Dataset {
     /// The committed examples with ids above `after`.
     fn examples(&self, uid: u64, after: u64) -> Result<impl Iterator<Item = Result<Example>> + use<>> {
         let end = self.extent(uid)?.end;
+        let mut assigned = self.assigned(uid)?;
         let scan = self.store.scan(Tree::Examples, &owner(EXAMPLES, uid), Some(&example_key(uid, after)));
         Ok(scan
             .map(|entry| entry.map(|(key, bytes)| (number(&key), bytes)))
             .take_while(move |entry| entry.as_ref().map_or(true, |(id, _)| *id <= end))
-            .map(|entry| entry.and_then(|(id, bytes)| Example::from_record(id, &bytes))))
+            .map(move |entry| {
+                let (id, bytes) = entry?;
+                let assigned = assigned.remove(&id).unwrap_or_default();
+                Ok(Example { assigned, ..Example::from_record(id, &bytes)? })
+            }))
     }
 }
 

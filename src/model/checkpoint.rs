@@ -92,6 +92,26 @@ impl Array {
 }
 
 impl Checkpoint {
+    /// Tells encoders apart: blake3 of the dimensions, the vocabulary, and the tensors below the head. Networks with the same
+    /// id make the same features of a text.
+    pub fn encoder_id(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{:?}", self.architecture).as_bytes());
+        for entry in &self.vocabulary {
+            hasher.update(&(entry.len() as u64).to_le_bytes());
+            hasher.update(entry.as_bytes());
+        }
+        let mut bytes = Vec::new();
+        for name in [EMBEDDING, LSTM_INPUT, LSTM_RECURRENT, LSTM_BIAS] {
+            for part in self.tensors.get(name).iter().flat_map(|array| array.data.chunks(1 << 14)) {
+                bytes.clear();
+                part.iter().for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
+                hasher.update(&bytes);
+            }
+        }
+        *hasher.finalize().as_bytes()
+    }
+
     /// The tensors that a network of these dimensions consists of, with their shapes.
     pub fn shapes(
         architecture: &Architecture,

@@ -117,6 +117,20 @@ impl Network {
         Ok(logits)
     }
 
+    /// What the encoder makes of texts, `[B, F]`, row after row in the order of the texts.
+    ///
+    /// # Errors
+    /// As [`Network::leaf_probabilities`].
+    pub fn features(&self, texts: &[&EncodedText]) -> Result<Vec<f32>> {
+        let mut rows: Vec<Vec<f32>> = vec![Vec::new(); texts.len()];
+        for (order, batch) in batches(texts, BATCH) {
+            let features =
+                self.batch_features(&batch).and_then(|features| features.to_vec2()).map_err(numeric)?;
+            order.into_iter().zip(features).for_each(|(text, features)| rows[text] = features);
+        }
+        Ok(rows.concat())
+    }
+
     /// Visits each text, in some order, with its deep logits.
     fn each(&self, texts: &[&EncodedText], mut visit: impl FnMut(usize, &[f32])) -> Result<()> {
         for (order, batch) in batches(texts, BATCH) {
@@ -128,8 +142,12 @@ impl Network {
     }
 
     fn batch_logits(&self, batch: &PackedBatch) -> candle_core::Result<Tensor> {
+        self.head.forward(&self.batch_features(batch)?)
+    }
+
+    fn batch_features(&self, batch: &PackedBatch) -> candle_core::Result<Tensor> {
         let tokens = embedding_bag(&self.embedding, &batch.bags)?;
-        self.head.forward(&self.encoder.forward(&tokens, &batch.packing)?)
+        self.encoder.forward(&tokens, &batch.packing)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     model::Classifier,
     registry::{CheckpointId, ModelId, Registry, RejectionPoint, Version},
-    taxonomy::{Change, ClassId, ClassName, LeafGroups, Manifest, Revision, VersionNumber},
+    taxonomy::{ClassId, ClassName, LeafGroups, Manifest, Revision, VersionNumber},
 };
 
 /// A version that can answer. A request holds one from start to end, whatever is published meanwhile.
@@ -179,7 +179,7 @@ impl LiveVersions {
     }
 
     fn takes_classes_out(&self, model: &ModelId, revision: Revision) -> Result<bool> {
-        Ok(matches!(self.registry.manifest(model, revision)?.change, Change::Remove(_)))
+        Ok(self.registry.manifest(model, revision)?.change.removes())
     }
 
     /// The network of a checkpoint that is in memory under another version.

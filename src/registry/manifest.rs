@@ -102,6 +102,18 @@ fn change_to_record(change: &Change) -> StoredChange {
         Change::Merge { sources, into } => {
             StoredChange::Merge(storage::ClassesMerged { sources: ids(sources), into: into.0 })
         }
+        Change::Split { class, into } => {
+            StoredChange::Split(storage::ClassSplit { class: class.0, into: ids(into) })
+        }
+        Change::Several(changes) => StoredChange::Several(storage::Changes {
+            changes: changes
+                .iter()
+                .map(|change| storage::Manifest {
+                    change: Some(change_to_record(change)),
+                    ..Default::default()
+                })
+                .collect(),
+        }),
         Change::Rename { class, from, to } => StoredChange::Rename(storage::ClassRenamed {
             class: class.0,
             from: from.to_string(),
@@ -122,6 +134,14 @@ fn change_from_record(what: &str, record: StoredChange) -> Result<Change> {
         StoredChange::Add(added) => Change::Add(ids(added.classes)),
         StoredChange::Merge(merged) => {
             Change::Merge { sources: ids(merged.sources), into: ClassId(merged.into) }
+        }
+        StoredChange::Split(split) => Change::Split { class: ClassId(split.class), into: ids(split.into) },
+        StoredChange::Several(several) => {
+            let changes = several.changes.into_iter().map(|step| {
+                let change = step.change.ok_or_else(|| damaged(what, "one of its changes is missing"))?;
+                change_from_record(what, change)
+            });
+            Change::Several(changes.collect::<Result<_>>()?)
         }
         StoredChange::Rename(renamed) => Change::Rename {
             class: ClassId(renamed.class),
@@ -175,6 +195,8 @@ mod tests {
             Change::Move { class: heir, parent: Some(ClassId(1)) },
             Change::Move { class: heir, parent: None },
             Change::Undo(Revision(5)),
+            Change::Split { class: ClassId(1), into: vec![ClassId(2), heir] },
+            Change::Several(vec![Change::Remove(vec![heir]), Change::Add(vec![heir])]),
         ] {
             let manifest = Manifest { change, ..merged.clone() };
             assert_eq!(from_record("m", Revision(2), to_record(&manifest)).unwrap(), manifest);

@@ -28,14 +28,16 @@ pub use job::{JobId, JobRecord, JobState};
 pub use model::{AliasName, MAX_NAME_BYTES, Model, ModelId, Selector};
 pub use publish::{Publication, PublishedManifest, Tensors};
 pub use receipt::{RECEIPT_LIFETIME, Receipt};
-pub use report::{Epoch, RejectionPoint, Report};
+pub use report::{Epoch, LostClass, RejectionPoint, Report};
 pub use vectors::{Design, FileName, PretrainedVectors};
 pub use version::{Mode, Origin, Version};
+
+pub use crate::store::Batch;
 
 use crate::{
     error::Result,
     proto::storage,
-    store::{Batch, Store, Tree},
+    store::{Store, Tree},
 };
 
 /// The catalog of models. Share it through an `Arc`.

@@ -45,6 +45,8 @@ pub struct Publication {
     pub job_record: Option<JobRecord>,
     /// A receipt to store in the same commit.
     pub receipt: Option<Receipt>,
+    /// What else to store in the same commit.
+    pub also: Batch,
 }
 
 /// Where the tensors of a version come from.
@@ -80,7 +82,7 @@ impl Registry {
         // A job goes with its model, so a model made again under the name never gets the old one's versions.
         let mut job = publication.job_record.map(|job| self.job(job.id).map(|_| job)).transpose()?;
 
-        let mut batch = Batch::new();
+        let mut batch = publication.also;
         let manifest = match publication.manifest {
             PublishedManifest::New(new) => {
                 check_revision(&model, new.revision)?;

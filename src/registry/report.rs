@@ -38,6 +38,22 @@ pub struct Report {
     pub device: String,
     /// Leaves that no example was ever learnt for.
     pub unlearnt: Vec<LeafId>,
+    /// What was learnt: `refit` for the rows of the softmax alone, `fit` for everything; empty for a version older than
+    /// this field.
+    pub stage: String,
+    /// Classes that the change did not touch and that lost by more than the gate bears with.
+    pub lost: Vec<LostClass>,
+}
+
+/// A class that is answered worse than before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LostClass {
+    /// Its name.
+    pub name: String,
+    /// F1 on the validation examples of the version that was to be replaced.
+    pub f1_before: f64,
+    /// F1 of the version that was learnt.
+    pub f1_after: f64,
 }
 
 /// What refusing to answer below a confidence costs and brings.
@@ -89,6 +105,8 @@ impl Report {
             device: self.device.clone(),
             rejection: self.rejection.iter().copied().map(RejectionPoint::to_record).collect(),
             unlearnt: self.unlearnt.iter().map(|leaf| leaf.0).collect(),
+            stage: self.stage.clone(),
+            lost: self.lost.iter().map(LostClass::to_record).collect(),
         }
     }
 
@@ -110,7 +128,21 @@ impl Report {
             device: record.device,
             rejection: record.rejection.into_iter().map(RejectionPoint::from_record).collect(),
             unlearnt: record.unlearnt.into_iter().map(LeafId).collect(),
+            stage: record.stage,
+            lost: record.lost.into_iter().map(LostClass::from_record).collect(),
         }
+    }
+}
+
+impl LostClass {
+    fn to_record(&self) -> storage::LostClass {
+        let Self { name, f1_before, f1_after } = self.clone();
+        storage::LostClass { name, f1_before, f1_after }
+    }
+
+    fn from_record(record: storage::LostClass) -> Self {
+        let storage::LostClass { name, f1_before, f1_after } = record;
+        Self { name, f1_before, f1_after }
     }
 }
 

@@ -14,7 +14,7 @@ use tracing::{info, info_span, warn};
 
 use crate::{
     config::Config,
-    dataset::Dataset,
+    dataset::{Dataset, FeatureCache},
     error::{Error, Result},
     model::Device,
     predict::{LiveVersions, Predictor},
@@ -22,7 +22,7 @@ use crate::{
     registry::{Registry, Version},
     service::Services,
     store::{Closing, Store, StoreOptions},
-    train::{Host, Jobs, VectorsDir},
+    train::{Host, Jobs, Tolerance, VectorsDir},
 };
 
 /// Streams that one connection may have open. tonic would set no limit.
@@ -188,7 +188,10 @@ fn open(config: &Config) -> Result<(Store, Services)> {
             }
         })
     };
-    let host = Host { device, vectors, memory_limit: config.training_memory_limit };
+    let tolerance = Tolerance { accuracy: config.gate_accuracy, class_f1: config.gate_class_f1 };
+    let memory_limit = config.training_memory_limit;
+    let features = FeatureCache::new(config.data_dir.join("features"), config.feature_cache_bytes);
+    let host = Host { device, vectors, memory_limit, tolerance, features: Arc::new(features) };
     let jobs = Arc::new(Jobs::start(Arc::clone(&registry), dataset.clone(), host, warm)?);
     info!(millis = started.elapsed().as_millis(), "data folder open");
     Ok((store, Services { registry, dataset, jobs, predictor }))

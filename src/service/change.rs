@@ -15,7 +15,7 @@ use crate::{
     proto::v1,
     registry::{JobId, ModelId, Version},
     taxonomy::Edit,
-    train::{ChangeOrder, Learning, Watch},
+    train::{ChangeOrder, Division, Edits, Learning, Watch},
 };
 
 /// What the request of a change says beside the change itself.
@@ -26,6 +26,13 @@ pub(super) struct Terms<'a> {
     pub(super) expected_revision: Option<u64>,
     pub(super) validate_only: bool,
     pub(super) request_id: &'a str,
+}
+
+/// What the request of a change that may be learnt says about that.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lesson {
+    pub(super) learn: i32,
+    pub(super) force: bool,
 }
 
 /// What a change answers first.
@@ -51,6 +58,14 @@ macro_rules! terms {
 }
 pub(super) use terms;
 
+/// How the change of a request is learnt.
+macro_rules! lesson {
+    ($request:expr) => {
+        Lesson { learn: $request.learn, force: $request.force }
+    };
+}
+pub(super) use lesson;
+
 /// The answer of a change that may be learnt: what it says first, then the events of its job. All responses of such changes
 /// name their fields alike; `$kind` is the oneof of `$response`.
 macro_rules! answer {
@@ -73,17 +88,17 @@ impl Services {
         rpc: &str,
         request: &M,
         terms: Terms<'_>,
-        edit: Edit,
-        learn: i32,
+        edits: Edits,
+        lesson: Lesson,
     ) -> Result<(First, Option<Followed>)> {
         let started = Instant::now();
         let mut violations = Violations::default();
-        let learning = check::learn(&mut violations, learn);
-        let order = order(violations, terms, edit)?;
+        let learning = check::learn(&mut violations, lesson.learn, lesson.force);
+        let order = order(violations, terms, edits)?;
         if terms.validate_only {
             return Ok((First::Preview(self.preview(&order)?), None));
         }
-        let (version, job) = self.change(rpc, request, terms, &order, learning)?;
+        let (version, job, divisions) = self.change(rpc, request, terms, &order, learning)?;
         let followed = match job {
             Some(job) => Some((job, version.model.clone(), self.jobs.watch(job)?)),
             None => None,
@@ -91,6 +106,7 @@ impl Services {
         let applied = v1::ChangeApplied {
             job: job.map(|job| job.name()).unwrap_or_default(),
             seconds: started.elapsed().as_secs_f64(),
+            splits: self.divided(&version, &divisions)?,
             ..self.applied(version)?
         };
         Ok((First::Applied(Box::new(applied)), followed))
@@ -104,18 +120,19 @@ impl Services {
         terms: Terms<'_>,
         edit: Edit,
     ) -> Result<v1::ChangeApplied> {
-        let order = order(Violations::default(), terms, edit)?;
+        let order = order(Violations::default(), terms, Edits::One(edit))?;
         if terms.validate_only {
             let manifest = self.jobs.try_change(&order)?;
             let manifest = Some(convert::manifest(&order.model, &manifest));
             return Ok(v1::ChangeApplied { manifest, ..Default::default() });
         }
-        let (version, job) = self.change(rpc, request, terms, &order, Learning::GoesOn)?;
+        let (version, job, _) = self.change(rpc, request, terms, &order, Learning::GoesOn)?;
         let job = job.map(|job| job.name()).unwrap_or_default();
         Ok(v1::ChangeApplied { job, ..self.applied(version)? })
     }
 
-    /// Makes a change, or finds what the first call with the request id made: the version and its job.
+    /// Makes a change, or finds what the first call with the request id made: the version, its job, and, the first time, how
+    /// splits divided the examples.
     fn change<M: Message>(
         &self,
         rpc: &str,
@@ -123,24 +140,26 @@ impl Services {
         terms: Terms<'_>,
         order: &ChangeOrder,
         learning: Learning,
-    ) -> Result<(Version, Option<JobId>)> {
+    ) -> Result<(Version, Option<JobId>, Vec<Division>)> {
         Ok(match repeat::check(&self.registry, rpc, terms.request_id, request)? {
             Call::First(receipt) => {
                 let applied = self.jobs.change(order, learning, receipt)?;
-                (applied.version, applied.job.map(|job| job.id))
+                (applied.version, applied.job.map(|job| job.id), applied.divisions)
             }
             Call::Repeat(outcome) => {
                 let version = self.version_of_outcome(&outcome)?;
                 let job = version.job;
-                (version, job)
+                (version, job, Vec::new())
             }
         })
     }
 
     fn preview(&self, order: &ChangeOrder) -> Result<v1::ChangePreview> {
         let preview = self.jobs.preview(order)?;
+        let manifest = convert::manifest(&order.model, &preview.manifest);
         Ok(v1::ChangePreview {
-            manifest: Some(convert::manifest(&order.model, &preview.manifest)),
+            splits: convert::divided(&preview.divisions, &preview.manifest),
+            manifest: Some(manifest),
             validation_accuracy_before: preview.accuracy.map(|(before, _)| before),
             validation_accuracy_after: preview.accuracy.map(|(_, after)| after),
             validation_examples: preview.validation_examples,
@@ -161,14 +180,23 @@ impl Services {
             version: Some(convert::version(version)),
             job: String::new(),
             seconds: 0.0,
+            splits: Vec::new(),
         })
+    }
+
+    fn divided(&self, version: &Version, divisions: &[Division]) -> Result<Vec<v1::DividedClass>> {
+        if divisions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let manifest = self.registry.manifest(&version.model, version.revision)?;
+        Ok(convert::divided(divisions, &manifest))
     }
 }
 
-fn order(mut violations: Violations, terms: Terms<'_>, edit: Edit) -> Result<ChangeOrder> {
+fn order(mut violations: Violations, terms: Terms<'_>, edits: Edits) -> Result<ChangeOrder> {
     let model = name::model("model", terms.model)?;
     check::reason(&mut violations, terms.reason);
     violations.finish()?;
     let (reason, expected_revision) = (terms.reason.to_owned(), terms.expected_revision);
-    Ok(ChangeOrder { model, edit, reason, expected_revision })
+    Ok(ChangeOrder { model, edits, reason, expected_revision })
 }

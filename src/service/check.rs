@@ -5,7 +5,7 @@ use crate::{
     proto::v1,
     taxonomy::ClassName,
     text::MAX_TEXT_BYTES,
-    train::{Learning, Optimiser},
+    train::{Learning, Optimiser, Strategy},
 };
 
 /// Texts of one Predict.
@@ -146,14 +146,34 @@ pub(super) fn reason(violations: &mut Violations, reason: &str) {
     }
 }
 
-/// `learn`: whether a job follows a change; one does if not given.
-pub(super) fn learn(violations: &mut Violations, learn: i32) -> Learning {
+/// `learn` of a change: how a job learns it, if one does; as the case asks for if not given.
+pub(super) fn learn(violations: &mut Violations, learn: i32, force: bool) -> Learning {
+    match strategy(violations, learn) {
+        Some(strategy) => Learning::Follows { strategy, force },
+        None => Learning::None,
+    }
+}
+
+/// `learn` of a training, which is to learn something.
+pub(super) fn training(violations: &mut Violations, learn: i32) -> Strategy {
+    strategy(violations, learn).unwrap_or_else(|| {
+        violations.add("learn", "a training cannot be NONE");
+        Strategy::Auto
+    })
+}
+
+/// How to learn; none for not at all.
+fn strategy(violations: &mut Violations, learn: i32) -> Option<Strategy> {
     match v1::Learn::try_from(learn) {
-        Ok(v1::Learn::Unspecified | v1::Learn::Auto) => Learning::Follows,
-        Ok(v1::Learn::None) => Learning::None,
+        Ok(v1::Learn::Unspecified | v1::Learn::Auto) => Some(Strategy::Auto),
+        Ok(v1::Learn::None) => None,
+        Ok(v1::Learn::HeadOnly) => Some(Strategy::HeadOnly),
+        Ok(v1::Learn::FineTune) => Some(Strategy::FineTune),
+        Ok(v1::Learn::Seed) => Some(Strategy::Seed),
+        Ok(v1::Learn::Scratch) => Some(Strategy::Scratch),
         Err(_) => {
             violations.add("learn", format!("is not a way to learn, got {learn}"));
-            Learning::None
+            Some(Strategy::Auto)
         }
     }
 }

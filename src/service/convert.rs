@@ -9,9 +9,11 @@ use crate::{
     model::Preset,
     predict,
     proto::v1,
-    registry::{self, Epoch, JobRecord, JobState, Mode, ModelId, Origin, RejectionPoint, Report, Version},
+    registry::{
+        self, Epoch, JobRecord, JobState, LostClass, Mode, ModelId, Origin, RejectionPoint, Report, Version,
+    },
     taxonomy::{Change, Class, ClassId, ClassState, Manifest},
-    train::{ConfusedExample, Event, EventKind, FitProgress, SuggestedPair, Suggestions},
+    train::{ConfusedExample, Division, Event, EventKind, FitProgress, Share, SuggestedPair, Suggestions},
 };
 
 pub(super) fn timestamp(time: SystemTime) -> Option<Timestamp> {
@@ -114,6 +116,13 @@ fn report(report: Report) -> v1::TrainingReport {
         curve: report.curve.into_iter().map(epoch).collect(),
         calibration_error: report.calibration_error,
         device: report.device.clone(),
+        stage: report.stage.clone(),
+        lost: report
+            .lost
+            .iter()
+            .cloned()
+            .map(|LostClass { name, f1_before, f1_after }| v1::LostClass { name, f1_before, f1_after })
+            .collect(),
         rejection: report.rejection.into_iter().map(rejection_point).collect(),
     }
 }
@@ -128,6 +137,23 @@ fn epoch(epoch: Epoch) -> v1::TrainingEpoch {
         seconds: epoch.seconds,
         validation_loss: epoch.validation_loss,
     }
+}
+
+/// How splits divide the examples; `manifest` holds the parts and what they were.
+pub(super) fn divided(divisions: &[Division], manifest: &Manifest) -> Vec<v1::DividedClass> {
+    let name = |id| manifest.classes.get(&id).map_or_else(String::new, |class| class.name.to_string());
+    let part = |part: &Share| v1::DividedPart {
+        name: name(part.class),
+        train: part.train,
+        validation: part.validation,
+    };
+    let divided = divisions.iter().map(|division| v1::DividedClass {
+        class_name: name(division.class),
+        parts: division.parts.iter().map(part).collect(),
+        unassigned: division.unassigned,
+        unmatched_texts: division.unmatched_texts,
+    });
+    divided.collect()
 }
 
 fn rejection_point(point: RejectionPoint) -> v1::RejectionPoint {
@@ -145,6 +171,8 @@ pub(super) fn manifest(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
             Change::Create => v1::ChangeKind::Create,
             Change::Add(_) => v1::ChangeKind::Add,
             Change::Merge { .. } => v1::ChangeKind::Merge,
+            Change::Split { .. } => v1::ChangeKind::Split,
+            Change::Several(_) => v1::ChangeKind::Several,
             Change::Rename { .. } => v1::ChangeKind::Rename,
             Change::Remove(_) => v1::ChangeKind::Remove,
             Change::Move { .. } => v1::ChangeKind::Move,

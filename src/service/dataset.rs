@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     proto::v1::{self, dataset_service_server::DatasetService},
     registry::ModelId,
-    taxonomy::{ClassName, Manifest, Meaning},
+    taxonomy::{ClassId, ClassName, Manifest, Meaning},
 };
 
 /// Wrong examples that an error names at most.
@@ -85,7 +85,7 @@ impl DatasetService for Services {
                 let meanings = services.meanings(&id)?;
                 let examples = page.into_iter().map(|example| v1::Example {
                     id: example.id,
-                    class_name: meanings.of(&example.label),
+                    class_name: meanings.of(&example.label, &example.assigned),
                     text: example.text,
                     label: example.label.to_string(),
                     split: convert::split(example.split).into(),
@@ -111,7 +111,7 @@ impl DatasetService for Services {
                 let meanings = services.meanings(&id)?;
                 let stats = services.dataset.stats(uid)?;
                 let labels = stats.labels.into_iter().map(|(label, counts)| v1::LabelStats {
-                    class_name: meanings.of(&label),
+                    class_name: meanings.of(&label, &[]),
                     label: label.to_string(),
                     train: counts.train,
                     validation: counts.validation,
@@ -146,9 +146,9 @@ impl DatasetService for Services {
 struct Meanings(Option<Manifest>);
 
 impl Meanings {
-    fn of(&self, label: &ClassName) -> String {
+    fn of(&self, label: &ClassName, assigned: &[ClassId]) -> String {
         let Some(manifest) = &self.0 else { return String::new() };
-        match manifest.meaning(label) {
+        match manifest.meaning_of(label, assigned) {
             Meaning::Class(id) => manifest.classes[&id].name.to_string(),
             Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => String::new(),
         }

@@ -4,6 +4,7 @@ mod change;
 mod check;
 mod convert;
 mod dataset;
+mod edit;
 mod name;
 mod predict;
 mod registry;

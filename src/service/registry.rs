@@ -87,6 +87,7 @@ impl RegistryService for Services {
                 Call::First(receipt) => services.jobs.while_idle(&id, || {
                     let uid = services.registry.model(&id)?.uid;
                     services.registry.delete_model(&id, etag, receipt)?;
+                    services.jobs.forget_features(uid);
                     services.dataset.delete_all(uid)
                 }),
                 Call::Repeat(_) => Ok(()),

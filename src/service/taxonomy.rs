@@ -4,21 +4,22 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     Answers, Services,
-    change::{First, Terms, answer, terms},
+    change::{First, Lesson, Terms, answer, lesson, terms},
     check::{self, Violations},
-    convert, name,
+    convert, edit, name,
     repeat::{self, Call},
     status::status,
     stream,
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     proto::v1::{
-        self, add_classes_response, merge_classes_response, remove_classes_response,
-        taxonomy_service_server::TaxonomyService,
+        self, add_classes_response, apply_changes_response, merge_classes_response, remove_classes_response,
+        split_class_response, taxonomy_service_server::TaxonomyService,
     },
     registry::Selector,
     taxonomy::{Edit, Revision},
+    train::Edits,
 };
 
 #[async_trait]
@@ -35,7 +36,8 @@ impl TaxonomyService for Services {
         let (first, followed) = self
             .blocking(move |services| {
                 let edit = Edit::Merge { classes: request.classes.clone(), into: request.into.clone() };
-                services.change_and_learn("MergeClasses", &request, terms!(request), edit, request.learn)
+                let (terms, edits) = (terms!(request), Edits::One(edit));
+                services.change_and_learn("MergeClasses", &request, terms, edits, lesson!(request))
             })
             .await?;
         answer!(MergeClassesResponse, Kind, first, followed, detach)
@@ -109,9 +111,37 @@ impl TaxonomyService for Services {
 
     async fn split_class(
         &self,
-        _request: Request<v1::SplitClassRequest>,
+        request: Request<v1::SplitClassRequest>,
     ) -> Result<Response<Self::SplitClassStream>, Status> {
-        Err(status(Error::Unimplemented("SplitClass")))
+        use split_class_response::Result as Kind;
+        let request = request.into_inner();
+        let detach = request.detach;
+        let (first, followed) = self
+            .blocking(move |services| {
+                let edit = edit::split(request.class_name.clone(), request.parts.clone());
+                let (terms, edits) = (terms!(request), Edits::One(edit));
+                services.change_and_learn("SplitClass", &request, terms, edits, lesson!(request))
+            })
+            .await?;
+        answer!(SplitClassResponse, Kind, first, followed, detach)
+    }
+
+    type ApplyChangesStream = Answers<v1::ApplyChangesResponse>;
+
+    async fn apply_changes(
+        &self,
+        request: Request<v1::ApplyChangesRequest>,
+    ) -> Result<Response<Self::ApplyChangesStream>, Status> {
+        use apply_changes_response::Result as Kind;
+        let request = request.into_inner();
+        let detach = request.detach;
+        let (first, followed) = self
+            .blocking(move |services| {
+                let edits = Edits::Several(edit::list(&request.changes)?);
+                services.change_and_learn("ApplyChanges", &request, terms!(request), edits, lesson!(request))
+            })
+            .await?;
+        answer!(ApplyChangesResponse, Kind, first, followed, detach)
     }
 
     type AddClassesStream = Answers<v1::AddClassesResponse>;
@@ -126,7 +156,8 @@ impl TaxonomyService for Services {
         let (first, followed) = self
             .blocking(move |services| {
                 let edit = Edit::Add { names: request.names.clone() };
-                services.change_and_learn("AddClasses", &request, terms!(request), edit, request.learn)
+                let (terms, edits) = (terms!(request), Edits::One(edit));
+                services.change_and_learn("AddClasses", &request, terms, edits, lesson!(request))
             })
             .await?;
         answer!(AddClassesResponse, Kind, first, followed, detach)
@@ -144,7 +175,8 @@ impl TaxonomyService for Services {
         let (first, followed) = self
             .blocking(move |services| {
                 let edit = Edit::Remove { classes: request.classes.clone() };
-                services.change_and_learn("RemoveClasses", &request, terms!(request), edit, request.learn)
+                let (terms, edits) = (terms!(request), Edits::One(edit));
+                services.change_and_learn("RemoveClasses", &request, terms, edits, lesson!(request))
             })
             .await?;
         answer!(RemoveClassesResponse, Kind, first, followed, detach)
@@ -172,11 +204,8 @@ impl TaxonomyService for Services {
         let request = request.into_inner();
         let v1::ChangeApplied { manifest, version, job, .. } = self
             .blocking(move |services| {
-                let edit = Edit::Place {
-                    class: request.class_name.clone(),
-                    parent: Some(request.parent.clone()).filter(|parent| !parent.is_empty()),
-                    create_parent: request.create_parent,
-                };
+                let (class, parent) = (request.class_name.clone(), request.parent.clone());
+                let edit = edit::place(class, parent, request.create_parent);
                 services.change_names("MoveClass", &request, terms!(request), edit)
             })
             .await?;

@@ -45,6 +45,7 @@ impl TrainingService for Services {
                 check::learning_rate(&mut violations, request.learning_rate);
                 check::word_shuffle(&mut violations, request.word_shuffle);
                 let optimiser = check::optimiser(&mut violations, request.optimiser);
+                let strategy = check::training(&mut violations, request.learn);
                 violations.finish()?;
                 let job = match repeat::check(&services.registry, "Train", &request.request_id, &request)? {
                     Call::First(receipt) => {
@@ -54,6 +55,8 @@ impl TrainingService for Services {
                             seed: request.seed.unwrap_or(0),
                             optimiser,
                             word_shuffle: request.word_shuffle.map(|probability| probability as f32),
+                            strategy,
+                            force: request.force,
                         };
                         services.jobs.train(&model, options, receipt)?
                     }

@@ -27,6 +27,18 @@ pub(super) struct Bearers {
     pub(super) removed: bool,
 }
 
+impl Bearers {
+    fn meaning(&self, manifest: &Manifest) -> Meaning {
+        let Self { living, removed } = self;
+        match living.first() {
+            Some(&id) if living.len() == 1 && !removed && manifest.is_active(id) => Meaning::Class(id),
+            Some(_) => Meaning::Ambiguous(living.iter().flat_map(|&id| manifest.below(id)).collect()),
+            None if *removed => Meaning::Removed,
+            None => Meaning::Unknown,
+        }
+    }
+}
+
 impl Manifest {
     /// The active class or group with a name.
     pub fn living_by_name(&self, name: &ClassName) -> Option<&Class> {
@@ -50,13 +62,35 @@ impl Manifest {
 
     /// What a label means here: an active class by name; else the class that had the name last, by its successors.
     pub fn meaning(&self, label: &ClassName) -> Meaning {
-        let Bearers { living, removed } = self.bearers(label);
-        match living.first() {
-            Some(&id) if living.len() == 1 && !removed && self.is_active(id) => Meaning::Class(id),
-            Some(_) => Meaning::Ambiguous(living.iter().flat_map(|&id| self.below(id)).collect()),
-            None if removed => Meaning::Removed,
-            None => Meaning::Unknown,
+        self.bearers(label).meaning(self)
+    }
+
+    /// What an example means that was stored under a label and went, at splits, to these classes, the latest last. The
+    /// class it went to counts while it descends from one that bore the label; the label alone otherwise.
+    pub fn meaning_of(&self, label: &ClassName, assigned: &[ClassId]) -> Meaning {
+        if assigned.is_empty() {
+            return self.meaning(label);
         }
+        let former = self.former_names.get(label).copied();
+        let named = self.classes.values().filter(|class| class.name == *label).map(|class| class.id);
+        let descendants: BTreeSet<ClassId> =
+            former.into_iter().chain(named).flat_map(|bearer| self.descendants(bearer)).collect();
+        match assigned.iter().rev().find(|id| descendants.contains(id)) {
+            Some(&id) => self.lives_on(id).meaning(self),
+            None => self.meaning(label),
+        }
+    }
+
+    /// The classes that came, by merges and splits, of one that is gone.
+    pub(super) fn descendants(&self, id: ClassId) -> BTreeSet<ClassId> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            if let Some(ClassState::Retired(successors)) = self.classes.get(&id).map(|class| &class.state) {
+                open.extend(successors.iter().filter(|successor| found.insert(**successor)));
+            }
+        }
+        found
     }
 
     /// The active classes that a class lives on in: itself while active.

@@ -48,6 +48,13 @@ pub enum Change {
         /// The class that came.
         into: ClassId,
     },
+    /// One class became several.
+    Split {
+        /// The class that went.
+        class: ClassId,
+        /// The classes that came.
+        into: Vec<ClassId>,
+    },
     /// A class got another name.
     Rename {
         /// The class.
@@ -66,6 +73,8 @@ pub enum Change {
         /// The group it is in since; none at the top.
         parent: Option<ClassId>,
     },
+    /// Several of these, one after the other, as one.
+    Several(Vec<Change>),
     /// The change that made this revision was undone.
     Undo(Revision),
 }
@@ -102,6 +111,26 @@ pub struct Manifest {
     pub reason: String,
     /// When it was made.
     pub created: SystemTime,
+}
+
+impl Change {
+    /// Whether it brought classes and did nothing else.
+    pub fn only_adds(&self) -> bool {
+        match self {
+            Self::Add(_) => true,
+            Self::Several(changes) => changes.iter().all(Self::only_adds),
+            _ => false,
+        }
+    }
+
+    /// Whether it took classes out.
+    pub fn removes(&self) -> bool {
+        match self {
+            Self::Remove(_) => true,
+            Self::Several(changes) => changes.iter().any(Self::removes),
+            _ => false,
+        }
+    }
 }
 
 impl Class {
@@ -185,13 +214,21 @@ impl Manifest {
 
     /// The change in words.
     pub fn describe(&self) -> String {
+        self.describe_change(&self.change)
+    }
+
+    fn describe_change(&self, change: &Change) -> String {
         let name =
             |id: &ClassId| self.classes.get(id).map_or_else(|| format!("#{id}"), |c| c.name.to_string());
         let list = |ids: &[ClassId]| ids.iter().map(name).collect::<Vec<_>>().join(", ");
-        match &self.change {
+        match change {
             Change::Create => format!("create {} classes", self.classes.len()),
             Change::Add(ids) => format!("add {}", list(ids)),
             Change::Merge { sources, into } => format!("merge {} into {}", list(sources), name(into)),
+            Change::Split { class, into } => format!("split {} into {}", name(class), list(into)),
+            Change::Several(changes) => {
+                changes.iter().map(|change| self.describe_change(change)).collect::<Vec<_>>().join("; ")
+            }
             Change::Rename { from, to, .. } => format!("rename {from} to {to}"),
             Change::Remove(ids) => format!("remove {}", list(ids)),
             Change::Move { class, parent: Some(parent) } => {

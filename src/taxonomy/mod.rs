@@ -16,7 +16,7 @@ mod manifest;
 mod name;
 mod tree;
 
-pub use change::{Edit, Provenance};
+pub use change::{Edit, Part, Provenance};
 pub use groups::LeafGroups;
 pub use id::{ClassId, LeafId, Revision, VersionNumber};
 pub use lookup::Meaning;

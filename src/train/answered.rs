@@ -1,14 +1,16 @@
 //! What a stored version answers to the validation examples, measured in the classes of any manifest.
 
+use std::collections::BTreeSet;
+
 use rayon::prelude::*;
 
-use super::{jobs::Shared, metrics::argmax};
+use super::{Confusion, jobs::Shared, metrics::argmax};
 use crate::{
     dataset::{Example, Split},
     error::Result,
     model::{Checkpoint, Classifier, LeafProbabilities},
     registry::ModelId,
-    taxonomy::{LeafGroups, LeafId, Manifest, Meaning, VersionNumber},
+    taxonomy::{ClassId, LeafGroups, LeafId, Manifest, VersionNumber},
 };
 
 /// The validation examples of a model and what the network of a version says to each.
@@ -56,17 +58,31 @@ impl Answered {
         self.examples.iter().zip(self.rows.iter())
     }
 
-    /// Scores the answers given in the classes of `answers` by the labels as `labels` understands them: one is right
-    /// where its class lives on in the class of the label.
-    pub(super) fn score(&self, answers: &Manifest, labels: &Manifest) -> Result<Scored> {
+    /// Counts the answers given in the classes of `answers` by the labels as `labels` understands them, both by the columns
+    /// of its active classes, which are returned: an answer is right where its class lives on in the class of the label.
+    /// One that lives on nowhere counts as one for some other class.
+    pub(super) fn confusion(
+        &self,
+        answers: &Manifest,
+        labels: &Manifest,
+    ) -> Result<(Confusion, Vec<ClassId>)> {
         let groups = LeafGroups::new(answers, &self.leaves)?;
-        let mut scored = Scored::default();
+        let columns: Vec<ClassId> = labels.active().map(|class| class.id).collect();
+        let column = |class: ClassId| columns.binary_search(&class).ok();
+        let heirs: Vec<BTreeSet<ClassId>> = groups.classes.iter().map(|class| labels.heirs(*class)).collect();
+        let mut confusion = Confusion::new(columns.len());
         for (example, row) in self.iter() {
-            let Meaning::Class(label) = labels.meaning(&example.label) else { continue };
-            let answer = groups.classes[argmax(&groups.sums(row))];
-            scored.count(labels.heirs(answer).contains(&label));
+            let Some((class, label)) =
+                example.class_in(labels).and_then(|class| Some((class, column(class)?)))
+            else {
+                continue;
+            };
+            let heirs = &heirs[argmax(&groups.sums(row))];
+            let heir = if heirs.contains(&class) { Some(class) } else { heirs.first().copied() };
+            let other = (label + 1) % columns.len();
+            confusion.add(label, heir.and_then(column).unwrap_or(other));
         }
-        Ok(scored)
+        Ok((confusion, columns))
     }
 
     /// Scores the answers in the classes of two manifests, each by its own labels, on the examples whose label means one
@@ -88,7 +104,7 @@ impl Answered {
 
 /// Whether the answer to an example is right; none where its label means no single class.
 fn judge(manifest: &Manifest, groups: &LeafGroups, example: &Example, row: &[f32]) -> Option<bool> {
-    let Meaning::Class(label) = manifest.meaning(&example.label) else { return None };
+    let label = example.class_in(manifest)?;
     Some(groups.classes[argmax(&groups.sums(row))] == label)
 }
 

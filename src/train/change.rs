@@ -8,34 +8,55 @@ use std::{
 
 use tracing::info;
 
-use super::{Jobs, TrainOptions, answered::Answered};
+use super::{
+    Division, Jobs, Strategy, TrainOptions,
+    answered::Answered,
+    edited::{Edited, Serving},
+    imprint::imprint,
+};
 use crate::{
+    dataset::{Dataset, Example},
     error::{Error, Result},
     model::{Checkpoint, with_newcomers},
     registry::{
-        JobId, JobRecord, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Tensors, Version,
+        Batch, JobId, JobRecord, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Tensors,
+        Version,
     },
-    taxonomy::{ClassId, Edit, LeafId, Manifest, Meaning, Provenance, Revision, VersionNumber},
+    taxonomy::{ClassId, Edit, Manifest, Meaning, Revision, VersionNumber},
 };
 
-/// A change of the classes as asked for.
+/// Changes of the classes as asked for.
 #[derive(Debug, Clone)]
 pub struct ChangeOrder {
     /// The model.
     pub model: ModelId,
     /// What shall change.
-    pub edit: Edit,
+    pub edits: Edits,
     /// Why.
     pub reason: String,
     /// The revision that the serving manifest must have, if given.
     pub expected_revision: Option<u64>,
 }
 
+/// One change, or a list of them as one.
+#[derive(Debug, Clone)]
+pub enum Edits {
+    /// One, whose fields are those of the request.
+    One(Edit),
+    /// A list, whose fields are those of `changes[i]`.
+    Several(Vec<Edit>),
+}
+
 /// Whether a job follows a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Learning {
-    /// One that learns the change by transfer, where there is something to learn from.
-    Follows,
+    /// One that learns the change, where there is something to learn from.
+    Follows {
+        /// How.
+        strategy: Strategy,
+        /// Whether it is promoted also where the gate would refuse it.
+        force: bool,
+    },
     /// One in place of the job that learnt an earlier change and had to make way, if there was any. For changes that
     /// leave nothing to learn.
     GoesOn,
@@ -52,6 +73,8 @@ pub struct Applied {
     pub version: Version,
     /// The job that learns.
     pub job: Option<JobRecord>,
+    /// How splits divided the examples.
+    pub divisions: Vec<Division>,
 }
 
 /// What a change would do.
@@ -63,18 +86,25 @@ pub struct Preview {
     pub accuracy: Option<(f64, f64)>,
     /// Validation examples that counted.
     pub validation_examples: u64,
+    /// How splits would divide the examples.
+    pub divisions: Vec<Division>,
 }
 
-/// What answers now.
-struct Serving {
-    model: Model,
-    number: VersionNumber,
-    manifest: Manifest,
+/// A version that a change made, and what is stored with it.
+struct Made<'a> {
+    origin: Origin,
+    /// The version whose tensors it has, or those that its own were made from.
+    parent: VersionNumber,
+    tensors: Tensors,
+    manifest: &'a Manifest,
+    job: Option<JobId>,
+    receipt: Option<Receipt>,
+    also: Batch,
 }
 
 impl Jobs {
-    /// Changes the classes: publishes a version that answers in the new manifest, with the same tensors or, where classes
-    /// came in, rows for them, and queues the job that learns, if any.
+    /// Changes the classes: publishes a version that answers in the new manifest, with the same tensors or, where leaves
+    /// came in, rows for them that are fitted to a part of the examples, and queues the job that learns, if any.
     ///
     /// # Errors
     /// As [`Manifest::edit`]; [`Error::Conflict`] where a training runs or the revision is not the expected one;
@@ -88,14 +118,14 @@ impl Jobs {
         let started = Instant::now();
         let _changing = self.shared.lock_changes();
         let serving = self.serving(&order.model, order.expected_revision)?;
-        let manifest = serving.edited(order)?;
-        let tensors = match self.grown(&serving, &manifest)? {
+        let Edited { manifest, divisions, examples } = serving.edited(order, || self.examples(&serving))?;
+        let tensors = match self.grown(&serving, &manifest, examples.as_deref())? {
             Some(grown) => Tensors::New(grown),
             None => Tensors::Same(serving.number),
         };
         let made_way = self.shared.make_way(&order.model)?;
         let wanted = match learning {
-            Learning::Follows => made_way || self.is_learnable(&serving, &manifest)?,
+            Learning::Follows { .. } => made_way || self.is_learnable(&serving, &manifest)?,
             Learning::GoesOn => made_way,
             Learning::None => false,
         };
@@ -103,14 +133,16 @@ impl Jobs {
             true => Some(self.shared.registry.new_job(&order.model, None)?),
             false => None,
         };
-        let version = match self.publish(
-            &serving,
-            Origin::Instant,
-            (serving.number, tensors),
-            &manifest,
-            job.as_ref().map(|job| job.id),
+        let made = Made {
+            origin: Origin::Instant,
+            parent: serving.number,
+            tensors,
+            manifest: &manifest,
+            job: job.as_ref().map(|job| job.id),
             receipt,
-        ) {
+            also: assignment(&serving.model, &divisions),
+        };
+        let version = match self.publish(&serving, made) {
             Ok(version) => version,
             Err(cause) => {
                 job.map(|job| self.shared.fail_unqueued(job, &cause)).transpose()?;
@@ -124,11 +156,14 @@ impl Jobs {
             micros = started.elapsed().as_micros(),
             "classes changed"
         );
-        let job = match job {
-            Some(job) => Some(self.shared.enqueue(job, TrainOptions::default(), true)?),
-            None => None,
+        let options = match learning {
+            Learning::Follows { strategy, force } => {
+                TrainOptions { strategy, force, ..TrainOptions::default() }
+            }
+            Learning::GoesOn | Learning::None => TrainOptions::default(),
         };
-        Ok(Applied { manifest, version, job })
+        let job = job.map(|job| self.shared.enqueue(job, options, true)).transpose()?;
+        Ok(Applied { manifest, version, job, divisions })
     }
 
     /// The manifest that [`Jobs::change`] would make.
@@ -136,7 +171,8 @@ impl Jobs {
     /// # Errors
     /// As [`Jobs::change`].
     pub fn try_change(&self, order: &ChangeOrder) -> Result<Manifest> {
-        self.serving(&order.model, order.expected_revision)?.edited(order)
+        let serving = self.serving(&order.model, order.expected_revision)?;
+        Ok(serving.edited(order, || self.examples(&serving))?.manifest)
     }
 
     /// What [`Jobs::change`] would do. The accuracies are exact: the network that would answer is asked.
@@ -145,15 +181,15 @@ impl Jobs {
     /// As [`Jobs::change`].
     pub fn preview(&self, order: &ChangeOrder) -> Result<Preview> {
         let serving = self.serving(&order.model, order.expected_revision)?;
-        let manifest = serving.edited(order)?;
-        let examples = self.shared.dataset.all(serving.model.uid)?;
-        let answered = match self.grown(&serving, &manifest)? {
+        let Edited { manifest, divisions, examples } = serving.edited(order, || self.examples(&serving))?;
+        let examples = examples.map_or_else(|| self.examples(&serving), Ok)?;
+        let answered = match self.grown(&serving, &manifest, Some(&examples))? {
             Some(grown) => Answered::of(&grown, examples)?,
             None => Answered::by(&self.shared, &order.model, serving.number, examples)?,
         };
         let [before, after] = answered.compare(&serving.manifest, &manifest)?;
         let accuracy = before.accuracy().zip(after.accuracy());
-        Ok(Preview { manifest, accuracy, validation_examples: after.counted })
+        Ok(Preview { manifest, accuracy, validation_examples: after.counted, divisions })
     }
 
     /// Undoes the latest change of the classes: the classes, the tensors and so the answers are those from before it.
@@ -185,10 +221,18 @@ impl Jobs {
         let target = self.shared.registry.manifest(model, point.revision)?;
         let revision = Revision(serving.model.latest_revision + 1);
         let manifest = serving.manifest.undo(&target, revision, reason, SystemTime::now());
-        let tensors = (point.version, Tensors::Same(point.version));
-        let version = self.publish(&serving, Origin::Undo, tensors, &manifest, None, receipt)?;
+        let made = Made {
+            origin: Origin::Undo,
+            parent: point.version,
+            tensors: Tensors::Same(point.version),
+            manifest: &manifest,
+            job: None,
+            receipt,
+            also: Batch::new(),
+        };
+        let version = self.publish(&serving, made)?;
         info!(model = %model, revision = %manifest.revision, version = %version.number, "change undone");
-        Ok(Applied { manifest, version, job: None })
+        Ok(Applied { manifest, version, job: None, divisions: Vec::new() })
     }
 
     /// Whether there is something to learn of a change: always, but for classes that came in and have no examples.
@@ -198,7 +242,7 @@ impl Jobs {
             .filter(|class| !serving.manifest.classes.contains_key(&class.id))
             .map(|class| class.id)
             .collect();
-        if serving.newcomers(manifest).is_empty() {
+        if came.is_empty() || !manifest.change.only_adds() {
             return Ok(true);
         }
         let labels = self.shared.dataset.stats(serving.model.uid)?.labels;
@@ -208,44 +252,53 @@ impl Jobs {
         }))
     }
 
+    fn examples(&self, serving: &Serving) -> Result<Vec<Example>> {
+        self.shared.dataset.all(serving.model.uid)
+    }
+
     fn has_examples(&self, serving: &Serving, manifest: &Manifest) -> Result<bool> {
         Ok(manifest.active().count() >= 2 && self.shared.dataset.count(serving.model.uid)? > 0)
     }
 
-    /// The serving network with rows for the leaves that a manifest brings; none where it brings none.
-    fn grown(&self, serving: &Serving, manifest: &Manifest) -> Result<Option<Checkpoint>> {
+    /// The serving network with rows for the leaves that a manifest brings, fitted where there are examples of them; none
+    /// where it brings none.
+    fn grown(
+        &self,
+        serving: &Serving,
+        manifest: &Manifest,
+        examples: Option<&[Example]>,
+    ) -> Result<Option<Checkpoint>> {
         let newcomers = serving.newcomers(manifest);
         if newcomers.is_empty() {
             return Ok(None);
         }
         let checkpoint = self.shared.registry.checkpoint(&serving.model.id, serving.number)?;
-        with_newcomers(&checkpoint, &serving.manifest.leaves(), &newcomers).map(Some)
+        let grown = with_newcomers(&checkpoint, &serving.manifest.leaves(), &newcomers)?;
+        let kept = self.shared.kept(serving.model.uid);
+        let fitted = match examples {
+            Some(examples) => imprint(&grown, manifest, &newcomers, examples, kept)?,
+            None => imprint(&grown, manifest, &newcomers, &self.examples(serving)?, kept)?,
+        };
+        Ok(Some(fitted))
     }
 
-    /// Stores and promotes a version with the tensors made from those of a version, that answers in `manifest`.
-    fn publish(
-        &self,
-        serving: &Serving,
-        origin: Origin,
-        (parent, tensors): (VersionNumber, Tensors),
-        manifest: &Manifest,
-        job: Option<JobId>,
-        receipt: Option<Receipt>,
-    ) -> Result<Version> {
+    /// Stores and promotes what a change made.
+    fn publish(&self, serving: &Serving, made: Made<'_>) -> Result<Version> {
         let version = self.shared.registry.publish(Publication {
             model: serving.model.id.clone(),
-            tensors,
-            manifest: PublishedManifest::New(manifest.clone()),
-            parent: Some(parent),
-            origin,
+            tensors: made.tensors,
+            manifest: PublishedManifest::New(made.manifest.clone()),
+            parent: Some(made.parent),
+            origin: made.origin,
             mode: None,
-            reason: manifest.describe(),
-            job,
+            reason: made.manifest.describe(),
+            job: made.job,
             report: None,
             promote: true,
             expected_serving: Some(Some(serving.number)),
             job_record: None,
-            receipt,
+            receipt: made.receipt,
+            also: made.also,
         })?;
         (self.shared.promoted)(&version);
         Ok(version)
@@ -271,19 +324,8 @@ impl Jobs {
     }
 }
 
-impl Serving {
-    /// The leaves that a manifest has beyond today's.
-    fn newcomers(&self, manifest: &Manifest) -> Vec<LeafId> {
-        manifest.leaves().difference(&self.manifest.leaves()).copied().collect()
-    }
-
-    fn edited(&self, order: &ChangeOrder) -> Result<Manifest> {
-        let provenance = Provenance {
-            revision: Revision(self.model.latest_revision + 1),
-            serving: self.number,
-            reason: order.reason.clone(),
-            created: SystemTime::now(),
-        };
-        self.manifest.edit(&order.edit, provenance)
-    }
+/// What to store of how the examples were divided.
+fn assignment(model: &Model, divisions: &[Division]) -> Batch {
+    let assigned = divisions.iter().flat_map(|division| &division.assigned);
+    Dataset::assignment(model.uid, assigned.map(|(class, ids)| (*class, ids.as_slice())))
 }

@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use tracing::warn;
 
 use super::{
-    Recipe, augment, batches,
+    Confusion, Recipe, augment, batches,
     calibrate::rejection_curve,
     metrics::calibration_error,
     prepare::{Prepared, Preparer},
@@ -87,6 +87,8 @@ pub struct Fitted {
     pub validation_accuracy: Option<f64>,
     /// Macro F1 of the network on the validation samples; none without samples.
     pub validation_macro_f1: Option<f64>,
+    /// What the network answers to the validation samples, in the classes of the leaf groups; none without samples.
+    pub confusion: Option<Confusion>,
     /// Expected calibration error of the network on the validation samples; none without samples.
     pub calibration_error: Option<f64>,
     /// From which confidence on its answers can be trusted, measured on the validation samples.
@@ -363,13 +365,15 @@ impl<'a> Fitting<'a> {
                 checkpoint.tensors.insert(OUTPUT_SCALES.to_owned(), Array::new([2], scales));
             }
             let judged = measured.as_ref().map(|measured| &*measured.judged);
+            let confusion = measured.as_ref().map(|measured| measured.confusion.clone());
             self.best = Some(Fitted {
                 checkpoint,
                 best_epoch: epoch,
                 epochs: epoch,
                 train_loss: self.progress.loss,
                 validation_accuracy: accuracy,
-                validation_macro_f1: measured.as_ref().map(|measured| measured.confusion.macro_f1()),
+                validation_macro_f1: confusion.as_ref().map(Confusion::macro_f1),
+                confusion,
                 calibration_error: judged.map(calibration_error),
                 rejection: rejection_curve(judged.unwrap_or_default()),
                 curve: Vec::new(),
@@ -421,7 +425,7 @@ impl<'a> Fitting<'a> {
 }
 
 /// What the wide branch of a network says about samples, `[M, C]`; zeros without one.
-fn wide_logits(network: &Checkpoint, samples: &[Sample]) -> Vec<f32> {
+pub(super) fn wide_logits(network: &Checkpoint, samples: &[Sample]) -> Vec<f32> {
     let leaves = network.leaves.len();
     let mut logits = vec![0.0; samples.len() * leaves];
     if let Some(wide) = Wide::new(&network.tensors) {

@@ -12,11 +12,14 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use tracing::{Span, error, info, info_span};
+use tracing::{Span, error, info, info_span, warn};
 
-use super::{EventKind, FitProgress, Optimiser, VectorsDir, Watch, feed::Feed, run};
+use super::{
+    EventKind, FitProgress, Optimiser, Strategy, Tolerance, VectorsDir, Watch, features::Kept, feed::Feed,
+    run,
+};
 use crate::{
-    dataset::Dataset,
+    dataset::{Dataset, FeatureCache},
     error::{Error, Result},
     model::Device,
     registry::{JobId, JobRecord, JobState, Model, ModelId, Receipt, Registry, Version},
@@ -39,6 +42,10 @@ pub struct TrainOptions {
     pub optimiser: Option<Optimiser>,
     /// Probability that the words of a text are read in random order.
     pub word_shuffle: Option<f32>,
+    /// Which parts of the network learn.
+    pub strategy: Strategy,
+    /// Whether what is learnt is promoted also where the gate would refuse it.
+    pub force: bool,
 }
 
 /// What trainings may use of the machine.
@@ -50,6 +57,10 @@ pub struct Host {
     pub vectors: VectorsDir,
     /// Bytes that a training may take.
     pub memory_limit: u64,
+    /// What the gate bears with.
+    pub tolerance: Tolerance,
+    /// What encoders made of examples.
+    pub features: Arc<FeatureCache>,
 }
 
 /// The jobs of all models.
@@ -66,6 +77,8 @@ pub(super) struct Shared {
     pub(super) vectors: VectorsDir,
     /// Bytes that a training may take.
     pub(super) memory_limit: u64,
+    pub(super) tolerance: Tolerance,
+    pub(super) features: Arc<FeatureCache>,
     /// Told of every promoted version before clients are.
     pub(super) promoted: Box<dyn Fn(&Version) + Send + Sync>,
     state: Mutex<State>,
@@ -149,10 +162,21 @@ impl Jobs {
     ) -> Result<Self> {
         let (queue, tasks) = mpsc::channel::<Task>();
         let state = Mutex::new(State { queue: Some(queue), ..State::default() });
-        let Host { device, vectors, memory_limit } = host;
+        let Host { device, vectors, memory_limit, tolerance, features } = host;
         let changing = Mutex::default();
-        let shared =
-            Arc::new(Shared { registry, dataset, device, vectors, memory_limit, promoted, state, changing });
+        let shared = Shared {
+            registry,
+            dataset,
+            device,
+            vectors,
+            memory_limit,
+            tolerance,
+            features,
+            promoted,
+            state,
+            changing,
+        };
+        let shared = Arc::new(shared);
         let worker = std::thread::Builder::new()
             .name("train".into())
             .spawn({
@@ -177,7 +201,7 @@ impl Jobs {
         let _changing = self.shared.lock_changes();
         let model = self.shared.registry.model(model)?;
         self.shared.refuse_active(&model.id)?;
-        run::check_trainable(&self.shared, &model)?;
+        run::check_trainable(&self.shared, &model, options.strategy)?;
         let record = self.shared.registry.new_job(&model.id, receipt)?;
         self.shared.enqueue(record, options, false)
     }
@@ -204,6 +228,11 @@ impl Jobs {
     /// The folder of word vectors.
     pub fn vectors(&self) -> &VectorsDir {
         &self.shared.vectors
+    }
+
+    /// Forgets what encoders made of the examples of a model that was deleted.
+    pub fn forget_features(&self, uid: u64) {
+        self.shared.features.remove(uid);
     }
 
     /// The job that trains a model now.
@@ -306,6 +335,11 @@ impl Shared {
         }
     }
 
+    /// The features that are kept of a model's examples.
+    pub(super) fn kept(&self, uid: u64) -> Kept<'_> {
+        Kept { cache: &self.features, uid }
+    }
+
     pub(super) fn lock_changes(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -324,6 +358,10 @@ impl Shared {
         } else {
             catch_unwind(AssertUnwindSafe(|| run::run(self, &mut record, &options, &feed, &stop)))
                 .unwrap_or_else(|_| Err(Error::Internal("the training panicked; see the log".into())))
+        };
+        let (learnt, result) = match result {
+            Ok(learnt) => (Some(learnt), Ok(())),
+            Err(cause) => (None, Err(cause)),
         };
         let (state, message) = match result {
             Ok(()) => (JobState::Succeeded, String::new()),
@@ -359,6 +397,14 @@ impl Shared {
         }
         drop(state);
         feed.send(EventKind::Finished(Box::new(record)));
+        if let Some(learnt) = learnt {
+            let kept = catch_unwind(AssertUnwindSafe(|| learnt.keep_features(self, &stop)));
+            match kept {
+                Ok(Ok(()) | Err(Error::Cancelled)) => {}
+                Ok(Err(cause)) => warn!(%cause, "features were not kept"),
+                Err(_) => error!("keeping features panicked; see the log"),
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     dataset::{Example, Split},
     error::Result,
     registry::{Model, Registry, Version},
-    taxonomy::{Class, ClassName, LeafId, Manifest, Meaning},
+    taxonomy::{Class, ClassId, LeafId, Manifest},
 };
 
 /// The leaves of a training by what is known about them.
@@ -30,11 +30,8 @@ impl Leaves {
             None => BTreeSet::new(),
         };
         let train = examples.iter().filter(|example| example.split == Split::Train);
-        let labels: BTreeSet<&ClassName> = train.map(|example| &example.label).collect();
-        let classes = labels.into_iter().filter_map(|label| match manifest.meaning(label) {
-            Meaning::Class(id) => manifest.classes.get(&id),
-            Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => None,
-        });
+        let classes: BTreeSet<ClassId> = train.filter_map(|example| example.class_in(manifest)).collect();
+        let classes = classes.iter().filter_map(|class| manifest.classes.get(class));
         let with_examples = classes.flat_map(Class::leaves).collect();
         Ok(Self { all: manifest.leaves(), learnt, with_examples })
     }

@@ -93,6 +93,12 @@ impl Confusion {
             .collect()
     }
 
+    /// Texts of a class that were answered otherwise, and others that were answered with it.
+    pub fn wrong(&self, class: usize) -> u64 {
+        let others = (0..self.classes).filter(|other| *other != class);
+        others.map(|other| self.count(class, other) + self.count(other, class)).sum()
+    }
+
     /// Mean F1 of the classes that occur, as label or as answer; 0 without a text.
     pub fn macro_f1(&self) -> f64 {
         let classes = self.classes();

@@ -37,6 +37,8 @@ pub struct Recipe {
     pub output_dropout: f32,
     /// How the wide branch is fitted, where there is one.
     pub wide: WideRecipe,
+    /// Half of what a squared unit that a row of the softmax moves in a refit costs, in nats.
+    pub refit_decay: f64,
     /// Probability that the words of a text are read in random order.
     pub word_shuffle: f32,
     /// How gradients become updates, and the schedule of the rate with it.
@@ -92,6 +94,7 @@ impl Recipe {
             embedding_dropout: 0.2,
             output_dropout: 0.4,
             wide: WideRecipe { epochs: wide_epochs, rate: wide_rate, batch: 32, dropout: 0.6 },
+            refit_decay: 1e-3,
             word_shuffle: 0.0,
             optimiser: Optimiser::AdamW,
         }

@@ -1,7 +1,7 @@
 //! One job from start to end: examples, plan, start network, fit, gate, publication.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     ops::ControlFlow,
     time::{Duration, Instant, SystemTime},
 };
@@ -10,23 +10,31 @@ use rayon::prelude::*;
 use tracing::{info, warn};
 
 use super::{
-    Current, EventKind, FitProgress, Fitted, Memory, Plan, Planned, Recipe, Sample, TrainOptions,
+    Current, EventKind, FitProgress, Fitted, Memory, Plan, Planned, Recipe, Sample, Strategy, TrainOptions,
+    WideRecipe,
     answered::Answered,
+    divide::is_open,
     feed::Feed,
-    fit, gate,
+    fit,
+    gate::{self, Comparison, Standing},
+    imprint::imprint,
     jobs::{Shared, Stop, no_examples},
     leaves::Leaves,
     plan,
+    refit::refit_all,
+    strategy::Stage,
 };
 use crate::{
     dataset::{Example, Split},
     error::{Error, Result},
-    model::{Architecture, Checkpoint, VectorFile, from_vectors, surgery},
+    model::{Architecture, Checkpoint, VectorFile, from_vectors, surgery, with_newcomers},
     registry::{
-        JobRecord, JobState, Mode, Model, Origin, PretrainedVectors, Publication, PublishedManifest,
+        Batch, JobRecord, JobState, Mode, Model, Origin, PretrainedVectors, Publication, PublishedManifest,
         Registry, Report, Tensors, Version,
     },
-    taxonomy::{ClassName, LeafGroups, LeafId, Manifest, Meaning, Provenance, Revision, VersionNumber},
+    taxonomy::{
+        Class, ClassId, ClassName, LeafGroups, LeafId, Manifest, Provenance, Revision, VersionNumber,
+    },
     text::TextEncoder,
 };
 
@@ -36,16 +44,43 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// The examples of a model, ready to learn from: each with the column of its class.
 pub(super) struct Samples {
     pub(super) train: Vec<Sample>,
+    /// Ids of the examples that train, ascending.
+    pub(super) train_ids: Vec<u64>,
     pub(super) validation: Vec<Sample>,
 }
 
 /// Refuses a model whose training could only fail.
-pub(super) fn check_trainable(shared: &Shared, model: &Model) -> Result<()> {
+pub(super) fn check_trainable(shared: &Shared, model: &Model, strategy: Strategy) -> Result<()> {
     if shared.dataset.count(model.uid)? == 0 {
         return Err(no_examples(model));
     }
+    if model.serving().is_none() && matches!(strategy, Strategy::HeadOnly | Strategy::FineTune) {
+        return Err(Error::Precondition {
+            reason: "NO_VERSION",
+            subject: model.id.name(),
+            description: format!(
+                "{} has no version whose network could stay; learn with AUTO",
+                model.id.name()
+            ),
+        });
+    }
     let labels = shared.dataset.stats(model.uid)?.labels.into_keys().collect();
     make_plan(&shared.registry, model, &labels).map(|_| ())
+}
+
+/// A job under way.
+struct Run<'a> {
+    shared: &'a Shared,
+    options: &'a TrainOptions,
+    feed: &'a Feed,
+    stop: &'a Stop,
+    started: Instant,
+    uid: u64,
+    mode: Mode,
+    plan: Plan,
+    leaves: Leaves,
+    samples: Samples,
+    groups: LeafGroups,
 }
 
 /// Runs a job. Leaves the record as it shall be stored when the job succeeded.
@@ -59,142 +94,244 @@ pub(super) fn run(
     options: &TrainOptions,
     feed: &Feed,
     stop: &Stop,
-) -> Result<()> {
+) -> Result<Learnt> {
     let started = Instant::now();
     let registry = &shared.registry;
     record.state = JobState::Running;
     let model = registry.model(&record.model)?;
     let examples = shared.dataset.all(model.uid)?;
     let labels: BTreeSet<ClassName> = examples.iter().map(|example| example.label.clone()).collect();
-    let plan = make_plan(registry, &model, &labels)?;
-    (record.mode, record.mode_reason) = (Some(plan.mode), plan.reason.clone());
+    let mut plan = make_plan(registry, &model, &labels)?;
+    let mode = options.strategy.mode(plan.mode);
+    plan.reason.push_str(options.strategy.note());
+    (record.mode, record.mode_reason) = (Some(mode), plan.reason.clone());
     registry.put_job(record)?;
-    info!(mode = ?plan.mode, reason = plan.reason, "planned");
-    if !plan.ambiguous.is_empty() {
-        warn!(labels = plan.ambiguous.len(), "labels that could mean several classes take no part");
+    info!(?mode, reason = plan.reason, "planned");
+    let open = examples.iter().filter(|example| is_open(example, &plan.manifest)).count();
+    if open > 0 {
+        warn!(examples = open, "examples that could belong to several classes take no part");
     }
 
     let leaves = Leaves::new(registry, &model, &plan.manifest, &examples)?;
-    let start = start_network(shared, &model, &leaves, &examples, options.seed)?;
+    let start = start_network(shared, &model, &leaves, &plan.manifest, &examples, mode, options)?;
     let groups = LeafGroups::new(&plan.manifest, &start.leaves)?;
     let samples = samples(&plan.manifest, &groups, &start.text_encoder()?, &examples);
     if samples.train.is_empty() {
         return Err(no_examples(&model));
     }
-    let recipe = recipe(model.preset, plan.mode, samples.train.len(), options);
+    let stages = options.strategy.stages(mode);
+    let recipe = recipe(model.preset, mode, samples.train.len(), options);
+    let epochs = if stages.contains(&Stage::Fit) { recipe.epochs } else { 0 };
     feed.send(EventKind::Planned(Planned {
-        mode: plan.mode,
+        mode,
         reason: plan.reason.clone(),
         added: plan.added.clone(),
         train_examples: samples.train.len() as u64,
         validation_examples: samples.validation.len() as u64,
-        epochs: recipe.epochs,
+        epochs,
     }));
-
     let memory = Memory::estimate(&start, &samples.train, &samples.validation, &recipe);
     info!(estimate = %memory, "memory");
     memory.check(shared.memory_limit)?;
 
-    let mut passed_on: Option<(Instant, u32)> = None;
-    let fitted = fit(
-        &start,
-        &samples.train,
-        &samples.validation,
-        &groups,
-        &recipe,
-        options.seed,
-        &shared.device,
-        &mut |progress: &FitProgress| {
-            if stop.is_set() {
-                return ControlFlow::Break(());
-            }
-            if passed_on.is_none_or(|(at, epoch)| at.elapsed() >= PROGRESS_EVERY || epoch != progress.epoch) {
-                passed_on = Some((Instant::now(), progress.epoch));
-                feed.send(EventKind::Progress(progress.clone()));
-            }
-            ControlFlow::Continue(())
-        },
-    )?;
-
-    let replaced = match model.serving() {
-        // Nothing will be replaced.
-        _ if stop.is_set() => None,
+    let mut standing = match model.serving() {
         Some(number) => {
             let own = registry.manifest(&model.id, registry.version(&model.id, number)?.revision)?;
             let answered = Answered::by(shared, &model.id, number, examples)?;
-            answered.score(&own, &plan.manifest)?.accuracy()
+            let (confusion, columns) = answered.confusion(&own, &plan.manifest)?;
+            Standing::new(&confusion, &columns).map(|standing| (standing, untouched(&own, &plan.manifest)))
         }
         None => None,
     };
-    // A change of the classes that began before this stops the job first, so that neither publishes over the other.
-    let changing = shared.lock_changes();
-    let decision = match (stop.is_set(), stop.is_cancelled()) {
-        (false, _) => gate::decide(replaced, fitted.validation_accuracy),
-        (true, true) => gate::cancelled(fitted.epochs, recipe.epochs),
-        (true, false) => return Err(Error::Cancelled),
-    };
-    info!(gate = decision.explanation, seconds = started.elapsed().as_secs_f64(), "learnt");
-    record.state = if stop.is_set() { JobState::Cancelled } else { JobState::Succeeded };
-    record.ended = Some(SystemTime::now());
-    let report = Report {
-        train_examples: samples.train.len() as u64,
-        validation_examples: samples.validation.len() as u64,
-        validation_accuracy: fitted.validation_accuracy,
-        validation_macro_f1: fitted.validation_macro_f1,
-        replaced_validation_accuracy: replaced,
-        train_loss: fitted.train_loss,
-        epochs: fitted.epochs,
-        best_epoch: fitted.best_epoch,
-        seed: options.seed,
-        seconds: started.elapsed().as_secs_f64(),
-        gate: decision.explanation,
-        calibration_error: fitted.calibration_error,
-        device: fitted.device.clone(),
-        rejection: fitted.rejection.clone(),
-        curve: fitted.curve.clone(),
-        unlearnt: leaves.unlearnt(),
-    };
-    let version = publish(registry, &model, plan, fitted, report, decision.promote, record)?;
-    record.versions.push(version.number);
-    if decision.promote {
-        (shared.promoted)(&version);
+    let uid = model.uid;
+    let run = Run { shared, options, feed, stop, started, uid, mode, plan, leaves, samples, groups };
+    let (mut network, mut serving) = (start, model.serving());
+    for (index, stage) in stages.iter().enumerate() {
+        // What the stage before fitted of the wide branch is not fitted again.
+        let wide = if index == 0 { recipe.wide } else { WideRecipe { epochs: 0, ..recipe.wide } };
+        let fitted = run.learn(*stage, &network, &Recipe { wide, ..recipe.clone() })?;
+        let next = fitted.checkpoint.clone();
+        let candidate =
+            fitted.confusion.as_ref().and_then(|confusion| Standing::new(confusion, &run.groups.classes));
+        let is_last = index + 1 == stages.len();
+        let gated = (&standing, &candidate);
+        if let Some(promoted) = run.publish(*stage, is_last, fitted, recipe.epochs, gated, serving, record)? {
+            (network, serving) = (next, Some(promoted));
+            // From now on nothing that the change touched is new.
+            let all = run.groups.classes.clone();
+            standing = candidate.map(|candidate| (candidate, all));
+        }
+        if stop.is_set() {
+            return Err(Error::Cancelled);
+        }
     }
-    drop(changing);
-    let seconds = started.elapsed().as_secs_f64();
-    feed.send(EventKind::Published { version: Box::new(version), promoted: decision.promote, seconds });
-    if record.state == JobState::Cancelled { Err(Error::Cancelled) } else { Ok(()) }
+    Ok(Learnt { network, samples: run.samples, uid })
 }
 
-fn publish(
-    registry: &Registry,
-    model: &Model,
-    plan: Plan,
-    fitted: Fitted,
-    report: Report,
-    promote: bool,
-    record: &JobRecord,
-) -> Result<Version> {
-    let known = plan.manifest.revision.0 <= model.latest_revision;
-    let manifest = if known {
-        PublishedManifest::Existing(plan.manifest.revision)
-    } else {
-        PublishedManifest::New(plan.manifest)
-    };
-    registry.publish(Publication {
-        model: model.id.clone(),
-        tensors: Tensors::New(fitted.checkpoint),
-        manifest,
-        parent: model.serving(),
-        origin: Origin::Training,
-        mode: Some(plan.mode),
-        reason: plan.reason,
-        job: Some(record.id),
-        report: Some(report),
-        promote,
-        expected_serving: Some(model.serving()),
-        job_record: Some(record.clone()),
-        receipt: None,
-    })
+/// What a job leaves: the network that serves, and what it was learnt from.
+pub(super) struct Learnt {
+    network: Checkpoint,
+    samples: Samples,
+    uid: u64,
+}
+
+impl Learnt {
+    /// Computes what the encoder makes of the examples and keeps it for the next change, unless there is no room or
+    /// `stop` is set.
+    pub(super) fn keep_features(&self, shared: &Shared, stop: &Stop) -> Result<()> {
+        let Samples { train, train_ids, .. } = &self.samples;
+        if !shared.features.fits(train.len(), self.network.architecture.features()) {
+            return Ok(());
+        }
+        let samples: Vec<&Sample> = train.iter().collect();
+        let kept = shared.kept(self.uid);
+        let mut go_on = |_| if stop.is_set() { Err(Error::Cancelled) } else { Ok(()) };
+        let features = kept.features(&self.network, &samples, train_ids, &mut go_on)?;
+        kept.keep(&self.network, train_ids, features);
+        Ok(())
+    }
+}
+
+/// The classes that are in both manifests and own the same leaves.
+fn untouched(before: &Manifest, after: &Manifest) -> Vec<ClassId> {
+    let same = |class: &&Class| before.classes.get(&class.id).is_some_and(|old| old.state == class.state);
+    after.active().filter(same).map(|class| class.id).collect()
+}
+
+impl Run<'_> {
+    /// Takes a network through a stage.
+    fn learn(&self, stage: Stage, network: &Checkpoint, recipe: &Recipe) -> Result<Fitted> {
+        let mut passed_on: Option<(Instant, u32, &str)> = None;
+        let mut observe = |progress: &FitProgress| {
+            if self.stop.is_set() {
+                return ControlFlow::Break(());
+            }
+            let recent = passed_on.is_some_and(|(at, epoch, stage)| {
+                at.elapsed() < PROGRESS_EVERY && (epoch, stage) == (progress.epoch, progress.stage)
+            });
+            if !recent {
+                passed_on = Some((Instant::now(), progress.epoch, progress.stage));
+                self.feed.send(EventKind::Progress(progress.clone()));
+            }
+            ControlFlow::Continue(())
+        };
+        let Samples { train, validation, .. } = &self.samples;
+        match stage {
+            Stage::Refit => {
+                let observe = &mut |progress: &FitProgress| match observe(progress) {
+                    ControlFlow::Continue(()) => Ok(()),
+                    ControlFlow::Break(()) => Err(Error::Cancelled),
+                };
+                let how = (self.options.seed, self.shared.kept(self.uid));
+                refit_all(network, &self.samples, &self.groups, recipe, how, observe)
+            }
+            Stage::Fit => {
+                let (seed, device) = (self.options.seed, &self.shared.device);
+                fit(network, train, validation, &self.groups, recipe, seed, device, &mut observe)
+            }
+        }
+    }
+
+    /// Stores what a stage learnt and, if the gate lets it, promotes it in place of the version that serves. The version if
+    /// it was promoted.
+    #[expect(clippy::too_many_arguments, reason = "what a stage made, and what it is compared with")]
+    fn publish(
+        &self,
+        stage: Stage,
+        is_last: bool,
+        fitted: Fitted,
+        planned_epochs: u32,
+        (replaced, candidate): (&Option<(Standing, Vec<ClassId>)>, &Option<Standing>),
+        serving: Option<VersionNumber>,
+        record: &mut JobRecord,
+    ) -> Result<Option<VersionNumber>> {
+        let Self { shared, options, feed, stop, plan, .. } = self;
+        // A change of the classes that began before this stops the job first, so that neither publishes over the other.
+        let changing = shared.lock_changes();
+        let decision = match (stop.is_set(), stop.is_cancelled()) {
+            (false, _) => Comparison {
+                replaced: replaced.as_ref().map(|(standing, _)| standing),
+                candidate: candidate.as_ref(),
+                untouched: replaced.as_ref().map(|(_, untouched)| untouched.clone()).unwrap_or_default(),
+                manifest: &plan.manifest,
+            }
+            .decide(shared.tolerance, options.force),
+            (true, true) => gate::cancelled(fitted.epochs, planned_epochs),
+            (true, false) => return Err(Error::Cancelled),
+        };
+        let seconds = self.started.elapsed().as_secs_f64();
+        info!(stage = stage.name(), gate = decision.explanation, seconds, "learnt");
+        if is_last || stop.is_set() {
+            record.state = if stop.is_set() { JobState::Cancelled } else { JobState::Succeeded };
+            record.ended = Some(SystemTime::now());
+        }
+        let was_cancelled = stop.is_set();
+        let report = Report {
+            train_examples: self.samples.train.len() as u64,
+            validation_examples: self.samples.validation.len() as u64,
+            validation_accuracy: fitted.validation_accuracy,
+            validation_macro_f1: fitted.validation_macro_f1,
+            replaced_validation_accuracy: replaced
+                .as_ref()
+                .filter(|_| !was_cancelled)
+                .map(|(standing, _)| standing.accuracy),
+            train_loss: fitted.train_loss,
+            epochs: fitted.epochs,
+            best_epoch: fitted.best_epoch,
+            seed: options.seed,
+            seconds,
+            gate: decision.explanation,
+            calibration_error: fitted.calibration_error,
+            device: fitted.device.clone(),
+            rejection: fitted.rejection.clone(),
+            curve: fitted.curve.clone(),
+            unlearnt: self.leaves.unlearnt(),
+            stage: stage.name().to_owned(),
+            lost: decision.lost,
+        };
+        let version = self.store(fitted, report, decision.promote, serving, record)?;
+        record.versions.push(version.number);
+        if decision.promote {
+            (shared.promoted)(&version);
+        }
+        drop(changing);
+        let (promoted, number) = (decision.promote, version.number);
+        feed.send(EventKind::Published { version: Box::new(version), promoted, seconds });
+        Ok(promoted.then_some(number))
+    }
+
+    fn store(
+        &self,
+        fitted: Fitted,
+        report: Report,
+        promote: bool,
+        serving: Option<VersionNumber>,
+        record: &JobRecord,
+    ) -> Result<Version> {
+        let Self { shared, plan, mode, .. } = self;
+        let model = shared.registry.model(&record.model)?;
+        let known = plan.manifest.revision.0 <= model.latest_revision;
+        let manifest = match known {
+            true => PublishedManifest::Existing(plan.manifest.revision),
+            false => PublishedManifest::New(plan.manifest.clone()),
+        };
+        shared.registry.publish(Publication {
+            model: model.id,
+            tensors: Tensors::New(fitted.checkpoint),
+            manifest,
+            parent: serving,
+            origin: Origin::Training,
+            mode: Some(*mode),
+            reason: plan.reason.clone(),
+            job: Some(record.id),
+            report: Some(report),
+            promote,
+            expected_serving: Some(serving),
+            job_record: Some(record.clone()),
+            receipt: None,
+            also: Batch::new(),
+        })
+    }
 }
 
 fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>) -> Result<Plan> {
@@ -242,18 +379,22 @@ fn is_learnt(registry: &Registry, version: &Version) -> Result<bool> {
 }
 
 /// The network that the training starts from: new, with word vectors if the model was made with some, or the serving one
-/// with the rows that the manifest needs and the vocabulary that the examples bring.
+/// with the rows that the manifest needs and the vocabulary that the examples bring. Rows of leaves that are learnt for the
+/// first time are fitted to a part of the examples or, where the whole softmax is to be learnt anew, are random.
 fn start_network(
     shared: &Shared,
     model: &Model,
     leaves: &Leaves,
+    manifest: &Manifest,
     examples: &[Example],
-    seed: u64,
+    mode: Mode,
+    options: &TrainOptions,
 ) -> Result<Checkpoint> {
+    let seed = options.seed;
     let all: Vec<LeafId> = leaves.all.iter().copied().collect();
     let texts = || examples.iter().filter(|e| e.split == Split::Train).map(|e| e.text.as_str());
     let architecture = Architecture::preset(model.preset);
-    match (model.serving(), &model.word_vectors) {
+    match (model.serving().filter(|_| mode != Mode::Scratch), &model.word_vectors) {
         (None, None) => Ok(surgery::from_scratch(architecture, texts(), &all, seed)),
         (None, Some(PretrainedVectors { file, frozen })) => {
             let input = shared.vectors.open(file)?;
@@ -263,9 +404,19 @@ fn start_network(
         (Some(number), _) => {
             let serving = shared.registry.checkpoint(&model.id, number)?;
             let grown = surgery::with_vocabulary_of(&serving, texts(), seed)?;
-            let fresh = leaves.fresh();
+            let fresh = match options.strategy {
+                Strategy::Seed => leaves.all.clone(),
+                _ => leaves.fresh(),
+            };
             let kept: Vec<LeafId> = all.iter().filter(|leaf| !fresh.contains(leaf)).copied().collect();
-            surgery::with_leaves(&surgery::with_leaves(&grown, &kept, seed)?, &all, seed)
+            let known = surgery::with_leaves(&grown, &kept, seed)?;
+            if fresh.is_empty() || kept.is_empty() {
+                return surgery::with_leaves(&known, &all, seed);
+            }
+            let fresh: Vec<LeafId> = fresh.into_iter().collect();
+            let silent = with_newcomers(&known, &kept.iter().copied().collect(), &fresh)?;
+            let kept = shared.kept(model.uid);
+            surgery::with_leaves(&imprint(&silent, manifest, &fresh, examples, kept)?, &all, seed)
         }
     }
 }
@@ -277,22 +428,19 @@ pub(super) fn samples(
     encoder: &TextEncoder,
     examples: &[Example],
 ) -> Samples {
-    let mut columns: BTreeMap<&ClassName, Option<u32>> = BTreeMap::new();
-    let mut meant = Vec::with_capacity(examples.len());
-    for example in examples {
-        let column =
-            *columns.entry(&example.label).or_insert_with(|| match manifest.meaning(&example.label) {
-                Meaning::Class(id) => groups.column(id),
-                Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => None,
-            });
-        meant.extend(column.map(|class| (example, class)));
-    }
+    let meant: Vec<(&Example, u32)> = examples
+        .iter()
+        .filter_map(|example| Some((example, groups.column(example.class_in(manifest)?)?)))
+        .collect();
     let encode = |&(example, class): &(&Example, u32)| Sample { text: encoder.encode(&example.text), class };
     let encoded: Vec<Sample> = meant.par_iter().map(encode).collect();
-    let mut samples = Samples { train: Vec::new(), validation: Vec::new() };
+    let mut samples = Samples { train: Vec::new(), train_ids: Vec::new(), validation: Vec::new() };
     for ((example, _), sample) in meant.into_iter().zip(encoded) {
         match example.split {
-            Split::Train => samples.train.push(sample),
+            Split::Train => {
+                samples.train.push(sample);
+                samples.train_ids.push(example.id);
+            }
             Split::Validation => samples.validation.push(sample),
         }
     }

@@ -17,7 +17,7 @@ use super::{Jobs, answered::Answered, metrics::argmax};
 use crate::{
     error::Result,
     registry::{ModelId, Selector, Version},
-    taxonomy::{ClassId, LeafGroups, Manifest, Meaning},
+    taxonomy::{ClassId, LeafGroups, Manifest},
 };
 
 /// Texts that are shown of a pair.
@@ -100,7 +100,7 @@ fn count(answered: &Answered, manifest: &Manifest) -> Result<(u64, u64, Vec<Sugg
     let mut tallies: BTreeMap<Pair, Tally> = BTreeMap::new();
     let (mut counted, mut right) = (0, 0);
     for (example, row) in answered.iter() {
-        let Meaning::Class(id) = manifest.meaning(&example.label) else { continue };
+        let Some(id) = example.class_in(manifest) else { continue };
         let Some(label) = groups.column(id).map(|column| column as usize) else { continue };
         let sums = groups.sums(row);
         let best = argmax(&sums);

@@ -6,7 +6,7 @@ use std::{path::Path, time::SystemTime};
 use taxond::{
     error::Error,
     model::{Architecture, Array, Checkpoint, Pooling, Preset},
-    registry::{ModelId, Origin, Publication, PublishedManifest, Registry, Tensors},
+    registry::{Batch, ModelId, Origin, Publication, PublishedManifest, Registry, Tensors},
     store::{Store, StoreOptions},
     taxonomy::{ClassName, LeafId, Manifest, Revision},
 };
@@ -84,6 +84,7 @@ pub(crate) fn publication(model: &ModelId, tensors: Tensors, manifest: Option<Ma
         expected_serving: None,
         job_record: None,
         receipt: None,
+        also: Batch::new(),
     }
 }
 

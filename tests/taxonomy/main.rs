@@ -5,6 +5,7 @@
 mod places;
 mod rename;
 mod sequences;
+mod split;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +24,10 @@ fn manifest(classes: usize) -> Manifest {
     let names: Vec<ClassName> =
         (0..classes).map(|i| ClassName::new(&format!("class {i}")).unwrap()).collect();
     Manifest::create(&names, SystemTime::UNIX_EPOCH).unwrap()
+}
+
+fn label(name: &str) -> ClassName {
+    ClassName::new(name).unwrap()
 }
 
 fn after(manifest: &Manifest) -> Provenance {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use taxond::taxonomy::{ClassId, ClassName, Edit, LeafGroups, LeafId, Manifest, Meaning};
+use taxond::taxonomy::{Change, ClassId, ClassName, Edit, LeafGroups, LeafId, Manifest, Meaning, Part};
 
 use super::{after, manifest, undone};
 
@@ -17,6 +17,9 @@ enum Step {
     Place(usize, Option<usize>),
     Group(usize),
     Add(usize),
+    Split(usize, usize),
+    /// The first part takes over the name.
+    CarveOut(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -28,6 +31,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (0usize..64, prop::option::of(0usize..64)).prop_map(|(class, parent)| Step::Place(class, parent)),
         (0usize..64).prop_map(Step::Group),
         (1usize..3).prop_map(Step::Add),
+        (0usize..64, 2usize..4).prop_map(|(class, parts)| Step::Split(class, parts)),
+        (0usize..64).prop_map(Step::CarveOut),
     ];
     prop::collection::vec(step, 0..24)
 }
@@ -51,11 +56,26 @@ impl Step {
                 let parent = Some(format!("group {index}"));
                 Edit::Place { class: reference(pick), parent, create_parent: true }
             }
+            Self::Split(pick, count) => Edit::Split {
+                class: reference(pick),
+                parts: (0..*count).map(|at| part(&format!("part {index} {at}"))).collect(),
+            },
+            Self::CarveOut(pick) => {
+                let name = now.classes[&living[pick % living.len()]].name.as_str();
+                Edit::Split {
+                    class: reference(pick),
+                    parts: vec![part(name), part(&format!("rest {index}"))],
+                }
+            }
             Self::Add(count) => {
                 Edit::Add { names: (0..*count).map(|at| format!("added {index} {at}")).collect() }
             }
         }
     }
+}
+
+fn part(name: &str) -> Part {
+    Part { name: name.to_owned(), ..Part::default() }
 }
 
 /// Probabilities of rows by their leaf, which need not sum to 1 before they are grouped.
@@ -129,6 +149,10 @@ proptest! {
                 let (Meaning::Class(was), Meaning::Class(is)) = (now.meaning(name), next.meaning(name)) else {
                     continue;
                 };
+                // A part that took over the name of the class it came of.
+                if matches!(&next.change, Change::Split { class, into } if *class == was && into.contains(&is)) {
+                    continue;
+                }
                 let owned: BTreeSet<LeafId> = next.classes[&is].leaves().collect();
                 let moved = now.classes[&was].leaves().all(|leaf| owned.contains(&leaf));
                 prop_assert!(moved, "'{}' came to mean another class", name);

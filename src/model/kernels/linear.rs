@@ -71,25 +71,45 @@ impl Linear {
 
     /// Maps each row of `x`, `[m, k]`, to `[m, n]`.
     pub fn map(&self, x: &[f32]) -> Vec<f32> {
-        let x = rows(x, self.weight.rows());
-        let mut y = vec![0.0; x.rows() * self.bias.len()];
-        product(&x, &self.weight, Some(&self.bias), &mut y);
-        y
+        Inputs::new(x, self.weight.rows()).map(self)
     }
 
     /// The gradients from that of `y`, `[m, n]`; `weight` is that of which the map was made.
     pub fn backward(&self, x: &[f32], weight: &[f32], dy: &[f32]) -> LinearGradients {
         let (k, n) = (self.weight.rows(), self.bias.len());
-        let dy_panels = rows(dy, n);
         let mut gradients =
             LinearGradients { x: vec![0.0; x.len()], weight: vec![0.0; n * k], bias: vec![0.0; n] };
-        product(&dy_panels, &rows(weight, k), None, &mut gradients.x);
-        let sums = columns_product(&[(&dy_panels, &rows(x, k))]);
-        gradients.weight.chunks_exact_mut(k).enumerate().for_each(|(row, dw)| copy_row(&sums, row, dw));
-        for row in dy.chunks_exact(n) {
-            gradients.bias.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
-        }
+        product(&rows(dy, n), &rows(weight, k), None, &mut gradients.x);
+        Inputs::new(x, k).gradients(dy, &mut gradients.weight, &mut gradients.bias);
         gradients
+    }
+}
+
+/// Rows that many affine maps are tried on.
+#[derive(Debug)]
+pub struct Inputs(Panels);
+
+impl Inputs {
+    /// From numbers `[m, k]`.
+    pub fn new(x: &[f32], k: usize) -> Self {
+        Self(rows(x, k))
+    }
+
+    /// What a map makes of them, `[m, n]`.
+    pub fn map(&self, map: &Linear) -> Vec<f32> {
+        let mut y = vec![0.0; self.0.rows() * map.bias.len()];
+        product(&self.0, &map.weight, Some(&map.bias), &mut y);
+        y
+    }
+
+    /// The gradients of a map's weight, `[n, k]`, and bias, `[n]`, from that of what it made of them, `[m, n]`.
+    pub fn gradients(&self, dy: &[f32], weight: &mut [f32], bias: &mut [f32]) {
+        let sums = columns_product(&[(&rows(dy, bias.len()), &self.0)]);
+        weight.chunks_exact_mut(self.0.columns()).enumerate().for_each(|(row, dw)| copy_row(&sums, row, dw));
+        bias.fill(0.0);
+        for row in dy.chunks_exact(bias.len()) {
+            bias.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
+        }
     }
 }
 

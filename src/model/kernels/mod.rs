@@ -24,7 +24,7 @@ mod tile;
 
 pub use adamw::AdamW;
 pub use bag::{TokenMask, bag_backward, bag_forward, embedding_bag};
-pub use linear::{Linear, LinearGradients};
+pub use linear::{Inputs, Linear, LinearGradients};
 pub use loss::ClassTargets;
 pub use lstm::{Directions, Lstm, LstmTrace, LstmWeights};
 pub use pool::Pool;

@@ -5,12 +5,15 @@ mod merge;
 mod place;
 mod remove;
 mod rename;
+mod split;
 mod undo;
 
 use std::time::SystemTime;
 
+pub use split::Part;
+
 use super::{Change, ClassId, ClassName, Manifest, Revision, UndoPoint, VersionNumber};
-use crate::error::{Result, Violation};
+use crate::error::{Error, Result, Violation};
 
 /// What a manifest keeps about how it came to be.
 #[derive(Debug, Clone)]
@@ -34,6 +37,13 @@ pub enum Edit {
         classes: Vec<String>,
         /// Name of the merged class.
         into: String,
+    },
+    /// See [`Manifest::split`].
+    Split {
+        /// The class to split.
+        class: String,
+        /// What becomes of it.
+        parts: Vec<Part>,
     },
     /// See [`Manifest::add_named`].
     Add {
@@ -63,7 +73,52 @@ pub enum Edit {
     },
 }
 
+impl Edit {
+    /// The kind of the change, as the API names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Merge { .. } => "merge",
+            Self::Split { .. } => "split",
+            Self::Add { .. } => "add",
+            Self::Rename { .. } => "rename",
+            Self::Remove { .. } => "remove",
+            Self::Place { .. } => "move",
+        }
+    }
+}
+
 impl Manifest {
+    /// The manifest that a list of changes makes, as one revision: each is a change of what those before it made, and all
+    /// are undone together.
+    ///
+    /// # Errors
+    /// Those of the changes and of `visit`, which is shown each change with the manifests before and after it; their
+    /// fields are named behind `changes[i].` and the kind of the change. [`Error::Invalid`] naming `changes` for none.
+    pub fn edit_all(
+        &self,
+        edits: &[Edit],
+        provenance: &Provenance,
+        visit: &mut dyn FnMut(&Edit, &Self, &Self) -> Result<()>,
+    ) -> Result<Self> {
+        let mut now = self.clone();
+        let mut changes = Vec::with_capacity(edits.len());
+        for (index, edit) in edits.iter().enumerate() {
+            let step = now.edit(edit, provenance.clone()).and_then(|next| {
+                visit(edit, &now, &next)?;
+                Ok(next)
+            });
+            now = step.map_err(|error| error.within(&format!("changes[{index}].{}", edit.kind())))?;
+            changes.push(now.change.clone());
+        }
+        let change = match changes.len() {
+            0 => return Err(Error::invalid("changes", "at least one is needed, got 0")),
+            1 => changes.remove(0),
+            _ => Change::Several(changes),
+        };
+        let undo = Some(UndoPoint { revision: self.revision, version: provenance.serving });
+        Ok(Self { parent: Some(self.revision), change, undo, ..now })
+    }
+
     /// The manifest that a change makes.
     ///
     /// # Errors
@@ -71,6 +126,7 @@ impl Manifest {
     pub fn edit(&self, edit: &Edit, provenance: Provenance) -> Result<Self> {
         match edit {
             Edit::Merge { classes, into } => self.merge(classes, into, provenance),
+            Edit::Split { class, parts } => self.split(class, parts, provenance),
             Edit::Add { names } => self.add_named(names, provenance),
             Edit::Rename { class, new_name } => self.rename(class, new_name, provenance),
             Edit::Remove { classes } => self.remove(classes, provenance),

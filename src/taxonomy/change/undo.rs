@@ -14,9 +14,7 @@ impl Manifest {
     pub fn undo(&self, target: &Self, revision: Revision, reason: String, created: SystemTime) -> Self {
         let mut classes = target.classes.clone();
         for class in self.classes.values().filter(|class| !target.classes.contains_key(&class.id)) {
-            let leaves = self.last_leaves(class.id);
-            let owners = target.active().filter(|owner| owner.leaves().any(|leaf| leaves.contains(&leaf)));
-            let state = ClassState::Retired(owners.map(|owner| owner.id).collect());
+            let state = ClassState::Retired(self.owners_in(target, class.id));
             classes.insert(class.id, Class { state, ..class.clone() });
         }
         Self {
@@ -44,6 +42,18 @@ impl Manifest {
             }
         }
         kept
+    }
+
+    /// The active classes of an earlier manifest that a later class came of: those that own leaves it lives on in, and those
+    /// that it, or what it lives on in, came of by merges and splits since.
+    fn owners_in(&self, target: &Self, id: ClassId) -> BTreeSet<ClassId> {
+        let leaves = self.last_leaves(id);
+        let mut alive = self.heirs(id);
+        alive.insert(id);
+        let came_of = |owner: &&Class| {
+            owner.leaves().any(|leaf| leaves.contains(&leaf)) || !self.descendants(owner.id).is_disjoint(&alive)
+        };
+        target.active().filter(came_of).map(|owner| owner.id).collect()
     }
 
     /// The leaves a class lives on in: its own while active, else those of its heirs.

@@ -76,9 +76,12 @@ pub(super) fn fit_wide(
         classes: groups.classes.len(),
         smoothing: 0.0,
     };
+    let samples: Vec<&Sample> = train.iter().collect();
+    let labels: Vec<u32> = train.iter().map(|sample| sample.class).collect();
+    let texts = Texts { samples: &samples, labels: &labels, others: &[], weights: &[] };
     let fit = |device: &Device, observe: &mut dyn FnMut(f64) -> Result<()>| {
         let engine = Engine::new(start, &targets, device)?;
-        engine.fit(train, recipe, seed, observe)
+        engine.fit(texts, recipe, seed, observe)
     };
     let (weight, bias) = match fit(device, observe) {
         Err(Error::Unavailable(reason)) if !matches!(device, Device::Cpu) => {
@@ -92,6 +95,20 @@ pub(super) fn fit_wide(
     fitted.tensors.insert(WIDE_WEIGHT.to_owned(), Array::new(shape, weight));
     fitted.tensors.insert(WIDE_BIAS.to_owned(), Array::new([bias.len()], bias));
     Ok(fitted)
+}
+
+/// Fits the rows of some leaves, on the processor: weights `[U, c]` and biases `[c]`, of a branch with so many leaves.
+/// Returns them as they are then.
+pub(super) fn fit_wide_rows(
+    (weight, bias): (&Array, &Array),
+    branch_leaves: usize,
+    targets: ClassTargets,
+    texts: Texts<'_>,
+    recipe: &WideRecipe,
+    seed: u64,
+) -> Result<(Vec<f32>, Vec<f32>)> {
+    let engine = Engine::Host(Panels::new(weight, bias, branch_leaves, targets));
+    engine.fit(texts, recipe, seed, &mut |_| Ok(()))
 }
 
 /// Where the branch is fitted.
@@ -112,18 +129,37 @@ struct Batch {
     /// Where each text's terms begin, and the end; `[B + 1]`.
     offsets: Vec<usize>,
     labels: Vec<u32>,
+    /// Logit of all leaves that do not learn, `[B]`; empty where all learn.
+    others: Vec<f32>,
+    /// How often each text counts, `[B]`; once where empty.
+    weights: Vec<f32>,
+}
+
+/// The texts that a branch is fitted on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Texts<'a> {
+    /// The texts, N of them.
+    pub(super) samples: &'a [&'a Sample],
+    /// Their classes among the targets.
+    pub(super) labels: &'a [u32],
+    /// What all leaves that do not learn say to each, as one logit; empty where all learn.
+    pub(super) others: &'a [f32],
+    /// How often each counts; once where empty.
+    pub(super) weights: &'a [f32],
 }
 
 impl Batch {
     /// The terms of texts, each left out with a probability, the others scaled up to keep the mean.
-    fn thinned<'s>(samples: impl Iterator<Item = &'s Sample>, dropout: f32, random: &mut ChaCha8Rng) -> Self {
+    fn thinned(texts: Texts<'_>, chosen: &[usize], dropout: f32, random: &mut ChaCha8Rng) -> Self {
         let kept = 1.0 / (1.0 - dropout);
-        let mut batch = Self { terms: Vec::new(), offsets: vec![0], labels: Vec::new() };
-        for sample in samples {
-            let terms = sample.text.terms.iter().filter(|_| random.random::<f32>() >= dropout);
-            batch.terms.extend(terms.map(|&(row, x)| (row, kept * x)));
+        let labels = chosen.iter().map(|&text| texts.labels[text]).collect();
+        let picked = |all: &[f32]| chosen.iter().filter_map(|&text| all.get(text).copied()).collect();
+        let (others, weights) = (picked(texts.others), picked(texts.weights));
+        let mut batch = Self { terms: Vec::new(), offsets: vec![0], labels, others, weights };
+        for &text in chosen {
+            let seen = texts.samples[text].text.terms.iter().filter(|_| random.random::<f32>() >= dropout);
+            batch.terms.extend(seen.map(|&(row, x)| (row, kept * x)));
             batch.offsets.push(batch.terms.len());
-            batch.labels.push(sample.class);
         }
         batch
     }
@@ -133,7 +169,7 @@ impl Engine {
     fn new(start: &Checkpoint, targets: &ClassTargets, device: &Device) -> Result<Self> {
         let (weight, bias) = (start.tensor(WIDE_WEIGHT)?, start.tensor(WIDE_BIAS)?);
         Ok(match device {
-            Device::Cpu => Self::Host(Panels::new(weight, bias, targets.clone())),
+            Device::Cpu => Self::Host(Panels::new(weight, bias, bias.data.len(), targets.clone())),
             Device::Cuda(cuda) => {
                 let learner = WideLearner::new(Arc::clone(cuda), &weight.data, &bias.data, targets);
                 Self::Device(Box::new(learner?))
@@ -144,25 +180,24 @@ impl Engine {
     /// All epochs; the weights `[U, C]` and the bias `[C]`. Another thread makes the batches ready.
     fn fit(
         mut self,
-        train: &[Sample],
+        texts: Texts<'_>,
         recipe: &WideRecipe,
         seed: u64,
         observe: &mut dyn FnMut(f64) -> Result<()>,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         let on_device = matches!(self, Self::Device(_));
-        let steps_per_epoch = train.len().div_ceil(recipe.batch);
+        let steps_per_epoch = texts.samples.len().div_ceil(recipe.batch);
         let steps = steps_per_epoch * recipe.epochs as usize;
         thread::scope(|scope| {
             let (sender, ready) = mpsc::sync_channel(BATCHES_AHEAD);
             let preparation = scope.spawn(move || {
                 let mut random = ChaCha8Rng::seed_from_u64(seed);
                 random.set_stream(STREAM);
-                let mut order: Vec<usize> = (0..train.len()).collect();
+                let mut order: Vec<usize> = (0..texts.samples.len()).collect();
                 for _ in 0..recipe.epochs {
                     shuffle(&mut order, &mut random);
                     for batch in order.chunks(recipe.batch) {
-                        let samples = batch.iter().map(|&example| &train[example]);
-                        let batch = Batch::thinned(samples, recipe.dropout, &mut random);
+                        let batch = Batch::thinned(texts, batch, recipe.dropout, &mut random);
                         let batch = match on_device {
                             true => Ready::Device(WideBatch::new(&batch.terms, &batch.offsets, batch.labels)),
                             false => Ready::Host(batch),

@@ -14,7 +14,10 @@ const PANEL: usize = 16;
 
 /// The weights in panels, learning.
 pub(super) struct Panels {
+    /// With a leaf in front that stands for all that do not learn, where some do not.
     targets: ClassTargets,
+    /// C: leaves of the branch, learning or not.
+    leaves: usize,
     panels: Vec<Panel>,
     bias: Vec<f32>,
     /// h, one a row.
@@ -43,7 +46,9 @@ struct Step {
 }
 
 impl Panels {
-    pub(super) fn new(weight: &Array, bias: &Array, targets: ClassTargets) -> Self {
+    /// Weights `[U, c]` and bias `[c]` of c leaves that learn, of a branch of C. The targets have one leaf more where the
+    /// batches say what the other leaves say.
+    pub(super) fn new(weight: &Array, bias: &Array, branch_leaves: usize, targets: ClassTargets) -> Self {
         let (terms, leaves) = (weight.shape[0], weight.shape[1]);
         let panels = (0..leaves).step_by(PANEL).map(|first| {
             let columns = first..leaves.min(first + PANEL);
@@ -55,6 +60,7 @@ impl Panels {
         });
         Self {
             targets,
+            leaves: branch_leaves,
             panels: panels.collect(),
             bias: bias.data.to_vec(),
             squares: vec![0.0; terms],
@@ -76,31 +82,38 @@ impl Panels {
 
     /// The gradient of each text and the moves of its rows; moves the bias.
     fn differentiate(&mut self, batch: Batch, rate: f32, bias_rate: f32) -> (f64, Step) {
-        let Batch { terms, offsets, labels } = batch;
+        let Batch { terms, offsets, labels, others, weights } = batch;
         let (leaves, width) = (self.bias.len(), self.panels.len() * PANEL);
+        let in_front = self.targets.class_of_leaf.len() - leaves;
         let mut gradients = vec![0.0; labels.len() * width];
         let mut moves = Vec::with_capacity(terms.len());
-        let mut logits = vec![0.0; width];
+        let (mut row, mut slope) = (vec![0.0; in_front + width], vec![0.0; in_front + leaves]);
         let mut loss = 0.0;
         for (text, &label) in labels.iter().enumerate() {
+            if let Some(others) = others.get(text) {
+                row[0] = *others;
+            }
+            let logits = &mut row[in_front..];
             for (panel, logits) in self.panels.iter().zip(logits.chunks_exact_mut(PANEL)) {
                 logits.copy_from_slice(&panel.logits[text * PANEL..][..PANEL]);
             }
             logits.iter_mut().zip(&self.bias).for_each(|(z, b)| *z += b);
+            let weight = weights.get(text).map_or(1.0, |weight| f64::from(*weight));
+            loss += weight * self.targets.text_loss(&row[..in_front + leaves], label, weight, &mut slope);
+            let square = slope.iter().map(|g| g * g).sum::<f32>() / self.leaves as f32;
             let gradient = &mut gradients[text * width..][..leaves];
-            loss += self.targets.text_loss(&logits[..leaves], label, 1.0, gradient);
-            let square = gradient.iter().map(|g| g * g).sum::<f32>() / leaves as f32;
+            gradient.copy_from_slice(&slope[in_front..]);
             for &(row, x) in &terms[offsets[text]..offsets[text + 1]] {
                 let sum = &mut self.squares[row as usize];
                 *sum += x * x * square;
                 moves.push((row, if *sum > 0.0 { rate * x / sum.sqrt() } else { 0.0 }));
             }
-            self.bias.iter_mut().zip(gradient).for_each(|(b, g)| *b -= bias_rate * *g);
+            self.bias.iter_mut().zip(&*gradient).for_each(|(b, g)| *b -= bias_rate * g);
         }
         (loss, Step { moves, offsets, gradients })
     }
 
-    /// The weights `[U, C]` and the bias `[C]`.
+    /// The weights `[U, c]` and the bias `[c]`.
     pub(super) fn finish(mut self) -> (Vec<f32>, Vec<f32>) {
         let (terms, leaves) = (self.squares.len(), self.bias.len());
         let mut weights = vec![0.0; terms * leaves];

@@ -1,0 +1,345 @@
+//! Which examples of a class that is split go to which of its parts.
+//!
+//! What is said most directly counts first: the id of an example, its text, its label, then an example of the same text
+//! under the name of a part, then a pattern; at last the part that takes the remaining ones. Within a kind the first part
+//! that claims an example gets it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use regex::{Regex, RegexBuilder};
+
+use crate::{
+    dataset::{Example, Split},
+    error::{Error, Result, Violation},
+    taxonomy::{ClassId, ClassName, Manifest, Meaning, Part},
+    text::normalise,
+};
+
+/// Bytes that a compiled pattern may take.
+const MAX_PATTERN_BYTES: usize = 1 << 20;
+
+/// How the examples of a class are divided among its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Division {
+    /// The class that is split.
+    pub class: ClassId,
+    /// The parts, in the order asked for.
+    pub parts: Vec<Share>,
+    /// Examples that no part claims: they take no part in training.
+    pub unassigned: u64,
+    /// Texts given for parts that no example of the class has.
+    pub unmatched_texts: u64,
+    /// Examples that must be told to belong to a part, ascending.
+    pub(super) assigned: BTreeMap<ClassId, Vec<u64>>,
+}
+
+/// The examples of one part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// The part.
+    pub class: ClassId,
+    /// Examples that train.
+    pub train: u64,
+    /// Examples that validate.
+    pub validation: u64,
+}
+
+/// What claims an example, the most direct first. Each says to which part, by its position.
+struct Claims {
+    ids: HashMap<u64, usize>,
+    texts: HashMap<String, usize>,
+    labels: BTreeMap<ClassName, usize>,
+    /// Texts of examples under the names of parts that were no classes.
+    twins: HashMap<String, usize>,
+    patterns: Vec<(Regex, usize)>,
+    remaining: Option<usize>,
+}
+
+/// Divides the examples of a class that is split, and tells each where it went. `after` is what the split makes of
+/// `before`.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the part and its field: for an id that is no example of the class or is claimed twice, a label
+/// that none of them carries, a pattern that is none, a second part for what remains, and a part without an example that
+/// trains.
+pub(super) fn divide(
+    examples: &mut [Example],
+    class: ClassId,
+    parts: &[Part],
+    (before, after): (&Manifest, &Manifest),
+) -> Result<Division> {
+    let ids: Vec<ClassId> = parts
+        .iter()
+        .filter_map(|part| ClassName::new(&part.name).ok().and_then(|name| after.living_by_name(&name)))
+        .map(|part| part.id)
+        .collect();
+    let own: Vec<bool> = examples.iter().map(|example| example.class_in(before) == Some(class)).collect();
+    let members = || examples.iter().zip(&own).filter(|(_, own)| **own).map(|(example, _)| example);
+    let named =
+        |example: &Example| example.class_in(after).and_then(|id| ids.iter().position(|part| *part == id));
+    let strangers = examples.iter().zip(&own).filter(|(_, own)| !**own).map(|(example, _)| example);
+    let twins = strangers.filter_map(|example| Some((normalise(&example.text), named(example)?))).collect();
+    let claims = Claims::new(parts, class, before, members(), twins)?;
+
+    let shares = ids.iter().map(|&class| Share { class, train: 0, validation: 0 }).collect();
+    let (unassigned, unmatched_texts) = (0, claims.unmatched(members()));
+    let mut division =
+        Division { class, parts: shares, unassigned, unmatched_texts, assigned: BTreeMap::new() };
+    for (example, own) in examples.iter_mut().zip(own) {
+        let natural = named(example);
+        let part = match own {
+            true => claims.part_of(example, natural.filter(|part| claims.remaining != Some(*part))),
+            false => natural,
+        };
+        match part {
+            Some(part) => {
+                let share = &mut division.parts[part];
+                match example.split {
+                    Split::Train => share.train += 1,
+                    Split::Validation => share.validation += 1,
+                }
+                if natural != Some(part) {
+                    division.assigned.entry(ids[part]).or_default().push(example.id);
+                    example.assigned.push(ids[part]);
+                }
+            }
+            None if own => division.unassigned += 1,
+            None => {}
+        }
+    }
+    division.check(parts, before)?;
+    Ok(division)
+}
+
+impl Claims {
+    fn new<'a>(
+        parts: &[Part],
+        class: ClassId,
+        before: &Manifest,
+        members: impl Iterator<Item = &'a Example>,
+        twins: HashMap<String, usize>,
+    ) -> Result<Self> {
+        let name = before.classes.get(&class).map_or("", |class| class.name.as_str());
+        let (mut known, mut carried): (BTreeSet<u64>, BTreeSet<&ClassName>) = Default::default();
+        for example in members {
+            known.insert(example.id);
+            carried.insert(&example.label);
+        }
+        let (ids, texts, labels) = Default::default();
+        let mut claims = Self { ids, texts, labels, twins, patterns: Vec::new(), remaining: None };
+        let mut violations = Vec::new();
+        let mut refuse =
+            |field: String, description: String| violations.push(Violation { field, description });
+        for (index, part) in parts.iter().enumerate() {
+            for (at, id) in part.example_ids.iter().enumerate() {
+                let field = || format!("parts[{index}].example_ids[{at}]");
+                if !known.contains(id) {
+                    refuse(field(), format!("{id} is no example of '{name}'"));
+                } else if claims.ids.insert(*id, index).is_some_and(|before| before != index) {
+                    refuse(field(), format!("example {id} is given to another part already"));
+                }
+            }
+            for text in &part.texts {
+                claims.texts.entry(normalise(text)).or_insert(index);
+            }
+            for (at, label) in part.labels.iter().enumerate() {
+                let field = format!("parts[{index}].labels[{at}]");
+                match ClassName::new(label) {
+                    Ok(label) if carried.contains(&label) => {
+                        claims.labels.entry(label).or_insert(index);
+                    }
+                    Ok(label) => refuse(field, format!("no example of '{name}' was stored under '{label}'")),
+                    Err(fault) => refuse(field, fault),
+                }
+            }
+            if !part.pattern.is_empty() {
+                let pattern = RegexBuilder::new(&part.pattern).size_limit(MAX_PATTERN_BYTES).build();
+                match pattern {
+                    Ok(pattern) => claims.patterns.push((pattern, index)),
+                    Err(fault) => {
+                        refuse(format!("parts[{index}].pattern"), format!("'{}': {fault}", part.pattern))
+                    }
+                }
+            }
+            let keeps_name = ClassName::new(&part.name).is_ok_and(|part| part.as_str() == name);
+            if part.remaining || keeps_name {
+                if claims.remaining.is_some_and(|other| other != index) {
+                    let other = claims.remaining.map_or("", |other| parts[other].name.as_str());
+                    refuse(
+                        format!("parts[{index}].remaining"),
+                        format!(
+                            "'{other}' takes the remaining examples already; a part that keeps the name does"
+                        ),
+                    );
+                }
+                claims.remaining = Some(index);
+            }
+        }
+        if violations.is_empty() { Ok(claims) } else { Err(Error::Invalid(violations)) }
+    }
+
+    /// The part that an example goes to; `natural` is the one that its label means.
+    fn part_of(&self, example: &Example, natural: Option<usize>) -> Option<usize> {
+        let by_text = || {
+            let texts = [&self.texts, &self.twins];
+            let normalised = texts.iter().any(|texts| !texts.is_empty()).then(|| normalise(&example.text));
+            texts.map(|texts| normalised.as_ref().and_then(|text| texts.get(text).copied()))
+        };
+        let by_id = self.ids.get(&example.id).copied();
+        by_id.or_else(|| {
+            let [text, twin] = by_text();
+            let label = || self.labels.get(&example.label).copied().or(natural);
+            let pattern = || self.patterns.iter().find(|(pattern, _)| pattern.is_match(&example.text));
+            text.or_else(label).or(twin).or_else(|| pattern().map(|(_, part)| *part)).or(self.remaining)
+        })
+    }
+
+    /// Texts given for parts that no example of the class has.
+    fn unmatched<'a>(&self, members: impl Iterator<Item = &'a Example>) -> u64 {
+        if self.texts.is_empty() {
+            return 0;
+        }
+        let there: BTreeSet<String> = members.map(|example| normalise(&example.text)).collect();
+        self.texts.keys().filter(|text| !there.contains(*text)).count() as u64
+    }
+}
+
+impl Division {
+    fn check(&self, parts: &[Part], before: &Manifest) -> Result<()> {
+        let name = before.classes.get(&self.class).map_or("", |class| class.name.as_str());
+        let empty = self.parts.iter().zip(parts).enumerate().filter(|(_, (share, _))| share.train == 0);
+        let violations: Vec<Violation> = empty
+            .map(|(index, (_, part))| Violation {
+                field: format!("parts[{index}]"),
+                description: format!(
+                    "'{}' would have no example that trains; name some of '{name}' by example_ids, texts, labels or a \
+                     pattern, or add examples under the label '{}' first",
+                    part.name, part.name
+                ),
+            })
+            .collect();
+        if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
+    }
+}
+
+/// Whether a label could mean several classes, and no split says which.
+pub(super) fn is_open(example: &Example, manifest: &Manifest) -> bool {
+    matches!(example.meaning(manifest), Meaning::Ambiguous(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::taxonomy::{Provenance, Revision, VersionNumber};
+
+    fn example(id: u64, text: &str, label: &str) -> Example {
+        Example {
+            id,
+            text: text.to_owned(),
+            label: ClassName::new(label).unwrap(),
+            assigned: Vec::new(),
+            split: if id.is_multiple_of(5) { Split::Validation } else { Split::Train },
+            created: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    fn examples() -> Vec<Example> {
+        let texts =
+            ["take 50 out", "take 90000 out", "withdraw 10", "withdraw 80000", "give me 77777", "take 5"];
+        let mut examples: Vec<Example> =
+            texts.iter().zip(1..).map(|(text, id)| example(id, text, "withdraw")).collect();
+        examples.push(example(7, "block my card", "card"));
+        examples
+    }
+
+    fn provenance() -> Provenance {
+        let (revision, serving) = (Revision(2), VersionNumber(1));
+        Provenance { revision, serving, reason: String::new(), created: SystemTime::UNIX_EPOCH }
+    }
+
+    fn part(name: &str) -> Part {
+        Part { name: name.to_owned(), ..Part::default() }
+    }
+
+    fn split(examples: &mut [Example], parts: &[Part]) -> Result<Division> {
+        let names = ["card", "withdraw"].map(|name| ClassName::new(name).unwrap());
+        let before = Manifest::create(&names, SystemTime::UNIX_EPOCH).unwrap();
+        let after = before.split("withdraw", parts, provenance())?;
+        divide(examples, ClassId(2), parts, (&before, &after))
+    }
+
+    fn counts(division: &Division) -> Vec<(u64, u64)> {
+        division.parts.iter().map(|part| (part.train, part.validation)).collect()
+    }
+
+    #[test]
+    fn patterns_divide_and_the_rest_goes_where_it_is_sent() {
+        let mut examples = examples();
+        let large = Part { pattern: r"\d{5}".into(), ..part("large") };
+        let division =
+            split(&mut examples, &[large.clone(), Part { remaining: true, ..part("small") }]).unwrap();
+        assert_eq!(counts(&division), [(2, 1), (3, 0)]);
+        assert_eq!(
+            division.assigned,
+            BTreeMap::from([(ClassId(3), vec![2, 4, 5]), (ClassId(4), vec![1, 3, 6])])
+        );
+        assert_eq!(examples[1].assigned, [ClassId(3)]);
+        assert!(examples[6].assigned.is_empty());
+
+        let alone =
+            split(&mut self::examples(), &[large, Part { example_ids: vec![1], ..part("small") }]).unwrap();
+        assert_eq!((counts(&alone), alone.unassigned), (vec![(2, 1), (1, 0)], 2));
+    }
+
+    #[test]
+    fn the_most_direct_claim_counts() {
+        let mut examples = examples();
+        examples.push(example(8, "Withdraw  10", "small"));
+        let large = Part { pattern: "take|withdraw".into(), example_ids: vec![3], ..part("large") };
+        let small = Part { texts: vec!["TAKE 50 out".into(), "never seen".into()], ..part("small") };
+        let division = split(&mut examples, &[large, small]).unwrap();
+        // 3 by its id although its twin is small, 1 by its text although the pattern matches, 8 by its own label.
+        assert_eq!(
+            division.assigned,
+            BTreeMap::from([(ClassId(3), vec![2, 3, 4, 6]), (ClassId(4), vec![1])])
+        );
+        assert_eq!(
+            (counts(&division), division.unassigned, division.unmatched_texts),
+            (vec![(4, 0), (2, 0)], 1, 1)
+        );
+    }
+
+    #[test]
+    fn an_example_goes_with_its_twin_under_the_name_of_a_part() {
+        let mut examples = examples();
+        examples.push(example(8, "Withdraw  10", "small"));
+        let division = split(&mut examples, &[part("withdraw"), part("small")]).unwrap();
+        // The part that keeps the name needs to be told nothing about the rest.
+        assert_eq!(division.assigned, BTreeMap::from([(ClassId(4), vec![3])]));
+        assert_eq!(counts(&division), [(4, 1), (2, 0)]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let refused = |parts: &[Part]| split(&mut examples(), parts).unwrap_err().to_string();
+        let error = refused(&[
+            Part { example_ids: vec![1, 7], labels: vec!["cash".into()], ..part("a") },
+            Part { example_ids: vec![1], pattern: "(".into(), remaining: true, ..part("b") },
+            part("withdraw"),
+        ]);
+        for expected in [
+            "parts[0].example_ids[1]: 7 is no example of 'withdraw'",
+            "parts[0].labels[0]: no example of 'withdraw' was stored under 'cash'",
+            "parts[1].example_ids[0]: example 1 is given to another part already",
+            "parts[1].pattern: '(': ",
+            "parts[2].remaining: 'b' takes the remaining examples already",
+        ] {
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+        let error =
+            refused(&[Part { remaining: true, ..part("a") }, Part { example_ids: vec![5], ..part("b") }]);
+        assert!(error.starts_with("parts[1]: 'b' would have no example that trains"), "{error}");
+    }
+}

@@ -1,0 +1,102 @@
+//! The refit of all rows as a stage of a training.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{Featured, RefitRecipe, refit};
+use crate::{
+    error::Result,
+    model::{BranchLogits, Checkpoint, Network, checkpoint::OUTPUT_SCALES},
+    taxonomy::{LeafGroups, LeafId},
+    train::{
+        FitProgress, Fitted, Recipe, Sample, calibrate::rejection_curve, features::Kept, fit::wide_logits,
+        metrics::calibration_error, run::Samples, validation::validate,
+    },
+};
+
+/// Samples that rows are fitted on at most; of more, every so many-th is taken.
+const MOST_SAMPLES: usize = 1 << 15;
+
+/// Steps of the solver: from rows that stood before a change it is not far.
+const STEPS: usize = 15;
+
+/// Fits the rows of all leaves on the encoder as it is, first those of leaves that came alone, and then the scales of the
+/// branches. `observe` is told how far it is and may break off.
+///
+/// # Errors
+/// Those of `observe` and of the network.
+pub(in crate::train) fn refit_all(
+    start: &Checkpoint,
+    Samples { train, train_ids, validation }: &Samples,
+    groups: &LeafGroups,
+    recipe: &Recipe,
+    (seed, kept): (u64, Kept<'_>),
+    observe: &mut dyn FnMut(&FitProgress) -> Result<()>,
+) -> Result<Fitted> {
+    let every = train.len().div_ceil(MOST_SAMPLES).max(1);
+    let samples: Vec<&Sample> = train.iter().step_by(every).collect();
+    let ids: Vec<u64> = train_ids.iter().step_by(every).copied().collect();
+    let mut progress = FitProgress {
+        stage: "features",
+        epoch: 0,
+        epochs: 0,
+        step: 0,
+        steps: samples.len() as u64,
+        loss: 0.0,
+        validation_accuracy: None,
+        examples_per_second: 0.0,
+        eta: Duration::ZERO,
+    };
+    let features = kept.features(start, &samples, &ids, &mut |done| {
+        progress.step = done as u64;
+        observe(&progress)
+    })?;
+    progress.stage = "refit";
+    observe(&progress)?;
+    let weights = vec![1.0; samples.len()];
+    let data = Featured { samples: &samples, features: &features, weights: &weights };
+    let leaves: BTreeSet<LeafId> = start.leaves.iter().copied().collect();
+    let rows = RefitRecipe {
+        decay: recipe.refit_decay,
+        steps: STEPS,
+        smoothing: recipe.label_smoothing,
+        wide: recipe.wide,
+    };
+    let fitted = refit(start, data, groups, &leaves, &rows, seed)?;
+    observe(&progress)?;
+    judged(fitted, validation, groups)
+}
+
+/// A network with its scales fitted on samples, and how it stands on them.
+fn judged(mut network: Checkpoint, samples: &[Sample], groups: &LeafGroups) -> Result<Fitted> {
+    let mut fitted = Fitted {
+        checkpoint: network.clone(),
+        best_epoch: 0,
+        epochs: 0,
+        train_loss: 0.0,
+        validation_accuracy: None,
+        validation_macro_f1: None,
+        confusion: None,
+        calibration_error: None,
+        rejection: Vec::new(),
+        curve: Vec::new(),
+        device: "cpu".to_owned(),
+    };
+    if samples.is_empty() {
+        return Ok(fitted);
+    }
+    let texts: Vec<_> = samples.iter().map(|sample| &sample.text).collect();
+    let logits = BranchLogits {
+        deep: Network::new(&network.architecture, &network.tensors)?.deep_logits(&texts)?,
+        wide: wide_logits(&network, samples),
+        leaves: network.leaves.len(),
+    };
+    let measured = validate(&logits, samples, groups, network.architecture.wide);
+    network.tensors.insert(OUTPUT_SCALES.to_owned(), crate::model::Array::new([2], measured.scales));
+    fitted.checkpoint = network;
+    fitted.validation_accuracy = Some(measured.confusion.accuracy());
+    fitted.validation_macro_f1 = Some(measured.confusion.macro_f1());
+    fitted.calibration_error = Some(calibration_error(&measured.judged));
+    fitted.rejection = rejection_curve(&measured.judged);
+    fitted.confusion = Some(measured.confusion);
+    Ok(fitted)
+}
