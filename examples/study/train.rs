@@ -1,49 +1,25 @@
-//! Trains a network on a CSV file (header `text,category`) without a daemon, and measures it: for choosing recipes and for
-//! timing.
-//!
-//! ```text
-//! cargo run --release --example study -- train --train train.csv --test test.csv --seed 1 --json
-//! ```
-//!
-//! A tenth of the training file, every tenth row, validates and chooses the best epoch. Without `--test` that tenth is
-//! all that is measured.
+//! Training from scratch.
 
 use std::{
     collections::BTreeSet, error::Error, fs::File, io::BufReader, ops::ControlFlow, path::PathBuf,
     time::Instant,
 };
 
-use clap::{Args, Parser, Subcommand};
-use rayon::prelude::*;
+use clap::Args;
 use taxond::{
     model::{
-        Architecture, Array, Checkpoint, Classifier, DeviceChoice, Preset, VectorFile,
-        checkpoint::OUTPUT_SCALES, from_vectors, surgery,
+        Architecture, Array, Classifier, DeviceChoice, Preset, VectorFile, checkpoint::OUTPUT_SCALES,
+        from_vectors, surgery,
     },
     registry::Mode,
     taxonomy::{ClassName, LeafGroups, LeafId, Manifest},
-    text::EncodedText,
-    train::{
-        Confusion, Judged, Memory, Optimiser, Recipe, Sample, fit,
-        metrics::{argmax, calibration_error},
-    },
+    train::{Memory, Optimiser, Recipe, fit, metrics::calibration_error},
 };
 
-/// Trains and measures networks without a daemon.
-#[derive(Debug, Parser)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Trains from scratch and measures accuracy and seconds.
-    Train(Options),
-}
+use crate::data::{preset, read, samples, test};
 
 #[derive(Debug, Args)]
-struct Options {
+pub(crate) struct Options {
     /// Examples to train and validate on.
     #[arg(long)]
     train: PathBuf,
@@ -79,32 +55,6 @@ struct Options {
     json: bool,
 }
 
-struct Row {
-    text: String,
-    label: ClassName,
-}
-
-/// What the answers to the test texts are worth.
-struct Tested {
-    confusion: Confusion,
-    judged: Vec<Judged>,
-    texts_per_second: f64,
-}
-
-fn main() -> Result<(), Box<dyn Error>> {
-    match Cli::parse().command {
-        Command::Train(options) => train(&options),
-    }
-}
-
-fn preset(name: &str) -> Result<Preset, String> {
-    match name {
-        "default" => Ok(Preset::Default),
-        "seed" => Ok(Preset::Seed),
-        _ => Err("a preset is default or seed".into()),
-    }
-}
-
 fn setting(pair: &str) -> Result<(String, f64), String> {
     let (name, number) = pair.split_once('=').ok_or("a setting reads NAME=NUMBER")?;
     let number = number.parse().map_err(|_| format!("'{number}' is not a number"))?;
@@ -137,7 +87,7 @@ fn adjusted(mut recipe: Recipe, settings: &[(String, f64)]) -> Result<Recipe, St
     Ok(recipe)
 }
 
-fn train(options: &Options) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if let Some(threads) = options.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
@@ -240,59 +190,9 @@ fn train(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn test(
-    classifier: &Classifier,
-    rows: &[Row],
-    manifest: &Manifest,
-    groups: &LeafGroups,
-) -> Result<Tested, Box<dyn Error>> {
-    let began = Instant::now();
-    let texts: Vec<EncodedText> = rows.iter().map(|row| classifier.encode(&row.text)).collect();
-    let answers = classifier.leaf_probabilities(&texts)?;
-    let texts_per_second = rows.len() as f64 / began.elapsed().as_secs_f64();
-    let mut confusion = Confusion::new(groups.classes.len());
-    let mut judged = Vec::new();
-    for (row, answer) in rows.iter().zip(answers.iter()) {
-        let (label, classes) = (column(manifest, groups, &row.label)? as usize, groups.sums(answer));
-        let answer = argmax(&classes);
-        confusion.add(label, answer);
-        judged.push(Judged { confidence: classes[answer], right: answer == label });
-    }
-    Ok(Tested { confusion, judged, texts_per_second })
-}
-
 /// The most memory this process ever held, where the system tells.
 fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
-}
-
-fn samples(
-    network: &Checkpoint,
-    rows: &[(usize, &Row)],
-    manifest: &Manifest,
-    groups: &LeafGroups,
-) -> Result<Vec<Sample>, Box<dyn Error>> {
-    let encoder = network.text_encoder()?;
-    let classes = rows.iter().map(|(_, row)| column(manifest, groups, &row.label));
-    let classes = classes.collect::<Result<Vec<u32>, _>>()?;
-    let texts: Vec<EncodedText> = rows.par_iter().map(|(_, row)| encoder.encode(&row.text)).collect();
-    Ok(texts.into_iter().zip(classes).map(|(text, class)| Sample { text, class }).collect())
-}
-
-fn column(manifest: &Manifest, groups: &LeafGroups, label: &ClassName) -> Result<u32, Box<dyn Error>> {
-    let class = manifest.living_by_name(label).ok_or_else(|| format!("label '{label}' was not trained"))?;
-    Ok(groups.column(class.id).ok_or("an active class has a column")?)
-}
-
-fn read(path: &PathBuf) -> Result<Vec<Row>, Box<dyn Error>> {
-    let mut reader = csv::Reader::from_path(path)?;
-    reader
-        .deserialize::<(String, String)>()
-        .map(|row| {
-            let (text, label) = row?;
-            Ok(Row { text, label: ClassName::new(&label)? })
-        })
-        .collect()
 }
