@@ -42,19 +42,32 @@ impl LeafGroups {
         rows: &[LeafId],
         stands_for: impl Fn(&Class) -> ClassId,
     ) -> Result<Self> {
+        let classes: BTreeMap<ClassId, ClassId> =
+            manifest.active().map(|class| (class.id, stands_for(class))).collect();
+        Self::by_leaf(manifest, rows, |class, _| classes[&class.id])
+    }
+
+    /// Lays the leaves of the active classes over rows, each under the class that is given for it.
+    pub(super) fn by_leaf(
+        manifest: &Manifest,
+        rows: &[LeafId],
+        answers: impl Fn(&Class, LeafId) -> ClassId,
+    ) -> Result<Self> {
+        let known: BTreeSet<LeafId> = rows.iter().copied().collect();
         if let Some(Class { id, name, .. }) =
-            manifest.active().find(|class| !class.leaves().any(|leaf| rows.contains(&leaf)))
+            manifest.active().find(|class| !class.leaves().any(|leaf| known.contains(&leaf)))
         {
             return Err(Error::Internal(format!("class #{id} '{name}' has no row in the head")));
         }
-        let classes: BTreeSet<ClassId> = manifest.active().map(&stands_for).collect();
-        let column: BTreeMap<ClassId, u32> = classes.iter().copied().zip(0u32..).collect();
-        let owner: BTreeMap<LeafId, u32> = manifest
+        let owned: BTreeMap<LeafId, ClassId> = manifest
             .active()
             .flat_map(|class| class.leaves().map(move |leaf| (leaf, class)))
-            .filter_map(|(leaf, class)| Some((leaf, *column.get(&stands_for(class))?)))
+            .filter(|(leaf, _)| known.contains(leaf))
+            .map(|(leaf, class)| (leaf, answers(class, leaf)))
             .collect();
-        let class_of_row = rows.iter().map(|leaf| owner.get(leaf).copied()).collect();
+        let classes: BTreeSet<ClassId> = owned.values().copied().collect();
+        let column: BTreeMap<ClassId, u32> = classes.iter().copied().zip(0u32..).collect();
+        let class_of_row = rows.iter().map(|leaf| owned.get(leaf).map(|class| column[class])).collect();
         Ok(Self { classes: classes.into_iter().collect(), class_of_row })
     }
 

@@ -98,6 +98,11 @@ impl Manifest {
         self.lives_on(id).living.into_iter().filter(|id| self.is_active(*id)).collect()
     }
 
+    /// Whether some of what a class was is gone: it was taken out, or some of what it became.
+    pub(super) fn has_lost(&self, id: ClassId) -> bool {
+        self.lives_on(id).removed
+    }
+
     /// Names that a class had and that mean it still, in order.
     pub fn former_names_of(&self, id: ClassId) -> impl Iterator<Item = &ClassName> + '_ {
         let names = self.former_names.iter().filter(move |(_, bearer)| **bearer == id).map(|(name, _)| name);

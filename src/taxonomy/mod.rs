@@ -14,6 +14,7 @@ mod id;
 mod lookup;
 mod manifest;
 mod name;
+mod translate;
 mod tree;
 
 pub use change::{Edit, Part, Provenance};
@@ -22,3 +23,4 @@ pub use id::{ClassId, LeafId, Revision, VersionNumber};
 pub use lookup::Meaning;
 pub use manifest::{Change, Class, ClassState, Manifest, UndoPoint};
 pub use name::{ClassName, MAX_CLASS_NAME_BYTES};
+pub use translate::{Translation, Unresolved};

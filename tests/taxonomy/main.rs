@@ -6,6 +6,7 @@ mod places;
 mod rename;
 mod sequences;
 mod split;
+mod translate;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -10,7 +10,7 @@ use super::{after, manifest, undone};
 
 /// A change whose classes are numbers that stand for positions among the living ones.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Merge(Vec<usize>),
     Rename(usize),
     Remove(Vec<usize>),
@@ -22,7 +22,7 @@ enum Step {
     CarveOut(usize),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let picks = || prop::collection::vec(0usize..64, 1..4);
     let step = prop_oneof![
         picks().prop_map(Step::Merge),
@@ -38,7 +38,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 impl Step {
-    fn edit(&self, now: &Manifest, index: usize) -> Edit {
+    pub(super) fn edit(&self, now: &Manifest, index: usize) -> Edit {
         let living: Vec<ClassId> = now.living().map(|class| class.id).collect();
         let reference = |pick: &usize| format!("#{}", living[pick % living.len()]);
         let references =
