@@ -44,7 +44,7 @@ impl Classes {
         let mut rows = Rows::new(&[">id", "class", ">leaves", "in", "state"]);
         for class in shown {
             let state = match class.state() {
-                ClassState::Retired => format!("retired, now {}", successors(&manifest, &class.successors)),
+                ClassState::Retired => format!("retired, now {}", heirs(&manifest, &class.heirs)),
                 state => json::class_state(state),
             };
             let group = class.parent.map_or_else(|| "-".to_owned(), |id| name_of(&manifest, id));
@@ -61,7 +61,7 @@ impl Classes {
     }
 }
 
-fn successors(manifest: &Manifest, ids: &[u32]) -> String {
+fn heirs(manifest: &Manifest, ids: &[u32]) -> String {
     if ids.is_empty() {
         return "nothing".to_owned();
     }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tonic::{
-    IntoRequest as _, Request,
+    IntoRequest as _, Request, Status,
+    metadata::AsciiMetadataValue,
+    service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
 
@@ -26,10 +28,14 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer taken: a page of a thousand manifests with a thousand classes each is far over tonic's 4 MiB.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
+/// Longest name of a user that the daemon takes, in bytes.
+const MAX_USER_BYTES: usize = 128;
+
 /// A connection to the daemon.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
     channel: Channel,
+    signature: Signature,
     timeout: Option<Duration>,
 }
 
@@ -47,7 +53,7 @@ impl Connection {
         })?;
         let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
         let channel = endpoint.connect().await.map_err(|e| Failure::unreachable(&addr, root_cause(&e)))?;
-        Ok(Self { channel, timeout: global.timeout })
+        Ok(Self { channel, signature: Signature::of_user(), timeout: global.timeout })
     }
 
     pub(crate) fn registry(&self) -> RegistryServiceClient<Channel> {
@@ -58,16 +64,20 @@ impl Connection {
         DatasetServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
-    pub(crate) fn training(&self) -> TrainingServiceClient<Channel> {
-        TrainingServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    pub(crate) fn training(&self) -> TrainingServiceClient<Signed> {
+        TrainingServiceClient::new(self.signed()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) fn predict(&self) -> PredictServiceClient<Channel> {
         PredictServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
-    pub(crate) fn taxonomy(&self) -> TaxonomyServiceClient<Channel> {
-        TaxonomyServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    pub(crate) fn taxonomy(&self) -> TaxonomyServiceClient<Signed> {
+        TaxonomyServiceClient::new(self.signed()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    fn signed(&self) -> Signed {
+        InterceptedService::new(self.channel.clone(), self.signature.clone())
     }
 
     /// A request that is answered at once, or not at all.
@@ -86,6 +96,36 @@ impl Connection {
     }
 }
 
+/// A channel whose calls say who makes them.
+pub(crate) type Signed = InterceptedService<Channel, Signature>;
+
+/// Says who calls, for the history of what is changed.
+#[derive(Debug, Clone)]
+pub(crate) struct Signature(Option<AsciiMetadataValue>);
+
+impl Signature {
+    /// The user by the environment. A name that the daemon would refuse is left out, and it takes the address instead.
+    fn of_user() -> Self {
+        let mut names = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+        Self(names.find_map(|name| user(&name)))
+    }
+}
+
+fn user(name: &str) -> Option<AsciiMetadataValue> {
+    let printable = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let sound = printable && name.len() <= MAX_USER_BYTES && !name.trim().is_empty();
+    name.parse().ok().filter(|_| sound)
+}
+
+impl Interceptor for Signature {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(user) = &self.0 {
+            request.metadata_mut().insert("taxond-user", user.clone());
+        }
+        Ok(request)
+    }
+}
+
 /// The innermost cause: the outer ones say "transport error".
 fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
@@ -93,4 +133,17 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_the_daemon_takes_are_sent() {
+        assert_eq!(user("ada").unwrap(), "ada");
+        for name in ["", " ", "zoë", "a\tb", &"x".repeat(129)] {
+            assert!(user(name).is_none(), "{name:?}");
+        }
+    }
 }

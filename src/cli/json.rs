@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::proto::v1::{
     ChangeKind, Class, ClassState, ConfusedExample, DividedClass, DividedPart, EvaluateResponse, Example,
-    Job, JobEvent, JobState, LostClass, Manifest, Model, Prediction, Preset, Progress, Split,
+    HistoryEntry, HistoryVersion, Job, JobEvent, JobState, LostClass, Manifest, Model, PredictResponse,
+    Prediction, Preset, Progress, Split,
     SuggestMergesResponse, TrainingMode, Version, VersionOrigin, VersionPublished, job_event::Event,
 };
 
@@ -128,6 +129,7 @@ pub(crate) fn class(class: &Class) -> Value {
         "successors": class.successors,
         "parent": class.parent,
         "former_names": class.former_names,
+        "heirs": class.heirs,
     })
 }
 
@@ -140,8 +142,36 @@ pub(crate) fn manifest(manifest: &Manifest) -> Value {
         "description": manifest.description,
         "reason": manifest.reason,
         "undoable": manifest.undoable,
+        "author": manifest.author,
         "create_time": time(manifest.create_time.as_ref()),
         "classes": manifest.classes.iter().map(class).collect::<Vec<_>>(),
+    })
+}
+
+pub(crate) fn history_entry(entry: &HistoryEntry) -> Value {
+    let version = |version: &HistoryVersion| {
+        json!({
+            "name": version.name,
+            "number": version.number,
+            "origin": origin(version.origin()),
+            "create_time": time(version.create_time.as_ref()),
+            "serving": version.serving,
+            "validation_accuracy": version.validation_accuracy,
+            "replaced_validation_accuracy": version.replaced_validation_accuracy,
+            "gate": version.gate,
+        })
+    };
+    json!({
+        "revision": entry.revision,
+        "manifest": entry.manifest,
+        "parent_revision": entry.parent_revision,
+        "create_time": time(entry.create_time.as_ref()),
+        "author": entry.author,
+        "change": change(entry.change()),
+        "description": entry.description,
+        "reason": entry.reason,
+        "class_count": entry.class_count,
+        "versions": entry.versions.iter().map(version).collect::<Vec<_>>(),
     })
 }
 
@@ -222,17 +252,24 @@ pub(crate) fn example(example: &Example) -> Value {
     })
 }
 
-pub(crate) fn prediction(text: &str, prediction: &Prediction, version: &str, revision: u64) -> Value {
-    let classes = prediction.classes.iter();
-    let classes = classes.map(|c| json!({"name": c.name, "id": c.id, "probability": c.probability}));
+pub(crate) fn prediction(text: &str, prediction: &Prediction, answer: &PredictResponse) -> Value {
+    let classes = prediction
+        .classes
+        .iter()
+        .map(|c| json!({"name": c.name, "id": c.id, "probability": c.probability, "newer": c.newer}));
+    let unresolved = answer
+        .unresolved
+        .iter()
+        .map(|c| json!({"id": c.id, "name": c.name, "answered_under": c.answered_under, "silent": c.silent}));
     json!({
         "text": text,
         "classes": classes.collect::<Vec<_>>(),
         "truncated": prediction.truncated,
         "token_count": prediction.token_count,
         "rejected": prediction.rejected,
-        "version": version,
-        "manifest_revision": revision,
+        "version": answer.version,
+        "manifest_revision": answer.manifest_revision,
+        "unresolved": unresolved.collect::<Vec<_>>(),
     })
 }
 

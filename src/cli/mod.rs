@@ -18,6 +18,7 @@ mod evaluate;
 mod examples;
 mod failure;
 mod follow;
+mod history;
 mod input;
 mod jobs;
 mod json;
@@ -123,6 +124,8 @@ enum Command {
     Classes(classes::Classes),
     /// List how the classes of a model changed
     Manifests(manifests::Manifests),
+    /// Tell what was changed, by whom, why, and what it did to the accuracy
+    History(history::History),
     /// List jobs
     Jobs(jobs::Jobs),
     /// Follow a job
@@ -172,6 +175,7 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Curves(command) => command.run(&global).await,
         Command::Classes(command) => command.run(&global).await,
         Command::Manifests(command) => command.run(&global).await,
+        Command::History(command) => command.run(&global).await,
         Command::Jobs(command) => command.run(&global).await,
         Command::Watch(command) => command.run(&global).await,
         Command::Cancel(command) => command.run(&global).await,

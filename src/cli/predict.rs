@@ -15,7 +15,7 @@ use crate::{
         json, names,
         output::{self, Rows, percent},
     },
-    proto::v1::{PredictRequest, PredictResponse},
+    proto::v1::{PredictRequest, PredictResponse, UnresolvedClass},
 };
 
 /// Texts of a call; the daemon takes no more.
@@ -46,6 +46,9 @@ pub(super) struct Predict {
     /// Answer in the classes of this level: 0 is the top, where a group answers for all below it
     #[arg(long, value_name = "N")]
     level: Option<u32>,
+    /// Answer in the classes of this revision, whatever version answers
+    #[arg(long, value_name = "N", conflicts_with = "min_precision")]
+    revision: Option<u64>,
     /// Ask this version instead of the one that serves
     #[arg(long, value_parser = names::version, value_name = "N", conflicts_with = "alias")]
     version: Option<u64>,
@@ -67,7 +70,7 @@ impl Predict {
         }
         let connection = Connection::open(global).await?;
         let mut rows = Rows::new(&["text", "class", ">probability"]);
-        let (mut version, mut threshold) = (String::new(), None);
+        let (mut version, mut threshold, mut unresolved) = (String::new(), None, Vec::new());
         for texts in calls(&texts) {
             let request = PredictRequest {
                 model: model.clone(),
@@ -76,6 +79,7 @@ impl Predict {
                 min_confidence: self.min_confidence,
                 min_precision: self.min_precision,
                 level: self.level,
+                manifest_revision: self.revision,
             };
             let answer = connection.predict().predict(connection.request(request)).await?.into_inner();
             if global.json {
@@ -83,7 +87,8 @@ impl Predict {
             } else {
                 push(&mut rows, texts, &answer);
             }
-            (version, threshold) = (answer.version, answer.rejection_threshold);
+            (version, threshold, unresolved) =
+                (answer.version, answer.rejection_threshold, answer.unresolved);
         }
         if global.json {
             return Ok(());
@@ -94,8 +99,25 @@ impl Predict {
         if let Some(threshold) = threshold {
             line += &format!("; answers below {} are rejected", percent(threshold));
         }
-        output::line(line)
+        if let Some(revision) = self.revision {
+            line += &format!(", in the classes of revision {revision}");
+        }
+        output::line(line)?;
+        unresolved.iter().map(unresolved_line).try_for_each(output::line)
     }
+}
+
+/// What is no more to be had of a class.
+fn unresolved_line(class: &UnresolvedClass) -> String {
+    let what = match (class.answered_under.as_slice(), class.silent) {
+        ([], true) => "is no more".to_owned(),
+        ([], false) => "is without a part that was taken out".to_owned(),
+        (ids, silent) => {
+            let ids: Vec<String> = ids.iter().map(|id| format!("#{id}")).collect();
+            format!("is {}in newer classes: {}", if silent { "" } else { "also " }, ids.join(", "))
+        }
+    };
+    format!("{} (#{}) {what}", class.name, class.id)
 }
 
 fn read_lines(file: &str) -> Result<Vec<String>, Failure> {
@@ -131,9 +153,10 @@ fn calls(texts: &[String]) -> Vec<&[String]> {
 }
 
 fn print_json(texts: &[String], answer: &PredictResponse) -> Result<(), Failure> {
-    texts.iter().zip(&answer.predictions).try_for_each(|(text, prediction)| {
-        output::json(&json::prediction(text, prediction, &answer.version, answer.manifest_revision))
-    })
+    texts
+        .iter()
+        .zip(&answer.predictions)
+        .try_for_each(|(text, prediction)| output::json(&json::prediction(text, prediction, answer)))
 }
 
 fn push(rows: &mut Rows, texts: &[String], answer: &PredictResponse) {
@@ -150,7 +173,8 @@ fn push(rows: &mut Rows, texts: &[String], answer: &PredictResponse) {
         }
         for class in &prediction.classes {
             // The text stands beside its best class only.
-            rows.push([std::mem::take(&mut shown), class.name.clone(), percent(class.probability)]);
+            let name = if class.newer { format!("{} (newer)", class.name) } else { class.name.clone() };
+            rows.push([std::mem::take(&mut shown), name, percent(class.probability)]);
         }
     }
 }
@@ -172,6 +196,18 @@ mod tests {
         assert!(Line::try_parse_from(["predict", "bank"]).is_err());
         assert!(Line::try_parse_from(["predict", "bank", "--file", "-"]).is_ok());
         assert!(Line::try_parse_from(["predict", "bank", "text", "--file", "-"]).is_err());
+    }
+
+    #[test]
+    fn what_a_revision_has_no_more_is_told() {
+        let line = |answered_under: &[u32], silent| {
+            let (name, answered_under) = ("cash".to_owned(), answered_under.to_vec());
+            unresolved_line(&UnresolvedClass { id: 3, name, answered_under, silent })
+        };
+        assert_eq!(line(&[], true), "cash (#3) is no more");
+        assert_eq!(line(&[], false), "cash (#3) is without a part that was taken out");
+        assert_eq!(line(&[7, 8], true), "cash (#3) is in newer classes: #7, #8");
+        assert_eq!(line(&[7], false), "cash (#3) is also in newer classes: #7");
     }
 
     #[test]

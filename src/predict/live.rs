@@ -8,6 +8,7 @@ use std::{
 
 use tracing::info;
 
+use super::revision::Translations;
 use crate::{
     error::{Error, Result},
     model::Classifier,
@@ -25,6 +26,8 @@ pub struct Live {
     pub groups: LeafGroups,
     /// How they become the classes of each level above, from the top down.
     levels: Vec<LeafGroups>,
+    /// How it answers in the classes of other revisions.
+    pub(super) translations: Translations,
     /// The network; versions with the same tensors share it.
     pub classifier: Arc<Classifier>,
     /// What refusing unsure answers costs and brings: measured on this version, or on the one it was made from at once.
@@ -158,7 +161,9 @@ impl LiveVersions {
         let levels = levels.collect::<Result<_>>()?;
         let rejection = self.rejection(&version)?;
         info!(%model, version = %number, shared = is_shared, millis = started.elapsed().as_millis(), "version loaded");
-        Ok((Arc::new(Live { version, manifest, groups, levels, classifier, rejection }), checkpoint))
+        let translations = Translations::default();
+        let live = Live { version, manifest, groups, levels, translations, classifier, rejection };
+        Ok((Arc::new(live), checkpoint))
     }
 
     /// The rejection curve of a version. A version that was made at once has that of the version it came from: summing

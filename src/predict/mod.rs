@@ -3,6 +3,8 @@
 mod batcher;
 mod live;
 mod predictor;
+mod revision;
 
 pub use live::{Live, LiveVersions};
 pub use predictor::{Answer, Answers, Predictor, Question, Score};
+pub use revision::InRevision;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Live, LiveVersions, batcher::Batcher};
+use super::{InRevision, Live, LiveVersions, batcher::Batcher};
 use crate::{
     error::{Error, Result},
     registry::{ModelId, Registry, Selector, Version},
-    taxonomy::{ClassId, LeafGroups, VersionNumber},
+    taxonomy::{ClassId, ClassName, LeafGroups, Revision, Unresolved, VersionNumber},
 };
 
 /// Texts to classify.
@@ -18,6 +18,8 @@ pub struct Question {
     pub selector: Selector,
     /// The texts.
     pub texts: Vec<String>,
+    /// The revision in whose classes to answer; that of the version if absent.
+    pub revision: Option<Revision>,
     /// The level of the classes to answer in, 0 at the top; the classes themselves if absent.
     pub level: Option<u32>,
     /// Classes to return for each.
@@ -33,6 +35,10 @@ pub struct Question {
 pub struct Answers {
     /// The version that answered all of them.
     pub live: Arc<Live>,
+    /// The revision in whose classes, where one was asked for.
+    pub in_revision: Option<Arc<InRevision>>,
+    /// The level of the classes.
+    pub level: Option<u32>,
     /// One a text, in the order asked.
     pub answers: Vec<Answer>,
     /// Where precision was asked for: the probability of the best class below which an answer is rejected.
@@ -61,6 +67,29 @@ pub struct Score {
     pub class: ClassId,
     /// Probability, 0 to 1.
     pub probability: f64,
+}
+
+impl Answers {
+    /// The revision in whose classes the answers are.
+    pub fn revision(&self) -> Revision {
+        self.in_revision.as_ref().map_or(self.live.version.revision, |of| of.manifest.revision)
+    }
+
+    /// Name of a class of the answers: in the revision asked for if it is one of it, else in that of the version.
+    pub fn name(&self, class: ClassId) -> &ClassName {
+        let asked_for = self.in_revision.as_ref().and_then(|of| of.class(class));
+        asked_for.map_or_else(|| self.live.name(class), |class| &class.name)
+    }
+
+    /// Whether a class of the answers is none of the revision asked for.
+    pub fn is_newer(&self, class: ClassId) -> bool {
+        self.in_revision.as_ref().is_some_and(|of| of.class(class).is_none())
+    }
+
+    /// The classes of the revision asked for that are not answered in, or not with all that they were.
+    pub fn unresolved(&self) -> &[Unresolved] {
+        self.in_revision.as_ref().map_or(&[], |of| &of.at(self.level).unresolved)
+    }
 }
 
 /// Answers questions.
@@ -99,19 +128,43 @@ impl Predictor {
     /// Answers a question.
     ///
     /// # Errors
-    /// As [`Predictor::resolve`]; [`Error::Exhausted`] when too much waits; [`Error::Precondition`] with reason
+    /// As [`Predictor::resolve`]; [`Error::NotFound`] for the revision; [`Error::Exhausted`] when too much waits; [`Error::Precondition`] with reason
     /// `PRECISION_OUT_OF_REACH` if no threshold is known for the precision asked for.
     pub async fn predict(&self, question: Question) -> Result<Answers> {
         let live = self.find(&question.model, &question.selector).await?;
         let rejection_threshold =
             question.min_precision.map(|precision| live.rejection_threshold(precision)).transpose()?;
-        let groups = live.groups_at(question.level);
+        let in_revision = match question.revision {
+            Some(revision) => Some(self.translate(&live, revision).await?),
+            None => None,
+        };
+        let level = question.level;
+        let groups = match &in_revision {
+            Some(of) => &of.at(level).groups,
+            None => live.groups_at(level),
+        };
         let (texts, top_k, min_confidence) = (question.texts, question.top_k, question.min_confidence);
         let mut answers = self.ask_in(&live, groups, texts, top_k, min_confidence).await?;
         if let Some(threshold) = rejection_threshold {
             answers.iter_mut().for_each(|answer| answer.rejected = answer.confidence < threshold);
         }
-        Ok(Answers { live, answers, rejection_threshold })
+        Ok(Answers { live, in_revision, level, answers, rejection_threshold })
+    }
+
+    /// How a version answers in the classes of a revision.
+    async fn translate(&self, live: &Arc<Live>, revision: Revision) -> Result<Arc<InRevision>> {
+        if let Some(kept) = live.translations.get(revision) {
+            return Ok(kept);
+        }
+        let (registry, live) = (Arc::clone(&self.registry), Arc::clone(live));
+        let translated = tokio::task::spawn_blocking(move || {
+            let manifest = registry.manifest(&live.version.model, revision)?;
+            let translation = InRevision::new(&live.manifest, manifest, live.classifier.leaves())?;
+            Ok(live.translations.keep(translation))
+        });
+        translated
+            .await
+            .unwrap_or_else(|_| Err(Error::Internal("translating the classes panicked; see the log".into())))
     }
 
     /// As [`Predictor::resolve`], without blocking the caller's thread while a version loads.

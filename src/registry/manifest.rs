@@ -28,6 +28,7 @@ pub(super) fn to_record(manifest: &Manifest) -> storage::Manifest {
             .undo
             .map(|undo| storage::UndoPoint { revision: undo.revision.0, version: undo.version.0 }),
         reason: manifest.reason.clone(),
+        author: manifest.author.clone(),
         created: timestamp(manifest.created),
     }
 }
@@ -56,6 +57,7 @@ pub(super) fn from_record(what: &str, revision: Revision, record: storage::Manif
             version: VersionNumber(undo.version),
         }),
         reason: record.reason,
+        author: record.author,
         created: time(what, record.created)?,
     })
 }
@@ -172,6 +174,7 @@ mod tests {
         merged.revision = Revision(2);
         merged.parent = Some(Revision(1));
         merged.reason = "one counter".to_owned();
+        merged.author = "ada".to_owned();
         merged.undo = Some(UndoPoint { revision: Revision(1), version: VersionNumber(7) });
         let heir = ClassId(3);
         merged.next_class = ClassId(4);

@@ -23,6 +23,7 @@ use crate::{
 pub(super) struct Terms<'a> {
     pub(super) model: &'a str,
     pub(super) reason: &'a str,
+    pub(super) author: &'a str,
     pub(super) expected_revision: Option<u64>,
     pub(super) validate_only: bool,
     pub(super) request_id: &'a str,
@@ -44,12 +45,13 @@ pub(super) enum First {
 /// A job to follow.
 pub(super) type Followed = (JobId, ModelId, Watch);
 
-/// The terms of a request; all requests of changes name their fields alike.
+/// The terms of a request and of who calls; all requests of changes name their fields alike.
 macro_rules! terms {
-    ($request:expr) => {
+    ($request:expr, $author:expr) => {
         Terms {
             model: &$request.model,
             reason: &$request.reason,
+            author: &$author,
             expected_revision: $request.expected_revision,
             validate_only: $request.validate_only,
             request_id: &$request.request_id,
@@ -197,6 +199,11 @@ fn order(mut violations: Violations, terms: Terms<'_>, edits: Edits) -> Result<C
     let model = name::model("model", terms.model)?;
     check::reason(&mut violations, terms.reason);
     violations.finish()?;
-    let (reason, expected_revision) = (terms.reason.to_owned(), terms.expected_revision);
-    Ok(ChangeOrder { model, edits, reason, expected_revision })
+    Ok(ChangeOrder {
+        model,
+        edits,
+        reason: terms.reason.to_owned(),
+        author: terms.author.to_owned(),
+        expected_revision: terms.expected_revision,
+    })
 }

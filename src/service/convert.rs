@@ -1,6 +1,6 @@
 //! Domain types as messages of the API.
 
-use std::time::SystemTime;
+use std::{collections::BTreeSet, time::SystemTime};
 
 use prost_types::Timestamp;
 
@@ -12,7 +12,7 @@ use crate::{
     registry::{
         self, Epoch, JobRecord, JobState, LostClass, Mode, ModelId, Origin, RejectionPoint, Report, Version,
     },
-    taxonomy::{Change, Class, ClassId, ClassState, Manifest},
+    taxonomy::{Change, Class, ClassId, ClassState, Manifest, Unresolved},
     train::{ConfusedExample, Division, Event, EventKind, FitProgress, Share, SuggestedPair, Suggestions},
 };
 
@@ -36,7 +36,7 @@ fn mode(mode: Option<Mode>) -> v1::TrainingMode {
     }
 }
 
-fn origin(origin: Origin) -> v1::VersionOrigin {
+pub(super) fn origin(origin: Origin) -> v1::VersionOrigin {
     match origin {
         Origin::Training => v1::VersionOrigin::Training,
         Origin::Instant => v1::VersionOrigin::Instant,
@@ -167,31 +167,38 @@ pub(super) fn manifest(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
         revision: manifest.revision.0,
         parent_revision: manifest.parent.map_or(0, |parent| parent.0),
         classes: manifest.classes.values().map(|of| class(manifest, of)).collect(),
-        change: match manifest.change {
-            Change::Create => v1::ChangeKind::Create,
-            Change::Add(_) => v1::ChangeKind::Add,
-            Change::Merge { .. } => v1::ChangeKind::Merge,
-            Change::Split { .. } => v1::ChangeKind::Split,
-            Change::Several(_) => v1::ChangeKind::Several,
-            Change::Rename { .. } => v1::ChangeKind::Rename,
-            Change::Remove(_) => v1::ChangeKind::Remove,
-            Change::Move { .. } => v1::ChangeKind::Move,
-            Change::Undo(_) => v1::ChangeKind::Undo,
-        }
-        .into(),
+        change: change(&manifest.change).into(),
         description: manifest.describe(),
         reason: manifest.reason.clone(),
         create_time: timestamp(manifest.created),
         undoable: manifest.undo.is_some(),
+        author: manifest.author.clone(),
+    }
+}
+
+pub(super) fn change(change: &Change) -> v1::ChangeKind {
+    match change {
+        Change::Create => v1::ChangeKind::Create,
+        Change::Add(_) => v1::ChangeKind::Add,
+        Change::Merge { .. } => v1::ChangeKind::Merge,
+        Change::Split { .. } => v1::ChangeKind::Split,
+        Change::Several(_) => v1::ChangeKind::Several,
+        Change::Rename { .. } => v1::ChangeKind::Rename,
+        Change::Remove(_) => v1::ChangeKind::Remove,
+        Change::Move { .. } => v1::ChangeKind::Move,
+        Change::Undo(_) => v1::ChangeKind::Undo,
     }
 }
 
 fn class(manifest: &Manifest, class: &Class) -> v1::Class {
-    let (state, successors) = match &class.state {
-        ClassState::Active(_) => (v1::ClassState::Active, Vec::new()),
-        ClassState::Group => (v1::ClassState::Group, Vec::new()),
-        ClassState::Removed => (v1::ClassState::Removed, Vec::new()),
-        ClassState::Retired(heirs) => (v1::ClassState::Retired, heirs.iter().map(|id| id.0).collect()),
+    let ids = |classes: &BTreeSet<ClassId>| classes.iter().map(|id| id.0).collect();
+    let (state, successors, heirs) = match &class.state {
+        ClassState::Active(_) => (v1::ClassState::Active, Vec::new(), Vec::new()),
+        ClassState::Group => (v1::ClassState::Group, Vec::new(), Vec::new()),
+        ClassState::Removed => (v1::ClassState::Removed, Vec::new(), Vec::new()),
+        ClassState::Retired(successors) => {
+            (v1::ClassState::Retired, ids(successors), ids(&manifest.heirs(class.id)))
+        }
     };
     v1::Class {
         id: class.id.0,
@@ -199,6 +206,7 @@ fn class(manifest: &Manifest, class: &Class) -> v1::Class {
         leaves: class.leaves().map(|leaf| leaf.0).collect(),
         state: state.into(),
         successors,
+        heirs,
         parent: class.parent.map(|parent| parent.0),
         former_names: manifest.former_names_of(class.id).map(ToString::to_string).collect(),
     }
@@ -254,20 +262,30 @@ pub(super) fn job_event(id: registry::JobId, model: &ModelId, event: Event) -> v
     v1::JobEvent { job: id.name(), sequence: event.sequence, time: timestamp(event.time), event: Some(kind) }
 }
 
-pub(super) fn prediction(live: &predict::Live, answer: &predict::Answer) -> v1::Prediction {
+pub(super) fn prediction(answers: &predict::Answers, answer: &predict::Answer) -> v1::Prediction {
     v1::Prediction {
         classes: answer
             .scores
             .iter()
             .map(|score| v1::ScoredClass {
-                name: live.name(score.class).to_string(),
+                name: answers.name(score.class).to_string(),
                 id: score.class.0,
                 probability: score.probability,
+                newer: answers.is_newer(score.class),
             })
             .collect(),
         truncated: answer.truncated,
         token_count: answer.tokens as u32,
         rejected: answer.rejected,
+    }
+}
+
+pub(super) fn unresolved(answers: &predict::Answers, of: &Unresolved) -> v1::UnresolvedClass {
+    v1::UnresolvedClass {
+        id: of.class.0,
+        name: answers.name(of.class).to_string(),
+        answered_under: of.answered_under.iter().map(|id| id.0).collect(),
+        silent: of.silent,
     }
 }
 

@@ -1,10 +1,12 @@
 //! The RPCs: each checks its request, makes one call into the domain and converts the answer.
 
+mod author;
 mod change;
 mod check;
 mod convert;
 mod dataset;
 mod edit;
+mod history;
 mod name;
 mod predict;
 mod registry;

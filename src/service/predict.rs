@@ -12,6 +12,7 @@ use crate::{
     error::{Error, Result},
     predict::Question,
     proto::v1::{self, predict_service_server::PredictService},
+    taxonomy::Revision,
 };
 
 #[async_trait]
@@ -22,12 +23,14 @@ impl PredictService for Services {
     ) -> Result<Response<v1::PredictResponse>, Status> {
         let question = question(request.into_inner()).map_err(status)?;
         let answered = self.predictor.predict(question).await.map_err(status)?;
-        let live = &answered.live;
+        let predictions = answered.answers.iter().map(|answer| convert::prediction(&answered, answer));
+        let unresolved = answered.unresolved().iter().map(|class| convert::unresolved(&answered, class));
         Ok(Response::new(v1::PredictResponse {
-            predictions: answered.answers.iter().map(|answer| convert::prediction(live, answer)).collect(),
-            version: live.version.model.version_name(live.version.number),
-            manifest_revision: live.version.revision.0,
+            predictions: predictions.collect(),
+            version: answered.live.version.name(),
+            manifest_revision: answered.revision().0,
             rejection_threshold: answered.rejection_threshold,
+            unresolved: unresolved.collect(),
         }))
     }
 
@@ -48,11 +51,21 @@ fn question(request: v1::PredictRequest) -> Result<Question> {
     let top_k = check::top_k(&mut violations, request.top_k);
     let min_confidence = check::min_confidence(&mut violations, request.min_confidence);
     check::min_precision(&mut violations, request.min_precision);
+    if let (Some(precision), Some(revision)) = (request.min_precision, request.manifest_revision) {
+        violations.add(
+            "min_precision",
+            format!(
+                "is measured on the version's own classes and cannot be asked for together with manifest_revision, got \
+                 {precision} and {revision}"
+            ),
+        );
+    }
     violations.finish()?;
     Ok(Question {
         model,
         selector,
         texts: request.texts,
+        revision: request.manifest_revision.map(Revision),
         level: request.level,
         top_k,
         min_confidence,

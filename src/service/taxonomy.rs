@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Answers, Services,
+    Answers, Services, author,
     change::{First, Lesson, Terms, answer, lesson, terms},
     check::{self, Violations},
     convert, edit, name,
@@ -19,7 +19,7 @@ use crate::{
     },
     registry::Selector,
     taxonomy::{Edit, Revision},
-    train::Edits,
+    train::{Edits, UndoOrder},
 };
 
 #[async_trait]
@@ -31,12 +31,12 @@ impl TaxonomyService for Services {
         request: Request<v1::MergeClassesRequest>,
     ) -> Result<Response<Self::MergeClassesStream>, Status> {
         use merge_classes_response::Result as Kind;
-        let request = request.into_inner();
+        let (request, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
             .blocking(move |services| {
                 let edit = Edit::Merge { classes: request.classes.clone(), into: request.into.clone() };
-                let (terms, edits) = (terms!(request), Edits::One(edit));
+                let (terms, edits) = (terms!(request, author), Edits::One(edit));
                 services.change_and_learn("MergeClasses", &request, terms, edits, lesson!(request))
             })
             .await?;
@@ -47,7 +47,7 @@ impl TaxonomyService for Services {
         &self,
         request: Request<v1::UndoChangeRequest>,
     ) -> Result<Response<v1::UndoChangeResponse>, Status> {
-        let request = request.into_inner();
+        let (request, author) = author::of(request).map_err(status)?;
         let applied = self
             .blocking(move |services| {
                 let model = name::model("model", &request.model)?;
@@ -57,8 +57,10 @@ impl TaxonomyService for Services {
                 let version =
                     match repeat::check(&services.registry, "UndoChange", &request.request_id, &request)? {
                         Call::First(receipt) => {
-                            let reason = request.reason.clone();
-                            services.jobs.undo(&model, reason, request.expected_revision, receipt)?.version
+                            let (reason, expected_revision) =
+                                (request.reason.clone(), request.expected_revision);
+                            let order = UndoOrder { model, reason, author, expected_revision };
+                            services.jobs.undo(&order, receipt)?.version
                         }
                         Call::Repeat(outcome) => services.version_of_outcome(&outcome)?,
                     };
@@ -114,12 +116,12 @@ impl TaxonomyService for Services {
         request: Request<v1::SplitClassRequest>,
     ) -> Result<Response<Self::SplitClassStream>, Status> {
         use split_class_response::Result as Kind;
-        let request = request.into_inner();
+        let (request, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
             .blocking(move |services| {
                 let edit = edit::split(request.class_name.clone(), request.parts.clone());
-                let (terms, edits) = (terms!(request), Edits::One(edit));
+                let (terms, edits) = (terms!(request, author), Edits::One(edit));
                 services.change_and_learn("SplitClass", &request, terms, edits, lesson!(request))
             })
             .await?;
@@ -133,12 +135,12 @@ impl TaxonomyService for Services {
         request: Request<v1::ApplyChangesRequest>,
     ) -> Result<Response<Self::ApplyChangesStream>, Status> {
         use apply_changes_response::Result as Kind;
-        let request = request.into_inner();
+        let (request, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
             .blocking(move |services| {
                 let edits = Edits::Several(edit::list(&request.changes)?);
-                services.change_and_learn("ApplyChanges", &request, terms!(request), edits, lesson!(request))
+                services.change_and_learn("ApplyChanges", &request, terms!(request, author), edits, lesson!(request))
             })
             .await?;
         answer!(ApplyChangesResponse, Kind, first, followed, detach)
@@ -151,12 +153,12 @@ impl TaxonomyService for Services {
         request: Request<v1::AddClassesRequest>,
     ) -> Result<Response<Self::AddClassesStream>, Status> {
         use add_classes_response::Result as Kind;
-        let request = request.into_inner();
+        let (request, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
             .blocking(move |services| {
                 let edit = Edit::Add { names: request.names.clone() };
-                let (terms, edits) = (terms!(request), Edits::One(edit));
+                let (terms, edits) = (terms!(request, author), Edits::One(edit));
                 services.change_and_learn("AddClasses", &request, terms, edits, lesson!(request))
             })
             .await?;
@@ -170,12 +172,12 @@ impl TaxonomyService for Services {
         request: Request<v1::RemoveClassesRequest>,
     ) -> Result<Response<Self::RemoveClassesStream>, Status> {
         use remove_classes_response::Result as Kind;
-        let request = request.into_inner();
+        let (request, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
             .blocking(move |services| {
                 let edit = Edit::Remove { classes: request.classes.clone() };
-                let (terms, edits) = (terms!(request), Edits::One(edit));
+                let (terms, edits) = (terms!(request, author), Edits::One(edit));
                 services.change_and_learn("RemoveClasses", &request, terms, edits, lesson!(request))
             })
             .await?;
@@ -186,12 +188,12 @@ impl TaxonomyService for Services {
         &self,
         request: Request<v1::RenameClassRequest>,
     ) -> Result<Response<v1::RenameClassResponse>, Status> {
-        let request = request.into_inner();
+        let (request, author) = author::of(request).map_err(status)?;
         let v1::ChangeApplied { manifest, version, job, .. } = self
             .blocking(move |services| {
                 let (class, new_name) = (request.class_name.clone(), request.new_name.clone());
                 let edit = Edit::Rename { class, new_name };
-                services.change_names("RenameClass", &request, terms!(request), edit)
+                services.change_names("RenameClass", &request, terms!(request, author), edit)
             })
             .await?;
         Ok(Response::new(v1::RenameClassResponse { manifest, version, job }))
@@ -201,15 +203,23 @@ impl TaxonomyService for Services {
         &self,
         request: Request<v1::MoveClassRequest>,
     ) -> Result<Response<v1::MoveClassResponse>, Status> {
-        let request = request.into_inner();
+        let (request, author) = author::of(request).map_err(status)?;
         let v1::ChangeApplied { manifest, version, job, .. } = self
             .blocking(move |services| {
                 let (class, parent) = (request.class_name.clone(), request.parent.clone());
                 let edit = edit::place(class, parent, request.create_parent);
-                services.change_names("MoveClass", &request, terms!(request), edit)
+                services.change_names("MoveClass", &request, terms!(request, author), edit)
             })
             .await?;
         Ok(Response::new(v1::MoveClassResponse { manifest, version, job }))
+    }
+
+    async fn get_history(
+        &self,
+        request: Request<v1::GetHistoryRequest>,
+    ) -> Result<Response<v1::GetHistoryResponse>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(self.blocking(move |services| services.history(&request)).await?))
     }
 
     async fn suggest_merges(

@@ -8,7 +8,7 @@ use std::{
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
-    Answers, Services,
+    Answers, Services, author,
     check::{self, MAX_TEXTS, Violations},
     convert, dataset, name,
     repeat::{self, Call},
@@ -35,7 +35,7 @@ impl TrainingService for Services {
     type TrainStream = Answers<v1::TrainResponse>;
 
     async fn train(&self, request: Request<v1::TrainRequest>) -> Result<Response<Self::TrainStream>, Status> {
-        let request = request.into_inner();
+        let (request, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (job, watch) = self
             .blocking(move |services| {
@@ -57,6 +57,7 @@ impl TrainingService for Services {
                             word_shuffle: request.word_shuffle.map(|probability| probability as f32),
                             strategy,
                             force: request.force,
+                            author,
                         };
                         services.jobs.train(&model, options, receipt)?
                     }

@@ -109,6 +109,8 @@ pub struct Manifest {
     pub undo: Option<UndoPoint>,
     /// Why it was made, as the caller put it.
     pub reason: String,
+    /// Who made it, as the caller claimed; empty where it is not known.
+    pub author: String,
     /// When it was made.
     pub created: SystemTime,
 }
@@ -171,6 +173,7 @@ impl Manifest {
             change: Change::Create,
             undo: None,
             reason: String::new(),
+            author: String::new(),
             created,
         };
         let (manifest, _) = empty.with_new_classes(names)?;

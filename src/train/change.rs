@@ -34,6 +34,21 @@ pub struct ChangeOrder {
     pub edits: Edits,
     /// Why.
     pub reason: String,
+    /// Who, as the caller claimed.
+    pub author: String,
+    /// The revision that the serving manifest must have, if given.
+    pub expected_revision: Option<u64>,
+}
+
+/// An undo as asked for.
+#[derive(Debug, Clone)]
+pub struct UndoOrder {
+    /// The model.
+    pub model: ModelId,
+    /// Why.
+    pub reason: String,
+    /// Who, as the caller claimed.
+    pub author: String,
     /// The revision that the serving manifest must have, if given.
     pub expected_revision: Option<u64>,
 }
@@ -156,11 +171,12 @@ impl Jobs {
             micros = started.elapsed().as_micros(),
             "classes changed"
         );
+        let author = order.author.clone();
         let options = match learning {
             Learning::Follows { strategy, force } => {
-                TrainOptions { strategy, force, ..TrainOptions::default() }
+                TrainOptions { strategy, force, author, ..TrainOptions::default() }
             }
-            Learning::GoesOn | Learning::None => TrainOptions::default(),
+            Learning::GoesOn | Learning::None => TrainOptions { author, ..TrainOptions::default() },
         };
         let job = job.map(|job| self.shared.enqueue(job, options, true)).transpose()?;
         Ok(Applied { manifest, version, job, divisions })
@@ -196,15 +212,10 @@ impl Jobs {
     ///
     /// # Errors
     /// [`Error::Precondition`] where there is nothing to undo; [`Error::Conflict`] as for [`Jobs::change`].
-    pub fn undo(
-        &self,
-        model: &ModelId,
-        reason: String,
-        expected_revision: Option<u64>,
-        receipt: Option<Receipt>,
-    ) -> Result<Applied> {
+    pub fn undo(&self, order: &UndoOrder, receipt: Option<Receipt>) -> Result<Applied> {
+        let UndoOrder { model, reason, author, expected_revision } = order;
         let _changing = self.shared.lock_changes();
-        let serving = self.serving(model, expected_revision)?;
+        let serving = self.serving(model, *expected_revision)?;
         let Some(point) = serving.manifest.undo else {
             return Err(Error::Precondition {
                 reason: "NOTHING_TO_UNDO",
@@ -219,8 +230,7 @@ impl Jobs {
         };
         self.shared.make_way(model)?;
         let target = self.shared.registry.manifest(model, point.revision)?;
-        let revision = Revision(serving.model.latest_revision + 1);
-        let manifest = serving.manifest.undo(&target, revision, reason, SystemTime::now());
+        let manifest = serving.manifest.undo(&target, serving.provenance(reason, author));
         let made = Made {
             origin: Origin::Undo,
             parent: point.version,

@@ -32,6 +32,17 @@ impl Serving {
         manifest.leaves().difference(&self.manifest.leaves()).copied().collect()
     }
 
+    /// What the next manifest keeps of how it comes to be.
+    pub(super) fn provenance(&self, reason: &str, author: &str) -> Provenance {
+        Provenance {
+            revision: Revision(self.model.latest_revision + 1),
+            serving: self.number,
+            reason: reason.to_owned(),
+            author: author.to_owned(),
+            created: SystemTime::now(),
+        }
+    }
+
     /// The manifest that changes make. The examples are read only where something is split.
     ///
     /// # Errors
@@ -41,12 +52,7 @@ impl Serving {
         order: &ChangeOrder,
         mut read: impl FnMut() -> Result<Vec<Example>>,
     ) -> Result<Edited> {
-        let provenance = Provenance {
-            revision: Revision(self.model.latest_revision + 1),
-            serving: self.number,
-            reason: order.reason.clone(),
-            created: SystemTime::now(),
-        };
+        let provenance = self.provenance(&order.reason, &order.author);
         let (mut divisions, mut examples) = (Vec::new(), None);
         let mut visit = |edit: &Edit, before: &Manifest, after: &Manifest| {
             let (Edit::Split { parts, .. }, Change::Split { class, .. }) = (edit, &after.change) else {

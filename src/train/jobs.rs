@@ -46,6 +46,8 @@ pub struct TrainOptions {
     pub strategy: Strategy,
     /// Whether what is learnt is promoted also where the gate would refuse it.
     pub force: bool,
+    /// Who asked for it, as the caller claimed: the author of the classes that it adds.
+    pub author: String,
 }
 
 /// What trainings may use of the machine.

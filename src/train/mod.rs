@@ -36,7 +36,7 @@ mod validation;
 mod vectors;
 mod wide;
 
-pub use change::{Applied, ChangeOrder, Edits, Learning, Preview};
+pub use change::{Applied, ChangeOrder, Edits, Learning, Preview, UndoOrder};
 pub use divide::{Division, Share};
 pub use feed::{Event, EventKind, Planned, Watch};
 pub use fit::{FitProgress, Fitted, Sample, fit};

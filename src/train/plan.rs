@@ -49,8 +49,8 @@ pub fn plan(
 ) -> Result<Plan> {
     let Some(Current { manifest, serves, learnt }) = current else {
         let names: Vec<ClassName> = labels.iter().cloned().collect();
-        let manifest =
-            Manifest { reason: provenance.reason, ..Manifest::create(&names, provenance.created)? };
+        let manifest = Manifest::create(&names, provenance.created)?;
+        let manifest = Manifest { reason: provenance.reason, author: provenance.author, ..manifest };
         let plan = Plan {
             mode: Mode::Scratch,
             reason: format!("there is no version yet; the data has {} classes", names.len()),
@@ -150,6 +150,7 @@ mod tests {
             revision: Revision(revision),
             serving: VersionNumber(1),
             reason: String::new(),
+            author: "ada".into(),
             created: SystemTime::UNIX_EPOCH,
         }
     }
@@ -162,7 +163,7 @@ mod tests {
     fn no_version_means_scratch() {
         let plan = plan(&bank(), None, &labels(&["b", "a"]), next(1)).unwrap();
         assert_eq!(plan.mode, Mode::Scratch);
-        assert_eq!(plan.manifest.revision, Revision(1));
+        assert_eq!((plan.manifest.revision, plan.manifest.author.as_str()), (Revision(1), "ada"));
         assert_eq!(plan.manifest.active().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     }
 

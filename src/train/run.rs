@@ -65,7 +65,7 @@ pub(super) fn check_trainable(shared: &Shared, model: &Model, strategy: Strategy
         });
     }
     let labels = shared.dataset.stats(model.uid)?.labels.into_keys().collect();
-    make_plan(&shared.registry, model, &labels).map(|_| ())
+    make_plan(&shared.registry, model, &labels, "").map(|_| ())
 }
 
 /// A job under way.
@@ -101,7 +101,7 @@ pub(super) fn run(
     let model = registry.model(&record.model)?;
     let examples = shared.dataset.all(model.uid)?;
     let labels: BTreeSet<ClassName> = examples.iter().map(|example| example.label.clone()).collect();
-    let mut plan = make_plan(registry, &model, &labels)?;
+    let mut plan = make_plan(registry, &model, &labels, &options.author)?;
     let mode = options.strategy.mode(plan.mode);
     plan.reason.push_str(options.strategy.note());
     (record.mode, record.mode_reason) = (Some(mode), plan.reason.clone());
@@ -334,7 +334,7 @@ impl Run<'_> {
     }
 }
 
-fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>) -> Result<Plan> {
+fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>, author: &str) -> Result<Plan> {
     let serving = model.serving().map(|number| registry.version(&model.id, number)).transpose()?;
     // Of a first training that was cancelled there is a manifest, whose ids are given out.
     let revision = match (&serving, model.latest_revision) {
@@ -351,6 +351,7 @@ fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>) -
         revision: Revision(model.latest_revision + 1),
         serving: model.serving().unwrap_or(VersionNumber(0)),
         reason: "labels of the examples".into(),
+        author: author.to_owned(),
         created: SystemTime::now(),
     };
     let serves = serving.is_some();

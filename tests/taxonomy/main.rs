@@ -36,12 +36,13 @@ fn after(manifest: &Manifest) -> Provenance {
         revision: Revision(manifest.revision.0 + 1),
         serving: VersionNumber(manifest.revision.0),
         reason: String::new(),
+        author: String::new(),
         created: SystemTime::UNIX_EPOCH,
     }
 }
 
 fn undone(now: &Manifest, target: &Manifest) -> Manifest {
-    now.undo(target, Revision(now.revision.0 + 1), String::new(), SystemTime::UNIX_EPOCH)
+    now.undo(target, after(now))
 }
 
 /// The active classes without their ids: which name owns which leaves.

@@ -155,6 +155,7 @@ async fn ask(connection: &Connection, say: &Narrator) -> Result<(), Failure> {
         min_confidence: None,
         min_precision: None,
         level: None,
+        manifest_revision: None,
     };
     let answer = connection.predict().predict(connection.request(request)).await?.into_inner();
     say.predictions(&QUESTIONS, &answer)

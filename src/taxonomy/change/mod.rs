@@ -24,6 +24,8 @@ pub struct Provenance {
     pub serving: VersionNumber,
     /// Why, as the caller put it.
     pub reason: String,
+    /// Who, as the caller claimed.
+    pub author: String,
     /// When.
     pub created: SystemTime,
 }
@@ -144,6 +146,7 @@ impl Manifest {
             change,
             undo: Some(UndoPoint { revision: self.revision, version: provenance.serving }),
             reason: provenance.reason,
+            author: provenance.author,
             created: provenance.created,
             ..self.clone()
         }

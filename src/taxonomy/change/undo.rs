@@ -1,24 +1,22 @@
 //! The classes are again what they were before a change.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::SystemTime,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::taxonomy::{Change, Class, ClassId, ClassName, ClassState, LeafId, Manifest, Meaning, Revision};
+use super::Provenance;
+use crate::taxonomy::{Change, Class, ClassId, ClassName, ClassState, LeafId, Manifest, Meaning};
 
 impl Manifest {
     /// Restores the classes of an earlier manifest, under a new revision. Ids given out since are not given again, and
     /// classes made since retire in favour of those that own their leaves now. Names that classes got since go on meaning
-    /// them where they mean nothing else.
-    pub fn undo(&self, target: &Self, revision: Revision, reason: String, created: SystemTime) -> Self {
+    /// them where they mean nothing else. What can be undone next is what could be then, whatever serves now.
+    pub fn undo(&self, target: &Self, provenance: Provenance) -> Self {
         let mut classes = target.classes.clone();
         for class in self.classes.values().filter(|class| !target.classes.contains_key(&class.id)) {
             let state = ClassState::Retired(self.owners_in(target, class.id));
             classes.insert(class.id, Class { state, ..class.clone() });
         }
         Self {
-            revision,
+            revision: provenance.revision,
             parent: Some(self.revision),
             former_names: self.names_kept(target),
             classes,
@@ -26,8 +24,9 @@ impl Manifest {
             next_leaf: self.next_leaf,
             change: Change::Undo(self.revision),
             undo: target.undo,
-            reason,
-            created,
+            reason: provenance.reason,
+            author: provenance.author,
+            created: provenance.created,
         }
     }
 
