@@ -88,7 +88,7 @@ async fn the_history_tells_who_changed_what_and_what_came_of_it() {
     assert!(times.map(|time| (time.seconds, time.nanos)).is_sorted_by(|newer, older| newer >= older));
 
     // The instant version has the accuracy that the job measured, which is what the learnt one replaced.
-    let [instant, learnt] = entries[2].versions.as_slice() else { panic!("{:?}", entries[2].versions) };
+    let [instant, learnt, ..] = entries[2].versions.as_slice() else { panic!("{:?}", entries[2].versions) };
     assert_eq!([instant.origin(), learnt.origin()], [VersionOrigin::Instant, VersionOrigin::Training]);
     assert!(instant.validation_accuracy.is_some() && learnt.validation_accuracy.is_some());
     assert_eq!(instant.validation_accuracy, learnt.replaced_validation_accuracy);

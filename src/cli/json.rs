@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::proto::v1::{
     ChangeKind, Class, ClassState, ConfusedExample, DividedClass, DividedPart, EvaluateResponse, Example,
     HistoryEntry, HistoryVersion, Job, JobEvent, JobState, LostClass, Manifest, Model, PredictResponse,
-    Prediction, Preset, Progress, Split,
-    SuggestMergesResponse, TrainingMode, Version, VersionOrigin, VersionPublished, job_event::Event,
+    Prediction, Preset, Progress, Split, SuggestMergesResponse, TrainingMode, Version, VersionOrigin,
+    VersionPublished, job_event::Event,
 };
 
 /// An enum as a word: `TRAINING_MODE_SCRATCH` is `scratch`.

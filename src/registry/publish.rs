@@ -62,7 +62,7 @@ pub enum Tensors {
 #[derive(Debug, Clone)]
 pub enum PublishedManifest {
     /// A new one, whose revision is the model's next.
-    New(Manifest),
+    New(Box<Manifest>),
     /// One that is stored already.
     Existing(Revision),
 }
@@ -89,7 +89,7 @@ impl Registry {
                 model.latest_revision = new.revision.0;
                 let record = manifest::to_record(&new).encode_to_vec();
                 batch.put(Tree::Catalog, key::manifest(model.uid, new.revision), record);
-                new
+                *new
             }
             PublishedManifest::Existing(revision) => self.manifest_of(&model, revision)?,
         };

@@ -38,7 +38,7 @@ pub(super) struct Lesson {
 
 /// What a change answers first.
 pub(super) enum First {
-    Preview(v1::ChangePreview),
+    Preview(Box<v1::ChangePreview>),
     Applied(Box<v1::ChangeApplied>),
 }
 
@@ -73,7 +73,7 @@ pub(super) use lesson;
 macro_rules! answer {
     ($response:ident, $kind:ident, $first:expr, $followed:expr, $detach:expr) => {{
         let first = match $first {
-            First::Preview(preview) => $kind::Preview(preview),
+            First::Preview(preview) => $kind::Preview(*preview),
             First::Applied(applied) => $kind::Applied(*applied),
         };
         let first = v1::$response { result: Some(first) };
@@ -98,7 +98,7 @@ impl Services {
         let learning = check::learn(&mut violations, lesson.learn, lesson.force);
         let order = order(violations, terms, edits)?;
         if terms.validate_only {
-            return Ok((First::Preview(self.preview(&order)?), None));
+            return Ok((First::Preview(Box::new(self.preview(&order)?)), None));
         }
         let (version, job, divisions) = self.change(rpc, request, terms, &order, learning)?;
         let followed = match job {

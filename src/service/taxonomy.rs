@@ -140,7 +140,13 @@ impl TaxonomyService for Services {
         let (first, followed) = self
             .blocking(move |services| {
                 let edits = Edits::Several(edit::list(&request.changes)?);
-                services.change_and_learn("ApplyChanges", &request, terms!(request, author), edits, lesson!(request))
+                services.change_and_learn(
+                    "ApplyChanges",
+                    &request,
+                    terms!(request, author),
+                    edits,
+                    lesson!(request),
+                )
             })
             .await?;
         answer!(ApplyChangesResponse, Kind, first, followed, detach)

@@ -1,10 +1,7 @@
 //! Changes of the classes on a living model: right at once through a version that shares the tensors, then a job that
 //! learns.
 
-use std::{
-    collections::BTreeSet,
-    time::{Instant, SystemTime},
-};
+use std::{collections::BTreeSet, time::Instant};
 
 use tracing::info;
 
@@ -22,7 +19,7 @@ use crate::{
         Batch, JobId, JobRecord, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Tensors,
         Version,
     },
-    taxonomy::{ClassId, Edit, Manifest, Meaning, Revision, VersionNumber},
+    taxonomy::{ClassId, Edit, Manifest, Meaning, VersionNumber},
 };
 
 /// Changes of the classes as asked for.
@@ -297,7 +294,7 @@ impl Jobs {
         let version = self.shared.registry.publish(Publication {
             model: serving.model.id.clone(),
             tensors: made.tensors,
-            manifest: PublishedManifest::New(made.manifest.clone()),
+            manifest: PublishedManifest::New(Box::new(made.manifest.clone())),
             parent: Some(made.parent),
             origin: made.origin,
             mode: None,

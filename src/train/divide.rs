@@ -256,7 +256,8 @@ mod tests {
 
     fn provenance() -> Provenance {
         let (revision, serving) = (Revision(2), VersionNumber(1));
-        Provenance { revision, serving, reason: String::new(), created: SystemTime::UNIX_EPOCH }
+        let (reason, author) = Default::default();
+        Provenance { revision, serving, reason, author, created: SystemTime::UNIX_EPOCH }
     }
 
     fn part(name: &str) -> Part {

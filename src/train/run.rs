@@ -313,7 +313,7 @@ impl Run<'_> {
         let known = plan.manifest.revision.0 <= model.latest_revision;
         let manifest = match known {
             true => PublishedManifest::Existing(plan.manifest.revision),
-            false => PublishedManifest::New(plan.manifest.clone()),
+            false => PublishedManifest::New(Box::new(plan.manifest.clone())),
         };
         shared.registry.publish(Publication {
             model: model.id,

@@ -73,7 +73,8 @@ pub(crate) fn publication(model: &ModelId, tensors: Tensors, manifest: Option<Ma
     Publication {
         model: model.clone(),
         tensors,
-        manifest: manifest.map_or(PublishedManifest::Existing(Revision(1)), PublishedManifest::New),
+        manifest: manifest
+            .map_or(PublishedManifest::Existing(Revision(1)), |new| PublishedManifest::New(Box::new(new))),
         parent: None,
         origin: Origin::Training,
         mode: None,

@@ -74,7 +74,7 @@ impl Step {
     }
 }
 
-fn part(name: &str) -> Part {
+pub(super) fn part(name: &str) -> Part {
     Part { name: name.to_owned(), ..Part::default() }
 }
 

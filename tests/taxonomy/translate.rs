@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use taxond::taxonomy::{
-    Class, ClassId, ClassName, ClassState, LeafGroups, LeafId, Manifest, Revision, Translation, Unresolved,
-};
+use taxond::taxonomy::{Class, ClassId, LeafGroups, LeafId, Manifest, Part, Translation, Unresolved};
 
 use super::{
     after, manifest,
-    sequences::{Step, steps},
+    sequences::{Step, part, steps},
     strings, undone,
 };
 
@@ -31,20 +29,9 @@ fn history(classes: usize, steps: &[Step], undo_every: usize) -> Vec<Manifest> {
     history
 }
 
-/// A class becomes several, which own new leaves.
 fn split(manifest: &Manifest, class: &str, parts: &[&str]) -> Manifest {
-    let mut next = Manifest { revision: Revision(manifest.revision.0 + 1), ..manifest.clone() };
-    let (id, parent) = (manifest.find(class).unwrap().id, manifest.find(class).unwrap().parent);
-    let mut ids = BTreeSet::new();
-    for part in parts {
-        let (id, leaf) = (next.next_class, next.next_leaf);
-        (next.next_class, next.next_leaf) = (ClassId(id.0 + 1), LeafId(leaf.0 + 1));
-        let state = ClassState::Active(BTreeSet::from([leaf]));
-        next.classes.insert(id, Class { id, name: ClassName::new(part).unwrap(), parent, state });
-        ids.insert(id);
-    }
-    next.classes.get_mut(&id).unwrap().state = ClassState::Retired(ids);
-    next
+    let parts: Vec<Part> = parts.iter().map(|name| part(name)).collect();
+    manifest.split(class, &parts, after(manifest)).unwrap()
 }
 
 fn rows(manifest: &Manifest) -> Vec<LeafId> {
@@ -98,7 +85,9 @@ proptest! {
         undo_every in 2usize..9,
         weights in prop::collection::vec(0.01f32..1.0, 8),
     ) {
-        let same_leaves = |step: &Step| !matches!(step, Step::Remove(_) | Step::Add(_));
+        let same_leaves = |step: &Step| {
+            matches!(step, Step::Merge(_) | Step::Rename(_) | Step::Place(..) | Step::Group(_))
+        };
         let steps: Vec<Step> = steps.into_iter().filter(same_leaves).collect();
         let history = history(classes, &steps, undo_every);
         let rows = rows(&history[0]);
@@ -117,6 +106,30 @@ proptest! {
                 prop_assert_eq!(&translation.groups.classes, &then.classes);
                 prop_assert_eq!(bits(&translation.groups), bits(&then));
                 prop_assert!(translation.unresolved.is_empty(), "{:?}", translation.unresolved);
+            }
+        }
+    }
+
+    #[test]
+    fn after_splits_renames_and_moves_every_old_class_answers_with_all_that_came_of_it(
+        classes in 2usize..8,
+        steps in steps(),
+    ) {
+        let apart = |step: &Step| !matches!(step, Step::Merge(_) | Step::Remove(_) | Step::Add(_));
+        let steps: Vec<Step> = steps.into_iter().filter(apart).collect();
+        let history = history(classes, &steps, usize::MAX);
+        for (at, own) in history.iter().enumerate() {
+            for wanted in &history[..at] {
+                let rows = rows(own);
+                let Translation { groups, unresolved } = Translation::new(own, wanted, &rows, None).unwrap();
+                prop_assert!(unresolved.is_empty(), "{:?}", unresolved);
+                let active: Vec<ClassId> = wanted.active().map(|class| class.id).collect();
+                prop_assert_eq!(&groups.classes, &active);
+                for (leaf, column) in rows.iter().zip(&groups.class_of_row) {
+                    let today = own.active().find(|class| class.leaves().any(|own| own == *leaf)).unwrap();
+                    let then = groups.classes[column.unwrap() as usize];
+                    prop_assert!(own.heirs(then).contains(&today.id));
+                }
             }
         }
     }
