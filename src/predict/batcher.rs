@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{self, Notify, oneshot};
 use tracing::{error, warn};
 
 use super::Live;
@@ -23,6 +23,8 @@ use crate::{
 
 /// Texts of one pass through the network.
 const BATCH_TEXTS: usize = 256;
+/// Texts that streams leave waiting: the thread never runs dry, and a single request still finds room, near the front.
+const STREAM_TEXTS: usize = 2 * BATCH_TEXTS;
 /// What a client is told to wait when the queue is full.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
@@ -48,6 +50,10 @@ pub(super) struct Batcher {
 struct Queue {
     state: Mutex<State>,
     ready: Condvar,
+    /// Told when texts have left the queue.
+    room: Notify,
+    /// Held by the one stream that waits for room; the others wait for it, first come, first served.
+    turn: sync::Mutex<()>,
     capacity_texts: usize,
 }
 
@@ -61,7 +67,13 @@ struct State {
 impl Batcher {
     /// Starts the thread.
     pub(super) fn start(capacity_texts: usize) -> Result<Self> {
-        let queue = Arc::new(Queue { state: Mutex::default(), ready: Condvar::new(), capacity_texts });
+        let queue = Arc::new(Queue {
+            state: Mutex::default(),
+            ready: Condvar::new(),
+            room: Notify::new(),
+            turn: sync::Mutex::default(),
+            capacity_texts,
+        });
         let worker = std::thread::Builder::new()
             .name("predict".into())
             .spawn({
@@ -85,24 +97,45 @@ impl Batcher {
         live: Arc<Live>,
         texts: Vec<String>,
     ) -> Result<oneshot::Receiver<Result<Computed>>> {
-        let (reply, receiver) = oneshot::channel();
         let mut state = self.queue.lock();
-        if state.closed {
-            return Err(Error::Unavailable("the daemon is shutting down; try again later".into()));
-        }
-        // A request that is larger than the queue still passes when the queue is empty.
-        if state.texts > 0 && state.texts + texts.len() > self.queue.capacity_texts {
+        state.refuse_if_closed()?;
+        if !state.has_room(texts.len(), self.queue.capacity_texts) {
             return Err(Error::Exhausted {
                 reason: "QUEUE_FULL",
                 description: format!("{} texts wait already; retry after a pause", state.texts),
                 retry_after: Some(RETRY_AFTER),
             });
         }
-        state.texts += texts.len();
-        state.waiting.push_back(Request { live, texts, reply });
+        let receiver = state.push(live, texts);
         drop(state);
         self.queue.ready.notify_one();
         Ok(receiver)
+    }
+
+    /// As [`Batcher::submit`], but waits until there is room. Dropped while it waits, it leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] once closed.
+    pub(super) async fn submit_in_turn(
+        &self,
+        live: Arc<Live>,
+        texts: Vec<String>,
+    ) -> Result<oneshot::Receiver<Result<Computed>>> {
+        let _turn = self.queue.turn.lock().await;
+        let limit = STREAM_TEXTS.min(self.queue.capacity_texts);
+        loop {
+            {
+                let mut state = self.queue.lock();
+                state.refuse_if_closed()?;
+                if state.has_room(texts.len(), limit) {
+                    let receiver = state.push(live, texts);
+                    drop(state);
+                    self.queue.ready.notify_one();
+                    return Ok(receiver);
+                }
+            }
+            self.queue.room.notified().await;
+        }
     }
 }
 
@@ -113,6 +146,27 @@ impl Drop for Batcher {
         if self.worker.take().is_some_and(|worker| worker.join().is_err()) {
             error!("the prediction thread panicked");
         }
+    }
+}
+
+impl State {
+    fn refuse_if_closed(&self) -> Result<()> {
+        if self.closed {
+            return Err(Error::Unavailable("the daemon is shutting down; try again later".into()));
+        }
+        Ok(())
+    }
+
+    /// A request that is larger than the queue still passes when the queue is empty.
+    fn has_room(&self, texts: usize, limit: usize) -> bool {
+        self.texts == 0 || self.texts + texts <= limit
+    }
+
+    fn push(&mut self, live: Arc<Live>, texts: Vec<String>) -> oneshot::Receiver<Result<Computed>> {
+        let (reply, receiver) = oneshot::channel();
+        self.texts += texts.len();
+        self.waiting.push_back(Request { live, texts, reply });
+        receiver
     }
 }
 
@@ -150,6 +204,7 @@ impl Queue {
         }
         state.texts -= texts;
         state.waiting = rest;
+        self.room.notify_one();
         Some(batch)
     }
 }

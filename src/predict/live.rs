@@ -141,6 +141,34 @@ impl LiveVersions {
         }
     }
 
+    /// The versions of a model that are in memory, by number.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::NotFound`] for the model.
+    pub fn in_memory(&self, model: &ModelId) -> Result<Vec<VersionNumber>> {
+        let uid = self.registry.model(model)?.uid;
+        let is_loaded = |slot: &Slot| slot.live.try_lock().is_ok_and(|live| live.is_some());
+        let cache = lock(&self.cache);
+        let mut loaded: Vec<VersionNumber> = cache
+            .slots
+            .iter()
+            .filter(|((of, _), slot)| *of == uid && is_loaded(slot))
+            .map(|((_, number), _)| *number)
+            .collect();
+        loaded.sort_unstable();
+        Ok(loaded)
+    }
+
+    /// Forgets the versions of a model. Requests that hold one keep it to their end; the next loads it again.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::NotFound`] for the model.
+    pub fn unload(&self, model: &ModelId) -> Result<()> {
+        let uid = self.registry.model(model)?.uid;
+        lock(&self.cache).slots.retain(|(of, _), _| *of != uid);
+        Ok(())
+    }
+
     fn load(&self, model: &ModelId, number: VersionNumber) -> Result<(Arc<Live>, CheckpointId)> {
         let started = Instant::now();
         let version = self.registry.version(model, number)?;

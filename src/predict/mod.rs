@@ -6,5 +6,5 @@ mod predictor;
 mod revision;
 
 pub use live::{Live, LiveVersions};
-pub use predictor::{Answer, Answers, Predictor, Question, Score};
+pub use predictor::{Answer, Answers, Asked, Predictor, Question, Score};
 pub use revision::InRevision;

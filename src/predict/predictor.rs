@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{InRevision, Live, LiveVersions, batcher::Batcher};
+use tokio::sync::oneshot;
+
+use super::{
+    InRevision, Live, LiveVersions,
+    batcher::{Batcher, Computed},
+};
 use crate::{
     error::{Error, Result},
     registry::{ModelId, Registry, Selector, Version},
-    taxonomy::{ClassId, ClassName, LeafGroups, Revision, Unresolved, VersionNumber},
+    taxonomy::{ClassId, ClassName, Revision, Unresolved, VersionNumber},
 };
 
 /// Texts to classify.
@@ -28,6 +33,25 @@ pub struct Question {
     pub min_confidence: f64,
     /// Answers that are less sure than this precision takes are marked; none are if absent.
     pub min_precision: Option<f64>,
+}
+
+/// A question on its way: found, checked and in the queue.
+#[derive(Debug)]
+pub struct Asked {
+    live: Arc<Live>,
+    terms: Terms,
+    /// None for a question without texts.
+    computed: Option<oneshot::Receiver<Result<Computed>>>,
+}
+
+/// How a question wants its answers.
+#[derive(Debug)]
+struct Terms {
+    in_revision: Option<Arc<InRevision>>,
+    level: Option<u32>,
+    top_k: usize,
+    min_confidence: f64,
+    rejection_threshold: Option<f64>,
 }
 
 /// What a version says to each text.
@@ -125,30 +149,63 @@ impl Predictor {
         self.live.get(&version.model, version.number).map(|live| live.version.number)
     }
 
+    /// The versions of a model that are in memory, by number.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for the model.
+    pub fn in_memory(&self, model: &ModelId) -> Result<Vec<VersionNumber>> {
+        self.live.in_memory(model)
+    }
+
+    /// Takes the versions of a model out of memory; the next question loads its version again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for the model.
+    pub fn unload(&self, model: &ModelId) -> Result<()> {
+        self.live.unload(model)
+    }
+
     /// Answers a question.
     ///
     /// # Errors
     /// As [`Predictor::resolve`]; [`Error::NotFound`] for the revision; [`Error::Exhausted`] when too much waits; [`Error::Precondition`] with reason
     /// `PRECISION_OUT_OF_REACH` if no threshold is known for the precision asked for.
     pub async fn predict(&self, question: Question) -> Result<Answers> {
+        let (live, terms) = self.prepare(&question).await?;
+        let submit = |texts| self.batcher.submit(Arc::clone(&live), texts);
+        let computed = some(question.texts).map(submit).transpose()?;
+        Asked { live, terms, computed }.answers().await
+    }
+
+    /// Puts a question of a stream in the queue, after waiting for room there. Its version is found now, whatever is
+    /// published until it is answered.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`], but never [`Error::Exhausted`].
+    pub async fn predict_in_turn(&self, question: Question) -> Result<Asked> {
+        let (live, terms) = self.prepare(&question).await?;
+        let computed = match some(question.texts) {
+            Some(texts) => Some(self.batcher.submit_in_turn(Arc::clone(&live), texts).await?),
+            None => None,
+        };
+        Ok(Asked { live, terms, computed })
+    }
+
+    async fn prepare(&self, question: &Question) -> Result<(Arc<Live>, Terms)> {
         let live = self.find(&question.model, &question.selector).await?;
-        let rejection_threshold =
-            question.min_precision.map(|precision| live.rejection_threshold(precision)).transpose()?;
+        let threshold = |precision| live.rejection_threshold(precision);
         let in_revision = match question.revision {
             Some(revision) => Some(self.translate(&live, revision).await?),
             None => None,
         };
-        let level = question.level;
-        let groups = match &in_revision {
-            Some(of) => &of.at(level).groups,
-            None => live.groups_at(level),
+        let terms = Terms {
+            in_revision,
+            level: question.level,
+            top_k: question.top_k,
+            min_confidence: question.min_confidence,
+            rejection_threshold: question.min_precision.map(threshold).transpose()?,
         };
-        let (texts, top_k, min_confidence) = (question.texts, question.top_k, question.min_confidence);
-        let mut answers = self.ask_in(&live, groups, texts, top_k, min_confidence).await?;
-        if let Some(threshold) = rejection_threshold {
-            answers.iter_mut().for_each(|answer| answer.rejected = answer.confidence < threshold);
-        }
-        Ok(Answers { live, in_revision, level, answers, rejection_threshold })
+        Ok((live, terms))
     }
 
     /// How a version answers in the classes of a revision.
@@ -190,37 +247,51 @@ impl Predictor {
         top_k: usize,
         min_confidence: f64,
     ) -> Result<Vec<Answer>> {
-        self.ask_in(live, &live.groups, texts, top_k, min_confidence).await
+        let (in_revision, level, rejection_threshold) = (None, None, None);
+        let terms = Terms { in_revision, level, top_k, min_confidence, rejection_threshold };
+        let live = Arc::clone(live);
+        let computed = some(texts).map(|texts| self.batcher.submit(Arc::clone(&live), texts)).transpose()?;
+        Ok(Asked { live, terms, computed }.answers().await?.answers)
     }
+}
 
-    async fn ask_in(
-        &self,
-        live: &Arc<Live>,
-        groups: &LeafGroups,
-        texts: Vec<String>,
-        top_k: usize,
-        min_confidence: f64,
-    ) -> Result<Vec<Answer>> {
-        if texts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let computed = self
-            .batcher
-            .submit(Arc::clone(live), texts)?
+impl Asked {
+    /// Waits for the answers. Dropped before, the question costs no computation.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the daemon stops first; [`Error::Internal`] if the network fails.
+    pub async fn answers(self) -> Result<Answers> {
+        let Self { live, terms, computed } = self;
+        let Terms { in_revision, level, top_k, min_confidence, rejection_threshold } = terms;
+        let Some(computed) = computed else {
+            return Ok(Answers { live, in_revision, level, answers: Vec::new(), rejection_threshold });
+        };
+        let computed = computed
             .await
             .map_err(|_| Error::Unavailable("the daemon is shutting down; try again later".into()))??;
+        let groups = match &in_revision {
+            Some(of) => &of.at(level).groups,
+            None => live.groups_at(level),
+        };
         let answers = computed.rows.iter().zip(&computed.texts).map(|(row, text)| {
             let classes = groups.sums(row);
+            let confidence = classes.iter().copied().fold(0.0, f64::max);
             Answer {
                 scores: best(&groups.classes, &classes, top_k, min_confidence),
                 truncated: text.truncated,
                 tokens: text.tokens,
-                confidence: classes.iter().copied().fold(0.0, f64::max),
-                rejected: false,
+                confidence,
+                rejected: rejection_threshold.is_some_and(|threshold| confidence < threshold),
             }
         });
-        Ok(answers.collect())
+        let answers = answers.collect();
+        Ok(Answers { live, in_revision, level, answers, rejection_threshold })
     }
+}
+
+/// Texts, if there are any: none are none of the queue's business.
+fn some(texts: Vec<String>) -> Option<Vec<String>> {
+    (!texts.is_empty()).then_some(texts)
 }
 
 /// The `top_k` most probable classes that reach `min_confidence`, best first, equal ones by ascending id.

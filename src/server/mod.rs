@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 use tonic::transport::{Server, server::TcpIncoming};
 use tracing::{info, info_span, warn};
 
@@ -56,7 +60,8 @@ pub async fn start(config: Config) -> Result<Running> {
         .map_err(|source| Error::io(format!("listening on {}", config.listen), source))?;
     let address = listener.local_addr().map_err(|source| Error::io("reading the bound address", source))?;
     let drain = config.drain;
-    let (store, services) = tokio::task::spawn_blocking(move || open(&config))
+    let (stop_streams, stopping) = watch::channel(false);
+    let (store, services) = tokio::task::spawn_blocking(move || open(&config, stopping))
         .await
         .unwrap_or_else(|_| Err(Error::Internal("opening the data folder panicked".into())))?;
 
@@ -89,6 +94,7 @@ pub async fn start(config: Config) -> Result<Running> {
             let _asked = stopped.await;
             let started = Instant::now();
             health.stop().await;
+            stop_streams.send_replace(true);
             // Jobs end as interrupted, which ends the streams that follow them.
             let closed = tokio::task::spawn_blocking(move || jobs.close()).await;
             info!(jobs_closed = closed.is_ok(), seconds = started.elapsed().as_secs_f64(), "draining");
@@ -164,7 +170,7 @@ fn flatten(result: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
 }
 
 /// Opens everything that the services stand on.
-fn open(config: &Config) -> Result<(Store, Services)> {
+fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, Services)> {
     let started = Instant::now();
     let device = config.device.open()?;
     if let Device::Cuda(cuda) = &device {
@@ -194,7 +200,7 @@ fn open(config: &Config) -> Result<(Store, Services)> {
     let host = Host { device, vectors, memory_limit, tolerance, features: Arc::new(features) };
     let jobs = Arc::new(Jobs::start(Arc::clone(&registry), dataset.clone(), host, warm)?);
     info!(millis = started.elapsed().as_millis(), "data folder open");
-    Ok((store, Services { registry, dataset, jobs, predictor }))
+    Ok((store, Services { registry, dataset, jobs, predictor, stopping }))
 }
 
 /// The signals that ask to stop.

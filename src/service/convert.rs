@@ -262,7 +262,17 @@ pub(super) fn job_event(id: registry::JobId, model: &ModelId, event: Event) -> v
     v1::JobEvent { job: id.name(), sequence: event.sequence, time: timestamp(event.time), event: Some(kind) }
 }
 
-pub(super) fn prediction(answers: &predict::Answers, answer: &predict::Answer) -> v1::Prediction {
+pub(super) fn answers(answered: &predict::Answers) -> v1::PredictResponse {
+    v1::PredictResponse {
+        predictions: answered.answers.iter().map(|answer| prediction(answered, answer)).collect(),
+        version: answered.live.version.name(),
+        manifest_revision: answered.revision().0,
+        rejection_threshold: answered.rejection_threshold,
+        unresolved: answered.unresolved().iter().map(|class| unresolved(answered, class)).collect(),
+    }
+}
+
+fn prediction(answers: &predict::Answers, answer: &predict::Answer) -> v1::Prediction {
     v1::Prediction {
         classes: answer
             .scores
@@ -280,7 +290,7 @@ pub(super) fn prediction(answers: &predict::Answers, answer: &predict::Answer) -
     }
 }
 
-pub(super) fn unresolved(answers: &predict::Answers, of: &Unresolved) -> v1::UnresolvedClass {
+fn unresolved(answers: &predict::Answers, of: &Unresolved) -> v1::UnresolvedClass {
     v1::UnresolvedClass {
         id: of.class.0,
         name: answers.name(of.class).to_string(),

@@ -18,6 +18,7 @@ mod training;
 
 use std::{pin::Pin, sync::Arc};
 
+use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::{Status, service::Routes};
 
@@ -58,6 +59,8 @@ pub struct Services {
     pub jobs: Arc<Jobs>,
     /// Answers.
     pub predictor: Arc<Predictor>,
+    /// Turns true when the daemon begins to stop; the sender that is gone means the same.
+    pub stopping: watch::Receiver<bool>,
 }
 
 impl Services {
@@ -75,6 +78,12 @@ impl Services {
             .add_service(limited!(v1::taxonomy_service_server::TaxonomyServiceServer<Self>))
             .add_service(limited!(v1::registry_service_server::RegistryServiceServer<Self>))
             .add_service(limited!(v1::dataset_service_server::DatasetServiceServer<Self>))
+    }
+
+    /// Returns when the daemon begins to stop.
+    async fn stopped(&self) {
+        let mut stopping = self.stopping.clone();
+        let _stopped = stopping.wait_for(|stopping| *stopping).await;
     }
 
     /// Runs work that waits for the disk or computes for long, away from the threads that serve connections.

@@ -7,9 +7,10 @@ use super::{
     check::{self, Violations},
     convert, name,
     status::status,
+    stream,
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     predict::Question,
     proto::v1::{self, predict_service_server::PredictService},
     taxonomy::Revision,
@@ -21,33 +22,28 @@ impl PredictService for Services {
         &self,
         request: Request<v1::PredictRequest>,
     ) -> Result<Response<v1::PredictResponse>, Status> {
-        let question = question(request.into_inner()).map_err(status)?;
+        let question = question(request.into_inner(), false).map_err(status)?;
         let answered = self.predictor.predict(question).await.map_err(status)?;
-        let predictions = answered.answers.iter().map(|answer| convert::prediction(&answered, answer));
-        let unresolved = answered.unresolved().iter().map(|class| convert::unresolved(&answered, class));
-        Ok(Response::new(v1::PredictResponse {
-            predictions: predictions.collect(),
-            version: answered.live.version.name(),
-            manifest_revision: answered.revision().0,
-            rejection_threshold: answered.rejection_threshold,
-            unresolved: unresolved.collect(),
-        }))
+        Ok(Response::new(convert::answers(&answered)))
     }
 
     type PredictStreamStream = Answers<v1::PredictStreamResponse>;
 
     async fn predict_stream(
         &self,
-        _request: Request<Streaming<v1::PredictStreamRequest>>,
+        request: Request<Streaming<v1::PredictStreamRequest>>,
     ) -> Result<Response<Self::PredictStreamStream>, Status> {
-        Err(status(Error::Unimplemented("PredictStream")))
+        Ok(Response::new(stream::predictions(self.clone(), request.into_inner())))
     }
 }
 
-fn question(request: v1::PredictRequest) -> Result<Question> {
+/// What a request asks. Only a message of a stream may hold no texts.
+pub(super) fn question(request: v1::PredictRequest, streamed: bool) -> Result<Question> {
     let (model, selector) = name::version_or_alias("model", &request.model)?;
     let mut violations = Violations::default();
-    check::texts(&mut violations, &request.texts);
+    if !(streamed && request.texts.is_empty()) {
+        check::texts(&mut violations, &request.texts);
+    }
     let top_k = check::top_k(&mut violations, request.top_k);
     let min_confidence = check::min_confidence(&mut violations, request.min_confidence);
     check::min_precision(&mut violations, request.min_precision);

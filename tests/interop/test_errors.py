@@ -296,7 +296,6 @@ LATER = {
     "ExportVersion": lambda c, m: drain(
         c.registry.ExportVersion(registry.ExportVersionRequest(name=f"{m}/versions/1"))
     ),
-    "PredictStream": lambda c, m: drain(c.predictions.PredictStream(iter([predict.PredictStreamRequest(model=m)]))),
     "SplitClass": lambda c, m: drain(c.taxonomy.SplitClass(taxonomy.SplitClassRequest(model=m))),
 }
 

@@ -1,10 +1,14 @@
 //! Streams to clients, fed by tasks that end when the client goes.
 
+mod predictions;
+
 use std::time::Duration;
 
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
+
+pub(super) use predictions::predictions;
 
 use super::{Answers, convert, status::status};
 use crate::{
