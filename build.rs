@@ -1,10 +1,11 @@
 //! Compiles the protos with protox (a protobuf compiler in Rust, so that no `protoc` is needed) and writes the
-//! descriptor set that reflection serves.
+//! descriptor sets that reflection serves.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
+const INFERENCE: [&str; 1] = ["inference/grpc_inference_service.proto"];
 const API: [&str; 7] = [
     "taxond/v1/dataset_service.proto",
     "taxond/v1/job.proto",
@@ -22,9 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let api = protox::compile(API, ["proto"])?;
-    fs::write(out.join("taxond.v1.bin"), api.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(api)?;
+    for (served, name) in [(&API[..], "taxond.v1.bin"), (&INFERENCE[..], "inference.bin")] {
+        let protos = protox::compile(served, ["proto"])?;
+        fs::write(out.join(name), protos.encode_to_vec())?;
+        tonic_prost_build::configure().compile_fds(protos)?;
+    }
 
     let storage = protox::compile(STORAGE, ["proto"])?;
     tonic_prost_build::configure().build_client(false).build_server(false).compile_fds(storage)?;

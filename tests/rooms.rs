@@ -8,7 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Each room and the rooms it may name. `proto::v1` (the API) and `proto::storage` (the records) count as rooms.
+/// Each room and the rooms it may name. `proto::v1` (the API), `proto::inference` (the Open Inference Protocol) and `proto::storage`
+/// (the records) count as rooms.
 const ROOMS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("proto", &[]),
@@ -23,7 +24,18 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("predict", &["error", "taxonomy", "text", "model", "registry"]),
     (
         "service",
-        &["error", "taxonomy", "text", "model", "registry", "dataset", "train", "predict", "proto::v1"],
+        &[
+            "error",
+            "taxonomy",
+            "text",
+            "model",
+            "registry",
+            "dataset",
+            "train",
+            "predict",
+            "proto::v1",
+            "proto::inference",
+        ],
     ),
     (
         "server",
@@ -38,6 +50,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "predict",
             "service",
             "proto::v1",
+            "proto::inference",
         ],
     ),
     ("cli", &["error", "config", "taxonomy", "text", "server", "proto::v1"]),

@@ -38,7 +38,7 @@ pub(super) async fn start(store: Store) -> (Reporter, HealthServer<impl Health>)
                     writable = !writable;
                     match writable {
                         true => info!("the store takes writes again"),
-                        false => error!("the store takes no writes: only PredictService serves"),
+                        false => error!("the store takes no writes: only predictions are served"),
                     }
                     report(&reporter, writable).await;
                 }

@@ -22,7 +22,7 @@ use crate::{
     error::{Error, Result},
     model::Device,
     predict::{LiveVersions, Predictor},
-    proto::v1,
+    proto::{inference, v1},
     registry::{Registry, Version},
     service::Services,
     store::{Closing, Store, StoreOptions},
@@ -70,6 +70,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(inference::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let internal = |cause: tonic_reflection::server::Error| Error::Internal(format!("reflection: {cause}"));

@@ -7,6 +7,7 @@ mod convert;
 mod dataset;
 mod edit;
 mod history;
+mod inference;
 mod name;
 mod predict;
 mod registry;
@@ -14,6 +15,7 @@ mod repeat;
 mod status;
 mod stream;
 mod taxonomy;
+mod tensor;
 mod training;
 
 use std::{pin::Pin, sync::Arc};
@@ -26,7 +28,7 @@ use crate::{
     dataset::Dataset,
     error::{Error, Result},
     predict::Predictor,
-    proto::v1,
+    proto::{inference::grpc_inference_service_server::GrpcInferenceServiceServer, v1},
     registry::Registry,
     train::Jobs,
 };
@@ -35,8 +37,10 @@ use crate::{
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
 /// Names of the services, as health and reflection know them.
-pub const READING: [&str; 1] =
-    [<v1::predict_service_server::PredictServiceServer<()> as tonic::server::NamedService>::NAME];
+pub const READING: [&str; 2] = [
+    <v1::predict_service_server::PredictServiceServer<()> as tonic::server::NamedService>::NAME,
+    <GrpcInferenceServiceServer<()> as tonic::server::NamedService>::NAME,
+];
 /// Services whose calls write, which they cannot where the store is read-only.
 pub const WRITING: [&str; 4] = [
     <v1::dataset_service_server::DatasetServiceServer<()> as tonic::server::NamedService>::NAME,
@@ -64,7 +68,7 @@ pub struct Services {
 }
 
 impl Services {
-    /// The five services of the API.
+    /// The five services of the API, and the one of the Open Inference Protocol.
     pub fn routes(self) -> Routes {
         macro_rules! limited {
             ($server:path) => {
@@ -78,6 +82,7 @@ impl Services {
             .add_service(limited!(v1::taxonomy_service_server::TaxonomyServiceServer<Self>))
             .add_service(limited!(v1::registry_service_server::RegistryServiceServer<Self>))
             .add_service(limited!(v1::dataset_service_server::DatasetServiceServer<Self>))
+            .add_service(limited!(GrpcInferenceServiceServer<Self>))
     }
 
     /// Returns when the daemon begins to stop.
