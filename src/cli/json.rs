@@ -252,13 +252,17 @@ pub(crate) fn example(example: &Example) -> Value {
     })
 }
 
-pub(crate) fn prediction(text: &str, prediction: &Prediction, answer: &PredictResponse) -> Value {
+/// The answer to a text, with the version and the revision of all answers and what that revision has no more.
+pub(crate) fn prediction(
+    text: &str,
+    prediction: &Prediction,
+    (version, revision, unresolved): (&str, u64, &[UnresolvedClass]),
+) -> Value {
     let classes = prediction
         .classes
         .iter()
         .map(|c| json!({"name": c.name, "id": c.id, "probability": c.probability, "newer": c.newer}));
-    let unresolved = answer
-        .unresolved
+    let unresolved = unresolved
         .iter()
         .map(|c| json!({"id": c.id, "name": c.name, "answered_under": c.answered_under, "silent": c.silent}));
     json!({
@@ -267,8 +271,8 @@ pub(crate) fn prediction(text: &str, prediction: &Prediction, answer: &PredictRe
         "truncated": prediction.truncated,
         "token_count": prediction.token_count,
         "rejected": prediction.rejected,
-        "version": answer.version,
-        "manifest_revision": answer.manifest_revision,
+        "version": version,
+        "manifest_revision": revision,
         "unresolved": unresolved.collect::<Vec<_>>(),
     })
 }

@@ -8,6 +8,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 SERVICES = {
     "grpc.health.v1.Health",
+    "inference.GRPCInferenceService",
     "taxond.v1.DatasetService",
     "taxond.v1.PredictService",
     "taxond.v1.RegistryService",
@@ -35,7 +36,7 @@ def test_services_are_listed_and_described(client, version):
     assert any(b"MergeClassesRequest" in proto for proto in file.file_descriptor_response.file_descriptor_proto)
 
 
-@pytest.mark.parametrize("service", ["", "taxond.v1.PredictService", "taxond.v1.TrainingService"])
+@pytest.mark.parametrize("service", ["", "taxond.v1.PredictService", "taxond.v1.TrainingService", "inference.GRPCInferenceService"])
 def test_health_is_serving(client, service):
     answer = client.health.Check(health_pb2.HealthCheckRequest(service=service))
     assert answer.status == health_pb2.HealthCheckResponse.SERVING

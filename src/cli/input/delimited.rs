@@ -9,7 +9,32 @@ use super::{Fault, Input, example, utf8};
 const TEXT: &[&str] = &["text"];
 const LABEL: &[&str] = &["category", "label"];
 
+/// The rows of a file.
+pub(super) struct Grid {
+    /// The header as it stands in the file.
+    pub(super) header: ByteRecord,
+    /// The names of the columns: trimmed, in lower case.
+    pub(super) columns: Vec<String>,
+    /// The rows below it, at least one.
+    pub(super) rows: Vec<ByteRecord>,
+}
+
 pub(super) fn parse(file: &str, bytes: &[u8], delimiter: u8) -> Result<Input, Fault> {
+    let Grid { columns, rows, .. } = read(file, bytes, delimiter)?;
+    let text = column(file, &columns, TEXT)?;
+    let label = column(file, &columns, LABEL)?;
+    let mut input = Input::default();
+    for (row, record) in (2..).zip(&rows) {
+        match check(record, columns.len(), text, label) {
+            Ok(example) => input.examples.push(example),
+            Err(what) => input.faults.push(Fault::row(file, row, what)),
+        }
+    }
+    Ok(input)
+}
+
+/// Cuts a file into cells. Rows may be of any width, and cells but those of the header hold any bytes.
+pub(super) fn read(file: &str, bytes: &[u8], delimiter: u8) -> Result<Grid, Fault> {
     let mut reader = ReaderBuilder::new()
         .delimiter(delimiter)
         .quoting(delimiter == b',')
@@ -26,25 +51,17 @@ pub(super) fn parse(file: &str, bytes: &[u8], delimiter: u8) -> Result<Input, Fa
         .map(|cell| utf8(cell).map(|cell| cell.trim().to_lowercase()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|what| Fault::row(file, 1, format!("the header {what}")))?;
-    let text = column(file, &columns, TEXT)?;
-    let label = column(file, &columns, LABEL)?;
-
-    let mut input = Input::default();
-    let mut row = 1;
-    let mut last = None;
+    let mut rows = Vec::new();
     while let Some(record) = next()? {
-        row += 1;
-        match check(&record, columns.len(), text, label) {
-            Ok(example) => input.examples.push(example),
-            Err(what) => input.faults.push(Fault::row(file, row, what)),
-        }
-        last = record.position().map(csv::Position::byte);
+        rows.push(record);
     }
-    let Some(last) = last else { return Err(Fault::file(file, "has no row below its header")) };
+    let Some(last) = rows.last() else { return Err(Fault::file(file, "has no row below its header")) };
+    let last = last.position().map_or(0, csv::Position::byte);
     if delimiter == b',' && unclosed(&bytes[last as usize..]) {
+        let row = rows.len() as u64 + 1;
         return Err(Fault::row(file, row, "a quote that opens here is never closed"));
     }
-    Ok(input)
+    Ok(Grid { header, columns, rows })
 }
 
 fn column(file: &str, columns: &[String], names: &[&str]) -> Result<usize, Fault> {
@@ -64,13 +81,18 @@ fn check(
     text: usize,
     label: usize,
 ) -> Result<crate::proto::v1::LabelledText, String> {
+    let text = self::text(record, width, text)?;
+    let label = utf8(&record[label]).map_err(|what| format!("the category {what}"))?;
+    example(&text, label)
+}
+
+/// The text of a row that has as many cells as the header.
+pub(super) fn text(record: &ByteRecord, width: usize, column: usize) -> Result<String, String> {
     if record.len() != width {
         let columns = if record.len() == 1 { "column" } else { "columns" };
         return Err(format!("has {} {columns}, the header has {width}", record.len()));
     }
-    let text = utf8(&record[text]).map_err(|what| format!("the text {what}"))?;
-    let label = utf8(&record[label]).map_err(|what| format!("the category {what}"))?;
-    example(text, label)
+    utf8(&record[column]).map(str::to_owned).map_err(|what| format!("the text {what}"))
 }
 
 /// Whether the last record ends within a quoted cell: csv takes the end of the file for the end of the cell, and one

@@ -19,11 +19,7 @@ pub(super) fn parse(file: &str, bytes: &[u8]) -> Input {
 }
 
 fn check(line: &[u8]) -> Result<crate::proto::v1::LabelledText, String> {
-    let line = utf8(line).map_err(|what| format!("the line {what}"))?;
-    let value: Value = serde_json::from_str(line).map_err(|e| format!("is not JSON: {}", json_fault(&e)))?;
-    if !value.is_object() {
-        return Err("is not a JSON object".into());
-    }
+    let value = object(utf8(line).map_err(|what| format!("the line {what}"))?)?;
     let text = string(&value, "text")?.ok_or("has no key 'text'")?;
     let label = match (string(&value, "category")?, string(&value, "label")?) {
         (Some(label), None) | (None, Some(label)) => label,
@@ -31,6 +27,30 @@ fn check(line: &[u8]) -> Result<crate::proto::v1::LabelledText, String> {
         (Some(_), Some(_)) => return Err("has both keys, 'category' and 'label'".into()),
     };
     example(text, label)
+}
+
+/// A line that is an object with a text.
+pub(super) struct Object {
+    /// The text.
+    pub(super) text: String,
+    /// The line without the brace that closes it.
+    pub(super) open: String,
+    /// What the line says.
+    pub(super) value: Value,
+}
+
+/// Reads a line that is an object with a text.
+pub(super) fn text(line: &[u8]) -> Result<Object, String> {
+    let line = utf8(line).map_err(|what| format!("the line {what}"))?;
+    let value = object(line)?;
+    let text = string(&value, "text")?.ok_or("has no key 'text'")?.to_owned();
+    let open = line.trim_ascii_end().strip_suffix('}').unwrap_or(line);
+    Ok(Object { text, open: open.trim_ascii_end().to_owned(), value })
+}
+
+fn object(line: &str) -> Result<Value, String> {
+    let value: Value = serde_json::from_str(line).map_err(|e| format!("is not JSON: {}", json_fault(&e)))?;
+    if value.is_object() { Ok(value) } else { Err("is not a JSON object".into()) }
 }
 
 fn string<'a>(object: &'a Value, key: &str) -> Result<Option<&'a str>, String> {

@@ -1,12 +1,20 @@
-//! Files of labelled texts: CSV and TSV with a header, JSON Lines, or a folder with one file a class.
+//! Files of labelled texts: CSV and TSV with a header, JSON Lines, or a folder with one file a class. And files of texts
+//! to ask about, whose rows come back with the answers.
 //!
 //! A file is read and checked as a whole before anything of it is sent, and every fault names its file and row.
 
 mod delimited;
 mod folder;
 mod json_lines;
+mod sheet;
 
-use std::{fmt, fs, path::Path};
+use std::{
+    fmt, fs,
+    io::{self, Read as _},
+    path::Path,
+};
+
+pub(crate) use sheet::{Layout, Sheet};
 
 use crate::{
     cli::failure::{Exit, Failure},
@@ -70,7 +78,7 @@ impl From<Fault> for Failure {
 pub(crate) fn read(path: &Path, skip_bad: bool) -> Result<Input, Failure> {
     let input = if path.is_dir() { folder::read(path)? } else { read_file(path)? };
     if !input.faults.is_empty() && !skip_bad {
-        return Err(refuse(&input));
+        return Err(refuse(&input.faults));
     }
     if input.examples.is_empty() {
         return Err(Fault::file(&path.display().to_string(), "holds no example that could be used").into());
@@ -98,9 +106,38 @@ fn read_file(path: &Path) -> Result<Input, Failure> {
     Ok(parse(&name, bytes)?)
 }
 
-fn refuse(input: &Input) -> Failure {
-    let rows = input.faults.len();
-    let listed = input.faults.iter().take(LISTED_FAULTS).map(ToString::to_string);
+/// Reads texts to ask about from a file, or from the standard input for `-`. The rows shall get these cells.
+///
+/// # Errors
+/// The file cannot be read, its layout is wrong, or some of its rows are and `skip_bad` is off.
+pub(crate) fn read_sheet(
+    file: &str,
+    layout: Option<Layout>,
+    cells: &[&str],
+    skip_bad: bool,
+) -> Result<Sheet, Failure> {
+    let name = if file == "-" { "the standard input" } else { file };
+    let bytes = if file == "-" {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        fs::read(file)
+    };
+    let bytes = bytes.map_err(|e| Failure::read(name, &e))?;
+    let layout = layout.unwrap_or_else(|| Layout::of(file));
+    let sheet = Sheet::parse(name, without_mark(&bytes), layout, cells)?;
+    if !sheet.faults.is_empty() && !skip_bad {
+        return Err(refuse(&sheet.faults));
+    }
+    if sheet.texts.is_empty() {
+        return Err(Fault::file(name, "holds no text to classify").into());
+    }
+    Ok(sheet)
+}
+
+fn refuse(faults: &[Fault]) -> Failure {
+    let rows = faults.len();
+    let listed = faults.iter().take(LISTED_FAULTS).map(ToString::to_string);
     let more = (rows > LISTED_FAULTS).then(|| format!("and {} more", rows - LISTED_FAULTS));
     Failure::new(
         Exit::Invalid,
@@ -112,14 +149,19 @@ fn refuse(input: &Input) -> Failure {
 
 /// Checks one row; the error says what is wrong with it.
 fn example(text: &str, label: &str) -> Result<LabelledText, String> {
+    check_text(text)?;
+    let label = ClassName::new(label).map_err(|what| format!("the category {what}"))?;
+    Ok(LabelledText { text: text.to_owned(), label: label.as_str().to_owned() })
+}
+
+fn check_text(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
         return Err("the text is empty".into());
     }
     if text.len() > MAX_TEXT_BYTES {
         return Err(format!("the text has {} bytes, more than {MAX_TEXT_BYTES}", text.len()));
     }
-    let label = ClassName::new(label).map_err(|what| format!("the category {what}"))?;
-    Ok(LabelledText { text: text.to_owned(), label: label.as_str().to_owned() })
+    Ok(())
 }
 
 /// Drops the byte order mark that some editors put first.

@@ -1,9 +1,9 @@
 //! `taxond predict`
 
-use std::{
-    fs,
-    io::{self, Read as _},
-};
+mod file;
+mod output_file;
+
+use std::{ops::Range, path::PathBuf};
 
 use clap::Args;
 
@@ -12,10 +12,11 @@ use crate::{
         Global,
         connection::Connection,
         failure::{Exit, Failure},
+        input::Layout,
         json, names,
         output::{self, Rows, percent},
     },
-    proto::v1::{PredictRequest, PredictResponse, UnresolvedClass},
+    proto::v1::{PredictRequest, Prediction, UnresolvedClass},
 };
 
 /// Texts of a call; the daemon takes no more.
@@ -31,12 +32,21 @@ pub(super) struct Predict {
     /// The texts
     #[arg(required_unless_present = "file")]
     texts: Vec<String>,
-    /// A file with one text a line, `-` for the standard input; blank lines are left out
+    /// Read the texts from a file, `-` for the standard input, and write its rows with label, score and version added
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     file: Option<String>,
-    /// Classes to print for each text, best first: 1 to 1000
-    #[arg(long, default_value_t = 1, value_name = "K")]
-    top_k: u32,
+    /// How the file is laid out [default: by the ending of its name; a text a line]
+    #[arg(long, value_name = "LAYOUT", conflicts_with = "texts")]
+    format: Option<Layout>,
+    /// Write the rows to this file instead of the standard output; it appears when it is whole
+    #[arg(long, value_name = "FILE", conflicts_with = "texts")]
+    out: Option<PathBuf>,
+    /// Leave bad rows out instead of refusing the file
+    #[arg(long, conflicts_with = "texts")]
+    skip_bad: bool,
+    /// Classes to print for each text, best first: 1 to 1000 [default: 1; for rows of a file always 1]
+    #[arg(long, value_name = "K")]
+    top_k: Option<u32>,
     /// Leave out classes below this probability
     #[arg(long, value_name = "P")]
     min_confidence: Option<f64>,
@@ -61,31 +71,31 @@ impl Predict {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
         let model = names::chosen(&self.model, self.version, self.alias.as_deref())
             .map_err(|what| Failure::new(Exit::Usage, what))?;
-        let texts = match &self.file {
-            Some(file) => read_lines(file)?,
-            None => self.texts,
-        };
-        if texts.is_empty() {
-            return Err(Failure::new(Exit::Invalid, "there is no text to classify"));
+        if self.file.is_some() {
+            return self.ask_file(model, global).await;
         }
         let connection = Connection::open(global).await?;
         let mut rows = Rows::new(&["text", "class", ">probability"]);
         let (mut version, mut threshold, mut unresolved) = (String::new(), None, Vec::new());
-        for texts in calls(&texts) {
+        for range in calls(&self.texts) {
+            let texts = &self.texts[range];
             let request = PredictRequest {
                 model: model.clone(),
                 texts: texts.to_vec(),
-                top_k: Some(self.top_k),
+                top_k: self.top_k,
                 min_confidence: self.min_confidence,
                 min_precision: self.min_precision,
                 level: self.level,
                 manifest_revision: self.revision,
             };
             let answer = connection.predict().predict(connection.request(request)).await?.into_inner();
-            if global.json {
-                print_json(texts, &answer)?;
-            } else {
-                push(&mut rows, texts, &answer);
+            for (text, prediction) in texts.iter().zip(&answer.predictions) {
+                if global.json {
+                    let of = (answer.version.as_str(), answer.manifest_revision, answer.unresolved.as_slice());
+                    output::json(&json::prediction(text, prediction, of))?;
+                } else {
+                    push(&mut rows, text, prediction);
+                }
             }
             (version, threshold, unresolved) =
                 (answer.version, answer.rejection_threshold, answer.unresolved);
@@ -120,62 +130,36 @@ fn unresolved_line(class: &UnresolvedClass) -> String {
     format!("{} (#{}) {what}", class.name, class.id)
 }
 
-fn read_lines(file: &str) -> Result<Vec<String>, Failure> {
-    let bytes = if file == "-" {
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
-    } else {
-        fs::read(file)
-    };
-    let name = if file == "-" { "the standard input" } else { file };
-    let text = String::from_utf8(bytes.map_err(|e| Failure::read(name, &e))?).map_err(|e| {
-        let row =
-            1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
-        Failure::new(Exit::Invalid, format!("{name}: row {row}: is not UTF-8"))
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    Ok(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
-}
-
 /// Cuts texts into calls.
-fn calls(texts: &[String]) -> Vec<&[String]> {
+fn calls(texts: &[String]) -> Vec<Range<usize>> {
     let mut calls = Vec::new();
     let (mut start, mut bytes) = (0, 0);
     for (index, text) in texts.iter().enumerate() {
         if index > start && (index - start == CALL_TEXTS || bytes + text.len() > CALL_BYTES) {
-            calls.push(&texts[start..index]);
+            calls.push(start..index);
             (start, bytes) = (index, 0);
         }
         bytes += text.len() + 6;
     }
-    calls.push(&texts[start..]);
+    calls.push(start..texts.len());
     calls
 }
 
-fn print_json(texts: &[String], answer: &PredictResponse) -> Result<(), Failure> {
-    texts
-        .iter()
-        .zip(&answer.predictions)
-        .try_for_each(|(text, prediction)| output::json(&json::prediction(text, prediction, answer)))
-}
-
-fn push(rows: &mut Rows, texts: &[String], answer: &PredictResponse) {
-    for (text, prediction) in texts.iter().zip(&answer.predictions) {
-        let mut shown = output::excerpt(text, 120);
-        if prediction.truncated {
-            shown += &format!(" (only {} tokens were read)", prediction.token_count);
-        }
-        if prediction.rejected {
-            shown += " (rejected: too unsure)";
-        }
-        if prediction.classes.is_empty() {
-            rows.push([std::mem::take(&mut shown), "(none)".to_owned(), "-".to_owned()]);
-        }
-        for class in &prediction.classes {
-            // The text stands beside its best class only.
-            let name = if class.newer { format!("{} (newer)", class.name) } else { class.name.clone() };
-            rows.push([std::mem::take(&mut shown), name, percent(class.probability)]);
-        }
+fn push(rows: &mut Rows, text: &str, prediction: &Prediction) {
+    let mut shown = output::excerpt(text, 120);
+    if prediction.truncated {
+        shown += &format!(" (only {} tokens were read)", prediction.token_count);
+    }
+    if prediction.rejected {
+        shown += " (rejected: too unsure)";
+    }
+    if prediction.classes.is_empty() {
+        rows.push([std::mem::take(&mut shown), "(none)".to_owned(), "-".to_owned()]);
+    }
+    for class in &prediction.classes {
+        // The text stands beside its best class only.
+        let name = if class.newer { format!("{} (newer)", class.name) } else { class.name.clone() };
+        rows.push([std::mem::take(&mut shown), name, percent(class.probability)]);
     }
 }
 
@@ -196,6 +180,7 @@ mod tests {
         assert!(Line::try_parse_from(["predict", "bank"]).is_err());
         assert!(Line::try_parse_from(["predict", "bank", "--file", "-"]).is_ok());
         assert!(Line::try_parse_from(["predict", "bank", "text", "--file", "-"]).is_err());
+        assert!(Line::try_parse_from(["predict", "bank", "text", "--out", "a.csv"]).is_err());
     }
 
     #[test]
@@ -214,21 +199,11 @@ mod tests {
     fn calls_are_bounded_and_lose_nothing() {
         let texts: Vec<String> =
             (0..600).map(|n| if n < 300 { n.to_string() } else { "x".repeat(60_000) }).collect();
-        let calls = calls(&texts);
+        let calls: Vec<&[String]> = calls(&texts).into_iter().map(|range| &texts[range]).collect();
         assert!(calls.iter().all(|call| !call.is_empty() && call.len() <= CALL_TEXTS));
         assert!(
             calls.iter().all(|call| call.iter().map(|text| text.len() + 6).sum::<usize>() <= CALL_BYTES + 6)
         );
         assert_eq!(calls.concat(), texts);
-    }
-
-    #[test]
-    fn lines_are_texts_and_bad_ones_are_named() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let path = file.path().to_str().unwrap();
-        fs::write(path, "\u{feff}取款\r\n\n hi\n").unwrap();
-        assert_eq!(read_lines(path).unwrap(), ["取款", " hi"]);
-        fs::write(path, b"ok\nfine\n\xff\n").unwrap();
-        assert!(read_lines(path).unwrap_err().to_string().contains("row 3"));
     }
 }
