@@ -48,10 +48,11 @@ impl Predict {
         let connection = Connection::open(global).await?;
         let started = Instant::now();
         let mut rows = Rows::open(self.out.as_deref())?;
-        let told = match self.ask_sheet(&connection, model, &sheet, &mut rows, global).await {
-            Ok(told) => told,
-            Err(failure) => return Err(rows.tell(failure)),
+        let told = tokio::select! {
+            told = self.ask_sheet(&connection, model, &sheet, &mut rows, global) => told,
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
         };
+        let told = told.map_err(|failure| rows.tell(failure))?;
         rows.finish()?;
         if !global.json {
             eprintln!("{}", summary(&told, sheet.faults.len(), started.elapsed().as_secs_f64()));
