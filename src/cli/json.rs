@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::proto::v1::{
     ChangeKind, Class, ClassState, ConfusedExample, DividedClass, DividedPart, EvaluateResponse, Example,
-    HistoryEntry, HistoryVersion, Job, JobEvent, JobState, LostClass, Manifest, Model, PredictResponse,
-    Prediction, Preset, Progress, Split, SuggestMergesResponse, TrainingMode, Version, VersionOrigin,
+    HistoryEntry, HistoryVersion, Job, JobEvent, JobState, LostClass, Manifest, Model, Prediction, Preset,
+    Progress, Split, SuggestMergesResponse, TrainingMode, UnresolvedClass, Version, VersionOrigin,
     VersionPublished, job_event::Event,
 };
 

@@ -91,7 +91,8 @@ impl Predict {
             let answer = connection.predict().predict(connection.request(request)).await?.into_inner();
             for (text, prediction) in texts.iter().zip(&answer.predictions) {
                 if global.json {
-                    let of = (answer.version.as_str(), answer.manifest_revision, answer.unresolved.as_slice());
+                    let of =
+                        (answer.version.as_str(), answer.manifest_revision, answer.unresolved.as_slice());
                     output::json(&json::prediction(text, prediction, of))?;
                 } else {
                     push(&mut rows, text, prediction);

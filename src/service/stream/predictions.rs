@@ -167,8 +167,7 @@ mod tests {
         let error = at(7, check_unchanged(&opening, &other).unwrap_err());
         let Error::Invalid(violations) = &error else { panic!("{error}") };
         let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
-        let expected =
-            ["model", "top_k", "min_confidence", "min_precision", "level", "manifest_revision"];
+        let expected = ["model", "top_k", "min_confidence", "min_precision", "level", "manifest_revision"];
         assert_eq!(fields, expected.map(|field| format!("messages[7].{field}")));
         assert!(error.to_string().contains("got 'models/shop'"), "{error}");
     }

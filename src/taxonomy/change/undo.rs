@@ -50,7 +50,8 @@ impl Manifest {
         let mut alive = self.heirs(id);
         alive.insert(id);
         let came_of = |owner: &&Class| {
-            owner.leaves().any(|leaf| leaves.contains(&leaf)) || !self.descendants(owner.id).is_disjoint(&alive)
+            owner.leaves().any(|leaf| leaves.contains(&leaf))
+                || !self.descendants(owner.id).is_disjoint(&alive)
         };
         target.active().filter(came_of).map(|owner| owner.id).collect()
     }
