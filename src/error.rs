@@ -105,6 +105,8 @@ pub enum Resource {
     Manifest,
     /// A class within a manifest.
     Class,
+    /// `models/{model}/examples/{id}`
+    Example,
     /// `jobs/{id}`
     Job,
     /// A file in the daemon's folder of word vectors.
@@ -159,6 +161,7 @@ impl fmt::Display for Resource {
             Self::Alias => "alias",
             Self::Manifest => "manifest",
             Self::Class => "class",
+            Self::Example => "example",
             Self::Job => "job",
             Self::WordVectors => "word vectors",
         })

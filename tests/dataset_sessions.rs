@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::Path, time::SystemTime};
 
 use store_fixtures::{id, kind, label, open};
 use taxond::{
-    dataset::{Added, Dataset, LabelStats, Split},
+    dataset::{Added, Dataset, Filter, LabelStats, Meanings, Split},
     model::Preset,
     registry::{Model, Receipt, Registry},
     taxonomy::ClassName,
@@ -133,7 +133,8 @@ fn lists_page_and_filter_and_counts_agree() {
     add(&dataset, &model, texts(0..60, "card"));
     add(&dataset, &model, texts(60..100, "cash"));
     let ids = |label: Option<&ClassName>, after, limit| -> Vec<u64> {
-        let page = dataset.list(model.uid, label, after, limit).expect("readable");
+        let filter = Filter { label: label.cloned(), ..Filter::default() };
+        let page = dataset.list(model.uid, &filter, &Meanings::new(None), after, limit).expect("readable");
         page.into_iter().map(|example| example.id).collect()
     };
     assert_eq!(ids(None, 0, 3), [1, 2, 3]);

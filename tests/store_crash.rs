@@ -13,7 +13,7 @@ use std::{
 
 use store_fixtures::{checkpoint, id, label, manifest, open, publication, reopen};
 use taxond::{
-    dataset::Dataset,
+    dataset::{Dataset, Filter, Meanings},
     error::Error,
     model::Preset,
     registry::{Registry, Selector, Tensors},
@@ -95,6 +95,54 @@ fn process_that_writes_until_it_is_killed() {
         session.push(texts).expect("pushed");
         let added = session.commit(None).expect("committed");
         println!("acknowledged {} {}", version.number, added.total);
+    }
+}
+
+#[test]
+fn a_correction_that_a_kill_interrupts_is_whole_or_not_there() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for round in 0..6 {
+        let mut child = this_test_binary("process_that_relabels_until_it_is_killed", dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this binary runs");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let begun = lines.map_while(Result::ok).filter(|line| line.starts_with("relabelling"));
+        assert_eq!(begun.take(round + 1).count(), round + 1);
+        child.kill().expect("it runs");
+        child.wait().expect("it ran");
+
+        let store = open(dir.path());
+        let registry = Registry::open(store.clone()).expect("it opens");
+        let dataset = Dataset::open(store, &registry.uids().expect("readable")).expect("it opens");
+        let model = registry.model(&id("bank")).expect("acknowledged first");
+        let stats = dataset.stats(model.uid).expect("readable");
+        assert_eq!((stats.train + stats.validation, stats.labels.len()), (20_000, 1), "{stats:?}");
+        assert_eq!(dataset.count(model.uid).expect("readable"), 20_000);
+    }
+}
+
+#[test]
+#[ignore = "run by the test above in a process of its own"]
+fn process_that_relabels_until_it_is_killed() {
+    let Some(folder) = folder() else { return };
+    let store = open(&folder);
+    let registry = Registry::open(store.clone()).expect("it opens");
+    let dataset = Dataset::open(store, &registry.uids().expect("readable")).expect("it opens");
+    let bank = id("bank");
+    let model = registry.model(&bank).or_else(|_| registry.create_model(&bank, Preset::Default, None));
+    let model = model.expect("there or made");
+    if dataset.count(model.uid).expect("readable") == 0 {
+        let mut session = dataset.add(&model).expect("begun");
+        let texts = (0..20_000).map(|number| (format!("text number {number}"), label("cash"))).collect();
+        session.push(texts).expect("pushed");
+        session.commit(None).expect("committed");
+    }
+    for to in ["card", "cash"].into_iter().cycle() {
+        let all = Filter::default();
+        let correction = dataset.relabel(&model, &all, &Meanings::new(None), &label(to)).expect("found");
+        println!("relabelling to {to}");
+        correction.commit(None).expect("committed");
     }
 }
 

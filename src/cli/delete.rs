@@ -4,12 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    cli::{
-        Global,
-        connection::Connection,
-        failure::{Exit, Failure},
-        names, output,
-    },
+    cli::{Global, confirm::confirm, connection::Connection, failure::Failure, names, output},
     proto::v1::DeleteModelRequest,
 };
 
@@ -27,8 +22,7 @@ impl Delete {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
         let name = names::short(&self.model).to_owned();
         if !self.yes {
-            let what = format!("this removes {name} with its examples, manifests and versions for good");
-            return Err(Failure::new(Exit::Usage, what).with_hint("say --yes if that is wanted"));
+            confirm(&format!("this removes {name} with its examples, manifests and versions for good"))?;
         }
         let connection = Connection::open(global).await?;
         let request = DeleteModelRequest { name: self.model.clone(), ..DeleteModelRequest::default() };

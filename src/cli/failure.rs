@@ -195,6 +195,7 @@ fn hint(status: &Status, exit: Exit) -> Option<String> {
             "version" | "alias" => "taxond versions MODEL",
             "manifest" => "taxond manifests MODEL",
             "class" => "taxond classes MODEL",
+            "example" => "taxond examples list MODEL",
             "job" => "taxond jobs",
             _ => return None,
         };

@@ -5,10 +5,11 @@
 use serde_json::{Value, json};
 
 use crate::proto::v1::{
-    ChangeKind, Class, ClassState, ConfusedExample, DividedClass, DividedPart, EvaluateResponse, Example,
-    HistoryEntry, HistoryVersion, Job, JobEvent, JobState, LostClass, Manifest, Model, Prediction, Preset,
-    Progress, Split, SuggestMergesResponse, TrainingMode, UnresolvedClass, Version, VersionOrigin,
-    VersionPublished, job_event::Event,
+    ChangeKind, Class, ClassState, Conflict, ConflictingExample, ConfusedExample, DividedClass, DividedPart,
+    EvaluateResponse, Example, HistoryEntry, HistoryVersion, Job, JobEvent, JobState, LostClass, Manifest,
+    Model, Prediction, Preset, Progress, RelabelSuggestion, Split, SuggestMergesResponse,
+    SuggestRelabelsResponse, TrainingMode, UnresolvedClass, Version, VersionOrigin, VersionPublished,
+    job_event::Event,
 };
 
 /// An enum as a word: `TRAINING_MODE_SCRATCH` is `scratch`.
@@ -252,6 +253,11 @@ pub(crate) fn example(example: &Example) -> Value {
     })
 }
 
+pub(crate) fn conflict(of: &Conflict) -> Value {
+    let example = |e: &ConflictingExample| json!({"id": e.id, "label": e.label, "class_name": e.class_name});
+    json!({"text": of.text, "examples": of.examples.iter().map(example).collect::<Vec<_>>()})
+}
+
 /// The answer to a text, with the version and the revision of all answers and what that revision has no more.
 pub(crate) fn prediction(
     text: &str,
@@ -313,6 +319,25 @@ pub(crate) fn suggestions(of: &SuggestMergesResponse) -> Value {
         "manifest_revision": of.manifest_revision,
         "validation_examples": of.validation_examples,
         "validation_accuracy": of.validation_accuracy,
+    })
+}
+
+pub(crate) fn relabel_suggestions(of: &SuggestRelabelsResponse) -> Value {
+    let suggestion = |s: &RelabelSuggestion| {
+        json!({
+            "example": s.example.as_ref().map(example),
+            "answer": s.answer,
+            "answer_id": s.answer_id,
+            "probability": s.probability,
+            "label_probability": s.label_probability,
+        })
+    };
+    json!({
+        "suggestions": of.suggestions.iter().map(suggestion).collect::<Vec<_>>(),
+        "contradicted": of.contradicted,
+        "examples": of.examples,
+        "version": of.version,
+        "manifest_revision": of.manifest_revision,
     })
 }
 

@@ -9,6 +9,7 @@ mod cancel;
 mod change;
 mod classes;
 mod completions;
+mod confirm;
 mod connection;
 mod create;
 mod curves;
@@ -102,7 +103,7 @@ enum Command {
     Split(split::Split),
     /// Apply a list of changes as one
     Apply(apply::Apply),
-    /// List pairs of classes whose merging would gain accuracy
+    /// List pairs of classes whose merging would gain accuracy, or labels that are probably wrong
     Suggest(suggest::Suggest),
     /// Give a class another name
     Rename(rename::Rename),

@@ -112,6 +112,20 @@ pub(crate) fn count(number: u64) -> String {
     out
 }
 
+/// `1 example`, `1,234 examples`
+pub(crate) fn examples(number: u64) -> String {
+    if number == 1 { "1 example".to_owned() } else { format!("{} examples", count(number)) }
+}
+
+/// A text as one word of a shell's command line, in quotes where it needs them.
+pub(crate) fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:@%+,=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// `1.4 MiB`
 pub(crate) fn bytes(number: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -156,6 +170,11 @@ mod tests {
         assert_eq!([5, 1536, 3 << 20].map(bytes), ["5 B", "1.5 KiB", "3.0 MiB"]);
         let time = prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5 };
         assert_eq!(moment(Some(&time)), "2023-11-14 22:13");
+        assert_eq!([1, 1234].map(examples), ["1 example", "1,234 examples"]);
+        assert_eq!(
+            ["取款", "card lost", "it's", ""].map(shell_word),
+            ["取款", "'card lost'", r"'it'\''s'", "''"]
+        );
         assert_eq!(excerpt("取 款\n两万", 3), "取 款…");
     }
 

@@ -45,6 +45,10 @@ pub enum Split {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Fingerprint([u8; 16]);
 
+/// What tells a text from others: the beginning of blake3 over its normal form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TextKey([u8; 16]);
+
 impl Split {
     /// The side of a text: for ever the same, and the same for all ways of writing it that are one normalised.
     ///
@@ -66,7 +70,20 @@ impl Split {
     }
 }
 
+impl TextKey {
+    /// The key of a text, whatever its label.
+    pub(super) fn of(text: &str) -> Self {
+        let hash = blake3::hash(normalise(text).as_bytes());
+        Self(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+    }
+}
+
 impl Fingerprint {
+    /// The fingerprint of a stored example.
+    pub(super) fn of(example: &Example) -> Self {
+        Self::and_split(&example.text, &example.label).0
+    }
+
     /// The fingerprint of a labelled text, with the side of the text, since both need it normalised.
     pub(super) fn and_split(text: &str, label: &ClassName) -> (Self, Split) {
         let normalised = normalise(text);
@@ -81,8 +98,13 @@ impl Fingerprint {
 }
 
 impl Example {
-    /// Its record. Its id is in the key, the classes it went to have records of their own.
+    /// Its record in bytes.
     pub(super) fn to_record(&self) -> Vec<u8> {
+        self.record().encode_to_vec()
+    }
+
+    /// Its record. Its id is in the key, the classes it went to have records of their own.
+    pub(super) fn record(&self) -> storage::Example {
         let split = match self.split {
             Split::Train => storage::Split::Train,
             Split::Validation => storage::Split::Validation,
@@ -93,7 +115,6 @@ impl Example {
             split: split.into(),
             created: timestamp(self.created),
         }
-        .encode_to_vec()
     }
 
     /// The example of a record, but for the classes it went to.

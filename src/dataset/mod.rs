@@ -3,6 +3,7 @@
 //! ```text
 //! examples  e | uid       Extent: how far the examples reach
 //!           x | uid | id  Example
+//!           j | uid | n   Journal: what a correction changes
 //!           a | uid | class | chunk  AssignedExamples: those that went to the class at a split
 //! ```
 //!
@@ -10,17 +11,27 @@
 
 mod add;
 mod assign;
+mod claim;
+mod conflicts;
+mod correct;
 mod example;
 mod features;
+mod filter;
+mod journal;
+mod meanings;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
 pub use add::{AddSession, Added};
+pub use conflicts::Conflicts;
+pub use correct::{Correction, Deleted, Relabelled};
 pub use example::{Example, Split};
 pub use features::{EncoderId, FeatureCache, Features};
+pub use filter::{Filter, NormalText};
+pub use meanings::Meanings;
 
 use crate::{
     error::Result,
@@ -32,9 +43,9 @@ use crate::{
     store::{Batch, Store, Tree},
     taxonomy::ClassName,
 };
-use add::lock;
 use assign::ASSIGNED;
-use example::Fingerprint;
+use claim::ModelState;
+use journal::JOURNAL;
 
 /// Most examples of a model.
 pub const MAX_EXAMPLES: u64 = 1_000_000;
@@ -76,31 +87,23 @@ struct Extent {
     end: u64,
     /// How many there are.
     count: u64,
-}
-
-type ModelState = Mutex<State>;
-
-/// What is known of a model beside what is stored.
-#[derive(Debug, Default)]
-struct State {
-    /// A session adds to it.
-    adding: bool,
-    /// Its examples were removed, and uids are never reused.
-    deleted: bool,
-    /// What it holds, once a session needed to know; with the session while one adds.
-    seen: Option<HashSet<Fingerprint>>,
+    /// Records of the journal that are to be applied still.
+    journal: u64,
 }
 
 impl Dataset {
-    /// Opens the examples of a store and removes those of models that are gone: what a crash left of a deletion.
+    /// Opens the examples of a store, removes those of models that are gone, which is what a crash left of a deletion, and
+    /// ends corrections that a crash interrupted.
     ///
     /// # Errors
     /// What the store says when it cannot be written.
     pub fn open(store: Store, live_uids: &BTreeSet<u64>) -> Result<Self> {
-        for kind in [EXTENTS, EXAMPLES, ASSIGNED] {
+        for kind in [EXTENTS, EXAMPLES, ASSIGNED, JOURNAL] {
             sweep_owners(&store, Tree::Examples, kind, live_uids)?;
         }
-        Ok(Self { store, states: Arc::default() })
+        let dataset = Self { store, states: Arc::default() };
+        live_uids.iter().try_for_each(|uid| dataset.apply_journal(*uid))?;
+        Ok(dataset)
     }
 
     /// How many examples a model has.
@@ -111,24 +114,21 @@ impl Dataset {
         Ok(self.extent(uid)?.count)
     }
 
-    /// Examples of a model with ids above `after`, all or those of a label, in the order they came.
+    /// Examples of a model that a filter matches, with ids above `after`, in the order they came.
     ///
     /// # Errors
     /// [`crate::error::Error::Corrupt`] for a damaged record.
     pub fn list(
         &self,
         uid: u64,
-        label: Option<&ClassName>,
+        filter: &Filter,
+        meanings: &Meanings,
         after: u64,
         limit: usize,
     ) -> Result<Vec<Example>> {
-        self.examples(uid, after)?
-            .filter(|example| match (example, label) {
-                (Ok(example), Some(label)) => example.label == *label,
-                _ => true,
-            })
-            .take(limit)
-            .collect()
+        let state = self.state(uid);
+        let _nothing_changes = state.read();
+        self.matching(uid, filter, meanings, after)?.take(limit).collect()
     }
 
     /// All examples of a model, in the order they came.
@@ -136,6 +136,8 @@ impl Dataset {
     /// # Errors
     /// [`crate::error::Error::Corrupt`] for a damaged record.
     pub fn all(&self, uid: u64) -> Result<Vec<Example>> {
+        let state = self.state(uid);
+        let _nothing_changes = state.read();
         self.examples(uid, 0)?.collect()
     }
 
@@ -144,6 +146,8 @@ impl Dataset {
     /// # Errors
     /// [`crate::error::Error::Corrupt`] for a damaged record.
     pub fn stats(&self, uid: u64) -> Result<Stats> {
+        let state = self.state(uid);
+        let _nothing_changes = state.read();
         let mut stats = Stats::default();
         for example in self.examples(uid, 0)? {
             let example = example?;
@@ -162,21 +166,16 @@ impl Dataset {
         Ok(stats)
     }
 
-    /// Removes the examples of a model that was deleted. A session that adds to it cannot commit any more.
+    /// Removes the examples of a model that was deleted. A call that writes them cannot commit any more.
     ///
     /// # Errors
     /// What the store says when it cannot be written; the next start removes the rest.
     pub fn delete_all(&self, uid: u64) -> Result<()> {
-        let state = self.state(uid);
-        {
-            let mut state = lock(&state);
-            state.deleted = true;
-            state.seen = None;
-        }
+        self.state(uid).delete();
         let mut batch = Batch::new();
         batch.delete(Tree::Examples, extent_key(uid));
         self.store.commit(batch)?;
-        for kind in [EXAMPLES, ASSIGNED] {
+        for kind in [EXAMPLES, ASSIGNED, JOURNAL] {
             self.store.delete_prefix(Tree::Examples, &owner(kind, uid))?;
         }
         Ok(())
@@ -192,12 +191,24 @@ impl Dataset {
             return Ok(Extent::default());
         };
         let record: storage::Extent = decode("the extent of the examples", &bytes)?;
-        Ok(Extent { end: record.end, count: record.count })
+        Ok(Extent { end: record.end, count: record.count, journal: record.journal })
+    }
+
+    /// The committed examples with these ids, in their order; those that are not there are left out.
+    fn examples_of(&self, uid: u64, ids: Vec<u64>) -> Result<impl Iterator<Item = Result<Example>> + use<>> {
+        let (dataset, end) = (self.clone(), self.whole_extent(uid)?.end);
+        let mut assigned = self.assigned(uid)?;
+        Ok(ids.into_iter().filter(move |id| *id <= end).filter_map(move |id| {
+            let record = dataset.store.get(Tree::Examples, &example_key(uid, id)).transpose()?;
+            let assigned = assigned.remove(&id).unwrap_or_default();
+            let example = record.and_then(|bytes| Example::from_record(id, &bytes));
+            Some(example.map(|example| Example { assigned, ..example }))
+        }))
     }
 
     /// The committed examples with ids above `after`.
     fn examples(&self, uid: u64, after: u64) -> Result<impl Iterator<Item = Result<Example>> + use<>> {
-        let end = self.extent(uid)?.end;
+        let end = self.whole_extent(uid)?.end;
         let mut assigned = self.assigned(uid)?;
         let scan = self.store.scan(Tree::Examples, &owner(EXAMPLES, uid), Some(&example_key(uid, after)));
         Ok(scan

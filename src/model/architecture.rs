@@ -30,9 +30,10 @@ pub struct Architecture {
 }
 
 /// Which network a model trains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Preset {
     /// Words and character n-grams, a bidirectional LSTM of 128, three poolings, and a wide branch: fast and accurate.
+    #[default]
     Default,
     /// Words (of Chinese too) of 300 dimensions, one LSTM of 1000 over the reversed text, mean pooling: large and slow.
     Seed,

@@ -4,17 +4,24 @@ use std::{collections::BTreeSet, time::SystemTime};
 
 use prost_types::Timestamp;
 
+use super::check;
 use crate::{
-    dataset,
+    dataset::{self, Example, Meanings},
     model::Preset,
     predict,
     proto::v1,
     registry::{
         self, Epoch, JobRecord, JobState, LostClass, Mode, ModelId, Origin, RejectionPoint, Report, Version,
     },
-    taxonomy::{Change, Class, ClassId, ClassState, Manifest, Unresolved},
-    train::{ConfusedExample, Division, Event, EventKind, FitProgress, Share, SuggestedPair, Suggestions},
+    taxonomy::{Change, Class, ClassId, ClassName, ClassState, Manifest, Unresolved},
+    train::{
+        ConfusedExample, Contradiction, Division, Event, EventKind, FitProgress, RelabelSuggestions, Share,
+        SuggestedPair, Suggestions,
+    },
 };
+
+/// Examples of a text in conflict that are shown at most.
+const MAX_CONFLICTING: usize = 20;
 
 pub(super) fn timestamp(time: SystemTime) -> Option<Timestamp> {
     Some(Timestamp::from(time))
@@ -328,5 +335,65 @@ pub(super) fn split(split: dataset::Split) -> v1::Split {
     match split {
         dataset::Split::Train => v1::Split::Train,
         dataset::Split::Validation => v1::Split::Validation,
+    }
+}
+
+/// The active class that a label means, as the API names it: empty where there is none.
+pub(super) fn class_name(meanings: &Meanings, label: &ClassName) -> String {
+    meanings.class(label).map(|class| class.name.to_string()).unwrap_or_default()
+}
+
+pub(super) fn example(example: Example, meanings: &Meanings) -> v1::Example {
+    let class = meanings.class_of(&example).map(|class| class.name.to_string());
+    example_of(example, class.unwrap_or_default())
+}
+
+fn example_of(example: Example, class_name: String) -> v1::Example {
+    v1::Example {
+        id: example.id,
+        class_name,
+        text: example.text,
+        label: example.label.to_string(),
+        split: split(example.split).into(),
+        create_time: timestamp(example.created),
+    }
+}
+
+/// The examples of one text, which are stored under several classes.
+pub(super) fn conflict(examples: Vec<Example>, meanings: &Meanings) -> v1::Conflict {
+    v1::Conflict {
+        text: examples.first().map(|oldest| oldest.text.clone()).unwrap_or_default(),
+        examples: examples
+            .iter()
+            .take(MAX_CONFLICTING)
+            .map(|example| v1::ConflictingExample {
+                id: example.id,
+                label: example.label.to_string(),
+                class_name: meanings
+                    .class_of(example)
+                    .map(|class| class.name.to_string())
+                    .unwrap_or_default(),
+            })
+            .collect(),
+    }
+}
+
+pub(super) fn relabel_suggestions(mut of: RelabelSuggestions) -> v1::SuggestRelabelsResponse {
+    let fitting = check::fitting(of.found.iter().map(|found| found.example.text.len()));
+    of.found.truncate(fitting);
+    let name = |id: ClassId| of.manifest.classes[&id].name.to_string();
+    let suggestion = |found: Contradiction| v1::RelabelSuggestion {
+        example: Some(example_of(found.example, name(found.label))),
+        answer: name(found.answer),
+        answer_id: found.answer.0,
+        probability: found.probability,
+        label_probability: found.label_probability,
+    };
+    v1::SuggestRelabelsResponse {
+        suggestions: of.found.into_iter().map(suggestion).collect(),
+        contradicted: of.contradicted,
+        examples: of.examples,
+        version: of.version.name(),
+        manifest_revision: of.manifest.revision.0,
     }
 }

@@ -11,15 +11,18 @@ use super::{
     stream,
 };
 use crate::{
-    dataset::Added,
+    dataset::{Added, Deleted, Relabelled},
     error::{Error, Result},
     proto::v1::{self, dataset_service_server::DatasetService},
-    registry::ModelId,
-    taxonomy::{ClassId, ClassName, Manifest, Meaning},
+    taxonomy::ClassName,
 };
 
 /// Wrong examples that an error names at most.
 const MAX_NAMED: usize = 20;
+/// Texts in conflict that are shown at most.
+const MAX_CONFLICTS: usize = 20;
+/// How sure an answer that contradicts a label must be where the request does not say.
+const DEFAULT_CONFIDENCE: f64 = 0.9;
 
 #[async_trait]
 impl DatasetService for Services {
@@ -38,7 +41,7 @@ impl DatasetService for Services {
         let receipt = match call {
             Call::First(receipt) => receipt,
             Call::Repeat(outcome) => {
-                let added = first_answer(&outcome).map_err(status)?;
+                let added = repeat::answer(&outcome).map_err(status)?;
                 return Ok(Response::new(response(added)));
             }
         };
@@ -72,27 +75,19 @@ impl DatasetService for Services {
         let request = request.into_inner();
         let response = self
             .blocking(move |services| {
-                let id = name::model("model", &request.model)?;
-                let label = match request.label.as_str() {
-                    "" => None,
-                    label => Some(ClassName::new(label).map_err(|d| Error::invalid("label", d))?),
-                };
-                let size = check::page_size(request.page_size)?;
+                let (id, size) =
+                    (name::model("model", &request.model)?, check::page_size(request.page_size)?);
                 let after = check::page_token(&request.page_token)?.unwrap_or(0);
-                let uid = services.registry.model(&id)?.uid;
-                let page = services.dataset.list(uid, label.as_ref(), after, size)?;
-                let next = page.last().filter(|_| page.len() == size).map(|example| example.id.to_string());
                 let meanings = services.meanings(&id)?;
-                let examples = page.into_iter().map(|example| v1::Example {
-                    id: example.id,
-                    class_name: meanings.of(&example.label, &example.assigned),
-                    text: example.text,
-                    label: example.label.to_string(),
-                    split: convert::split(example.split).into(),
-                    create_time: convert::timestamp(example.created),
-                });
+                let filter = services.list_filter(&id, request.filter, &request.label)?;
+                let uid = services.registry.model(&id)?.uid;
+                let mut page = services.dataset.list(uid, &filter, &meanings, after, size)?;
+                let fitting = check::fitting(page.iter().map(|example| example.text.len()));
+                let more = page.len() == size || fitting < page.len();
+                page.truncate(fitting);
+                let next = page.last().filter(|_| more).map(|example| example.id.to_string());
                 Ok(v1::ListExamplesResponse {
-                    examples: examples.collect(),
+                    examples: page.into_iter().map(|example| convert::example(example, &meanings)).collect(),
                     next_page_token: next.unwrap_or_default(),
                 })
             })
@@ -110,8 +105,9 @@ impl DatasetService for Services {
                 let uid = services.registry.model(&id)?.uid;
                 let meanings = services.meanings(&id)?;
                 let stats = services.dataset.stats(uid)?;
+                let conflicts = services.dataset.conflicts(uid, &meanings, MAX_CONFLICTS)?;
                 let labels = stats.labels.into_iter().map(|(label, counts)| v1::LabelStats {
-                    class_name: meanings.of(&label, &[]),
+                    class_name: convert::class_name(&meanings, &label),
                     label: label.to_string(),
                     train: counts.train,
                     validation: counts.validation,
@@ -121,6 +117,12 @@ impl DatasetService for Services {
                     train: stats.train,
                     validation: stats.validation,
                     labels: labels.collect(),
+                    conflicts: conflicts.texts,
+                    first_conflicts: conflicts
+                        .shown
+                        .into_iter()
+                        .map(|examples| convert::conflict(examples, &meanings))
+                        .collect(),
                 })
             })
             .await?;
@@ -129,37 +131,69 @@ impl DatasetService for Services {
 
     async fn relabel_examples(
         &self,
-        _request: Request<v1::RelabelExamplesRequest>,
+        request: Request<v1::RelabelExamplesRequest>,
     ) -> Result<Response<v1::RelabelExamplesResponse>, Status> {
-        Err(status(Error::Unimplemented("RelabelExamples")))
+        let request = request.into_inner();
+        let response = self
+            .blocking(move |services| {
+                let id = name::model("model", &request.model)?;
+                let label = ClassName::new(&request.label).map_err(|why| Error::invalid("label", why))?;
+                let (request_id, validate_only) = (&request.request_id, request.validate_only);
+                let of: Relabelled =
+                    services.correct("RelabelExamples", &request, request_id, validate_only, || {
+                        let chosen = services.chosen(&id, request.filter.clone())?;
+                        services.dataset.relabel(&chosen.model, &chosen.filter, &chosen.meanings, &label)
+                    })?;
+                Ok(v1::RelabelExamplesResponse {
+                    relabelled: of.relabelled,
+                    duplicates: of.duplicates,
+                    unchanged: of.unchanged,
+                    total: of.total,
+                    class_name: convert::class_name(&services.meanings(&id)?, &label),
+                })
+            })
+            .await?;
+        Ok(Response::new(response))
     }
 
     async fn delete_examples(
         &self,
-        _request: Request<v1::DeleteExamplesRequest>,
+        request: Request<v1::DeleteExamplesRequest>,
     ) -> Result<Response<v1::DeleteExamplesResponse>, Status> {
-        Err(status(Error::Unimplemented("DeleteExamples")))
+        let request = request.into_inner();
+        let response = self
+            .blocking(move |services| {
+                let id = name::model("model", &request.model)?;
+                let (request_id, validate_only) = (&request.request_id, request.validate_only);
+                let of: Deleted =
+                    services.correct("DeleteExamples", &request, request_id, validate_only, || {
+                        let chosen = services.chosen(&id, request.filter.clone())?;
+                        services.dataset.delete(&chosen.model, &chosen.filter, &chosen.meanings)
+                    })?;
+                Ok(v1::DeleteExamplesResponse { deleted: of.deleted, total: of.total })
+            })
+            .await?;
+        Ok(Response::new(response))
     }
-}
 
-/// What labels mean in the manifest that is served, if there is one.
-struct Meanings(Option<Manifest>);
-
-impl Meanings {
-    fn of(&self, label: &ClassName, assigned: &[ClassId]) -> String {
-        let Some(manifest) = &self.0 else { return String::new() };
-        match manifest.meaning_of(label, assigned) {
-            Meaning::Class(id) => manifest.classes[&id].name.to_string(),
-            Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => String::new(),
-        }
-    }
-}
-
-impl Services {
-    fn meanings(&self, id: &ModelId) -> Result<Meanings> {
-        let Some(number) = self.registry.model(id)?.serving() else { return Ok(Meanings(None)) };
-        let revision = self.registry.version(id, number)?.revision;
-        Ok(Meanings(Some(self.registry.manifest(id, revision)?)))
+    async fn suggest_relabels(
+        &self,
+        request: Request<v1::SuggestRelabelsRequest>,
+    ) -> Result<Response<v1::SuggestRelabelsResponse>, Status> {
+        let request = request.into_inner();
+        let suggestions = self
+            .blocking(move |services| {
+                let id = name::model("model", &request.model)?;
+                let mut violations = Violations::default();
+                let confidence = check::min_confidence(
+                    &mut violations,
+                    request.min_confidence.or(Some(DEFAULT_CONFIDENCE)),
+                );
+                violations.finish()?;
+                services.jobs.suggest_relabels(&id, confidence, check::suggestions(request.limit)?)
+            })
+            .await?;
+        Ok(Response::new(convert::relabel_suggestions(suggestions)))
     }
 }
 
@@ -179,12 +213,6 @@ pub(super) fn checked(examples: Vec<v1::LabelledText>, seen: usize) -> Result<Ve
     }
     violations.finish()?;
     Ok(checked)
-}
-
-/// What the first call with a request id answered.
-fn first_answer(outcome: &str) -> Result<Added> {
-    serde_json::from_str(outcome)
-        .map_err(|_| Error::invalid("request_id", "was used for another request within 24 hours"))
 }
 
 fn response(added: Added) -> v1::AddExamplesResponse {

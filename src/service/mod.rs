@@ -4,6 +4,7 @@ mod author;
 mod change;
 mod check;
 mod convert;
+mod correct;
 mod dataset;
 mod edit;
 mod history;

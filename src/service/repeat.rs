@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use prost::Message;
+use serde::de::DeserializeOwned;
 
 use super::check;
 use crate::{
@@ -49,4 +50,13 @@ pub(super) fn check<M: Message>(
             Err(Error::invalid("request_id", description))
         }
     }
+}
+
+/// The first answer, where the outcome of a call is that in JSON.
+///
+/// # Errors
+/// [`Error::Invalid`] for the outcome of another kind of call.
+pub(super) fn answer<T: DeserializeOwned>(outcome: &str) -> Result<T> {
+    serde_json::from_str(outcome)
+        .map_err(|_| Error::invalid("request_id", "was used for another request within 24 hours"))
 }

@@ -93,6 +93,7 @@ fn resource_type(resource: Resource) -> &'static str {
         Resource::Alias => "taxond.v1/Alias",
         Resource::Manifest => "taxond.v1/Manifest",
         Resource::Class => "taxond.v1/Class",
+        Resource::Example => "taxond.v1/Example",
         Resource::Job => "taxond.v1/Job",
         Resource::WordVectors => "taxond.v1/WordVectors",
     }

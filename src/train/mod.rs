@@ -3,7 +3,8 @@
 //! `plan` decides between scratch, continue and transfer; `fit` is the loop, with its `recipe`, `optimiser` or
 //! `sgd`, `augment` and `metrics`; `memory` estimates what it takes; `gate` decides about promotion; `run` takes one job
 //! through all of them, from what `leaves` knows; `jobs` queues the jobs, `feed` tells what happens to them; `change`
-//! applies changes of the classes to a living model, and `suggest` finds merges that gain.
+//! applies changes of the classes to a living model, `suggest` finds merges that gain, and `relabels` finds labels that are
+//! probably wrong.
 
 mod answered;
 mod augment;
@@ -27,6 +28,7 @@ mod plan;
 mod prepare;
 mod recipe;
 mod refit;
+mod relabels;
 mod run;
 mod sgd;
 mod strategy;
@@ -48,6 +50,7 @@ pub use optimiser::{Moments, Update};
 pub use plan::{Current, Plan, plan};
 pub use recipe::{Optimiser, Recipe};
 pub use refit::{Featured, RefitRecipe, refit};
+pub use relabels::{Contradiction, RelabelSuggestions};
 pub use strategy::Strategy;
 pub use suggest::{ConfusedExample, SuggestedPair, Suggestions};
 pub use vectors::VectorsDir;

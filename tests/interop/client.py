@@ -61,6 +61,25 @@ class Client:
         )
         return self.dataset.AddExamples(messages)
 
+    def examples(self, model, **filter):
+        """The first thousand stored examples that a filter matches."""
+        chosen = dataset.ExampleFilter(**filter)
+        return self.dataset.ListExamples(
+            dataset.ListExamplesRequest(model=model, filter=chosen, page_size=1000)
+        ).examples
+
+    def relabel(self, model, label, filter, **options):
+        chosen = dataset.ExampleFilter(**filter)
+        request = dataset.RelabelExamplesRequest(model=model, filter=chosen, label=label, **options)
+        return self.dataset.RelabelExamples(request)
+
+    def delete_examples(self, model, filter, **options):
+        chosen = dataset.ExampleFilter(**filter)
+        return self.dataset.DeleteExamples(dataset.DeleteExamplesRequest(model=model, filter=chosen, **options))
+
+    def suggest_relabels(self, model, **options):
+        return self.dataset.SuggestRelabels(dataset.SuggestRelabelsRequest(model=model, **options))
+
     def stats(self, model):
         return self.dataset.GetStats(dataset.GetStatsRequest(model=model))
 

@@ -61,6 +61,16 @@ MISSING = {
         "Model",
         "models/none",
     ),
+    "ListExamples of a class": (lambda c, m: c.examples(m, class_name="nothing"), "Class", "nothing"),
+    "RelabelExamples": (lambda c, m: c.relabel("models/none", "a", {"ids": [1]}), "Model", "models/none"),
+    "RelabelExamples of an example": (
+        lambda c, m: c.relabel(m, "a", {"ids": [1, 999999]}),
+        "Example",
+        "{m}/examples/999999",
+    ),
+    "DeleteExamples": (lambda c, m: c.delete_examples("models/none", {"ids": [1]}), "Model", "models/none"),
+    "DeleteExamples of a class": (lambda c, m: c.delete_examples(m, {"class_name": "#99"}), "Class", "#99"),
+    "SuggestRelabels": (lambda c, m: c.suggest_relabels("models/none"), "Model", "models/none"),
     "GetStats": (lambda c, m: c.stats("models/none"), "Model", "models/none"),
     "Train": (lambda c, m: c.train("models/none"), "Model", "models/none"),
     "GetJob": (lambda c, m: c.job("jobs/999999"), "Job", "jobs/999999"),
@@ -144,6 +154,25 @@ INVALID_FIELDS = {
     "class that is there already": (lambda c, m: c.add_classes(m, ["new", SMALL]), "names[1]", SMALL),
     "class to add twice": (lambda c, m: c.add_classes(m, ["new", " new"]), "names[1]", "twice"),
     "unknown way to learn": (lambda c, m: c.add_classes(m, ["new"], learn=9), "learn", "9"),
+    "deletion of nothing in particular": (lambda c, m: c.delete_examples(m, {}), "filter", "empty"),
+    "deletion of all and some": (
+        lambda c, m: c.delete_examples(m, {"all": True, "ids": [1]}),
+        "filter.all",
+        "only field",
+    ),
+    "relabelling of example 0": (lambda c, m: c.relabel(m, "a", {"ids": [0]}), "filter.ids[0]", "0"),
+    "relabelling to a bidirectional character": (
+        lambda c, m: c.relabel(m, "a\u202eb", {"ids": [1]}),
+        "label",
+        "U+202E",
+    ),
+    "filter by a blank text": (lambda c, m: c.examples(m, text_contains=" \t"), "filter.text_contains", "blank"),
+    "too many labels suggested": (lambda c, m: c.suggest_relabels(m, limit=1001), "limit", "1001"),
+    "labels suggested at no confidence": (
+        lambda c, m: c.suggest_relabels(m, min_confidence=math.nan),
+        "min_confidence",
+        "NaN",
+    ),
     "too many suggestions": (lambda c, m: c.suggest(m, limit=1001), "limit", "1001"),
     "model without its collection": (lambda c, m: c.model("bank"), "name", "bank"),
     "job without its collection": (lambda c, m: c.job("1"), "name", "'1'"),
@@ -290,8 +319,6 @@ def test_a_request_id_given_to_another_request_is_refused(client, fresh_id):
 
 
 LATER = {
-    "RelabelExamples": lambda c, m: c.dataset.RelabelExamples(dataset.RelabelExamplesRequest(model=m)),
-    "DeleteExamples": lambda c, m: c.dataset.DeleteExamples(dataset.DeleteExamplesRequest(model=m)),
     "DeleteVersion": lambda c, m: c.registry.DeleteVersion(registry.DeleteVersionRequest(name=f"{m}/versions/1")),
     "ExportVersion": lambda c, m: drain(
         c.registry.ExportVersion(registry.ExportVersionRequest(name=f"{m}/versions/1"))

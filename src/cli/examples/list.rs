@@ -13,6 +13,8 @@ use crate::{
     proto::v1::ListExamplesRequest,
 };
 
+use super::filter::FilterOptions;
+
 /// Largest page that the daemon gives.
 const PAGE: u64 = 1000;
 
@@ -21,9 +23,8 @@ pub(in crate::cli) struct List {
     /// The model
     #[arg(value_parser = names::model)]
     model: String,
-    /// Only examples stored under this label
-    #[arg(long, default_value = "", hide_default_value = true)]
-    label: String,
+    #[command(flatten)]
+    filter: FilterOptions,
     /// Examples to print at most
     #[arg(long, default_value_t = 20, value_name = "N")]
     limit: u64,
@@ -35,12 +36,14 @@ impl List {
         let mut client = connection.dataset();
         let mut rows = Rows::new(&[">id", "text", "label", "class", "split"]);
         let (mut left, mut page_token) = (self.limit, String::new());
+        let filter = self.filter.filter();
         while left > 0 {
             let request = ListExamplesRequest {
                 model: self.model.clone(),
-                label: self.label.clone(),
+                filter: Some(filter.clone()),
                 page_size: left.min(PAGE) as u32,
                 page_token,
+                ..ListExamplesRequest::default()
             };
             let page = client.list_examples(connection.request(request)).await?.into_inner();
             left -= left.min(page.examples.len() as u64);

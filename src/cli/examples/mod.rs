@@ -1,7 +1,10 @@
 //! `taxond examples`: labelled texts of a model.
 
 mod add;
+mod delete;
+mod filter;
 mod list;
+mod relabel;
 mod stats;
 
 use clap::Subcommand;
@@ -16,8 +19,12 @@ pub(super) enum Examples {
     Add(add::Add),
     /// Print stored texts
     List(list::List),
-    /// Count stored texts by label
+    /// Count stored texts by label, and show those that are stored under several classes
     Stats(stats::Stats),
+    /// Give stored texts another label
+    Relabel(relabel::Relabel),
+    /// Remove stored texts
+    Delete(delete::Delete),
 }
 
 impl Examples {
@@ -26,6 +33,8 @@ impl Examples {
             Self::Add(command) => command.run(global).await,
             Self::List(command) => command.run(global).await,
             Self::Stats(command) => command.run(global).await,
+            Self::Relabel(command) => command.run(global).await,
+            Self::Delete(command) => command.run(global).await,
         }
     }
 }

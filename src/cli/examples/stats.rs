@@ -8,10 +8,10 @@ use crate::{
         Global,
         connection::Connection,
         failure::Failure,
-        names,
+        json, names,
         output::{self, Rows, count},
     },
-    proto::v1::GetStatsRequest,
+    proto::v1::{Conflict, GetStatsRequest},
 };
 
 #[derive(Debug, Args)]
@@ -36,6 +36,8 @@ impl Stats {
                 "train": stats.train,
                 "validation": stats.validation,
                 "labels": labels.collect::<Vec<_>>(),
+                "conflicts": stats.conflicts,
+                "first_conflicts": stats.first_conflicts.iter().map(json::conflict).collect::<Vec<_>>(),
             }));
         }
         let mut rows = Rows::new(&["label", "class", ">train", ">validation"]);
@@ -48,6 +50,27 @@ impl Stats {
             count(stats.total),
             count(stats.train),
             count(stats.validation)
-        ))
+        ))?;
+        match stats.conflicts {
+            0 => Ok(()),
+            texts => conflicts(names::short(&self.model), texts, &stats.first_conflicts),
+        }
     }
+}
+
+/// Prints texts that are stored under several classes, and how to put one right.
+fn conflicts(model: &str, texts: u64, first: &[Conflict]) -> Result<(), Failure> {
+    let mut rows = Rows::new(&[">id", "text", "label"]);
+    for conflict in first {
+        for (at, example) in conflict.examples.iter().enumerate() {
+            let text = if at == 0 { output::excerpt(&conflict.text, 120) } else { String::new() };
+            rows.push([example.id.to_string(), text, example.label.clone()]);
+        }
+    }
+    output::line("")?;
+    rows.print("")?;
+    let texts = if texts == 1 { "1 text is".to_owned() } else { format!("{} texts are", count(texts)) };
+    output::line(format!(
+        "{texts} stored under several classes; `taxond examples relabel {model} --ids ID --to LABEL` puts one right"
+    ))
 }

@@ -1,5 +1,7 @@
 //! `taxond suggest`
 
+mod labels;
+
 use clap::Args;
 
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
         json, names,
         output::{self, Rows, percent},
     },
-    proto::v1::{MergeSuggestion, SuggestMergesRequest},
+    proto::v1::{MergeSuggestion, SuggestMergesRequest, SuggestRelabelsRequest},
 };
 
 #[derive(Debug, Args)]
@@ -18,16 +20,27 @@ pub(super) struct Suggest {
     /// The model
     #[arg(value_parser = names::model)]
     model: String,
-    /// Pairs to print at most: 1 to 1000
+    /// Pairs, or labels, to print at most: 1 to 1000
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
     /// Print texts of each pair that are confused
     #[arg(long)]
     texts: bool,
+    /// Instead of pairs: examples whose label the serving version contradicts
+    #[arg(long, conflicts_with = "texts")]
+    labels: bool,
+    /// With --labels: only where it is at least this sure, 0 to 1
+    #[arg(long, default_value_t = 0.9, value_name = "P", requires = "labels")]
+    min_confidence: f64,
 }
 
 impl Suggest {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        if self.labels {
+            let (min_confidence, limit) = (Some(self.min_confidence), self.limit);
+            let request = SuggestRelabelsRequest { model: self.model, min_confidence, limit };
+            return labels::run(request, global).await;
+        }
         let connection = Connection::open(global).await?;
         let request = SuggestMergesRequest { model: self.model.clone(), limit: self.limit };
         let answer = connection.taxonomy().suggest_merges(request).await?.into_inner();

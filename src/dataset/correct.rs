@@ -1,0 +1,151 @@
+//! Correcting stored examples: another label, or none at all; all that were chosen at once, or nothing.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Dataset, Example, Extent, Filter, Meanings,
+    claim::{Claim, Writing},
+    example::Fingerprint,
+};
+use crate::{
+    error::Result,
+    proto::storage,
+    registry::{Model, Receipt},
+    taxonomy::ClassName,
+};
+
+/// A correction that is worked out and waits for [`commit`](Self::commit). Dropped without, it changes nothing. Nobody
+/// else can write the examples meanwhile.
+#[derive(Debug)]
+pub struct Correction<T> {
+    /// What it does.
+    pub outcome: T,
+    claim: Claim,
+    extent: Extent,
+    changes: Vec<storage::ExampleChange>,
+    /// What the model holds no more.
+    gone: Vec<Fingerprint>,
+    /// What it holds instead.
+    came: HashSet<Fingerprint>,
+}
+
+/// What a relabelling does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Relabelled {
+    /// Examples that got the label.
+    pub relabelled: u64,
+    /// Examples that were removed instead: the same text with the label is there.
+    pub duplicates: u64,
+    /// Examples that had the label.
+    pub unchanged: u64,
+    /// Examples of the model afterwards.
+    pub total: u64,
+}
+
+/// What a deletion does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Deleted {
+    /// Examples that were removed.
+    pub deleted: u64,
+    /// Examples of the model afterwards.
+    pub total: u64,
+}
+
+impl Dataset {
+    /// Works out how the examples that a filter matches get a label. Ids and sides of the split stay. Of several with the
+    /// same text the one that had the label stays, else the oldest.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] with reason `ADDING` or `CORRECTING` while another call writes the examples;
+    /// [`Error::NotFound`] for an id that no example has, and once the model was deleted.
+    ///
+    /// [`Error::Conflict`]: crate::error::Error::Conflict
+    /// [`Error::NotFound`]: crate::error::Error::NotFound
+    pub fn relabel(
+        &self,
+        model: &Model,
+        filter: &Filter,
+        meanings: &Meanings,
+        to: &ClassName,
+    ) -> Result<Correction<Relabelled>> {
+        let mut correction = self.correction::<Relabelled>(model, filter)?;
+        for example in self.matching(model.uid, filter, meanings, 0)? {
+            let example = example?;
+            if example.label == *to {
+                correction.outcome.unchanged += 1;
+                continue;
+            }
+            let before = Fingerprint::of(&example);
+            let example = Example { label: to.clone(), ..example };
+            let after = Fingerprint::of(&example);
+            if correction.claim.seen()?.contains(&after) || !correction.came.insert(after) {
+                correction.remove(example.id, before);
+                correction.outcome.duplicates += 1;
+            } else {
+                let (id, example) = (example.id, Some(example.record()));
+                correction.changes.push(storage::ExampleChange { id, example });
+                correction.gone.push(before);
+                correction.outcome.relabelled += 1;
+            }
+        }
+        correction.outcome.total = correction.extent.count;
+        Ok(correction)
+    }
+
+    /// Works out the removal of the examples that a filter matches. Their ids are not given out again.
+    ///
+    /// # Errors
+    /// As [`Dataset::relabel`].
+    pub fn delete(&self, model: &Model, filter: &Filter, meanings: &Meanings) -> Result<Correction<Deleted>> {
+        let mut correction = self.correction::<Deleted>(model, filter)?;
+        for example in self.matching(model.uid, filter, meanings, 0)? {
+            let example = example?;
+            correction.remove(example.id, Fingerprint::of(&example));
+            correction.outcome.deleted += 1;
+        }
+        correction.outcome.total = correction.extent.count;
+        Ok(correction)
+    }
+
+    fn correction<T: Default>(&self, model: &Model, filter: &Filter) -> Result<Correction<T>> {
+        let claim = self.claim(model, Writing::Correcting)?;
+        self.check_ids(model.uid, &model.id, filter)?;
+        Ok(Correction {
+            outcome: T::default(),
+            claim,
+            extent: self.whole_extent(model.uid)?,
+            changes: Vec::new(),
+            gone: Vec::new(),
+            came: HashSet::new(),
+        })
+    }
+}
+
+impl<T> Correction<T> {
+    fn remove(&mut self, id: u64, fingerprint: Fingerprint) {
+        self.changes.push(storage::ExampleChange { id, example: None });
+        self.extent.count -= 1;
+        self.gone.push(fingerprint);
+    }
+}
+
+impl<T: Serialize> Correction<T> {
+    /// Makes it so, durably and at once for all who read, with the receipt. An empty outcome of the receipt is filled with
+    /// the outcome as JSON.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::error::Error::NotFound) when the model was deleted meanwhile; what the store says.
+    pub fn commit(mut self, receipt: Option<Receipt>) -> Result<T> {
+        self.extent.journal = self.claim.dataset.write_journal(self.claim.uid, self.changes)?;
+        self.claim.commit(self.extent, receipt, &self.outcome)?;
+        if let Some(seen) = &mut self.claim.seen {
+            for fingerprint in &self.gone {
+                seen.remove(fingerprint);
+            }
+            seen.extend(self.came);
+        }
+        Ok(self.outcome)
+    }
+}
