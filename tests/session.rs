@@ -166,18 +166,22 @@ async fn after_a_merge_a_job_transfers_and_publishes_what_is_not_worse() {
     let job = finished(&events);
     assert_eq!(job.mode(), v1::TrainingMode::Transfer);
     assert!(job.mode_reason.contains("merge withdraw under 20k, withdraw over 20k into withdraw"), "{job:?}");
-    let published = events.iter().find_map(|event| match &event.event {
+    let published = events.iter().filter_map(|event| match &event.event {
         Some(Event::Published(published)) => Some(published),
         _ => None,
     });
-    let published = published.expect("a job that succeeds stores a version");
-    let version = published.version.as_ref().unwrap();
-    let report = version.report.as_ref().unwrap();
-    let not_worse = report.validation_accuracy.unwrap() >= report.replaced_validation_accuracy.unwrap();
-    assert_eq!(published.promoted, not_worse, "{}", report.gate);
-    assert_eq!((version.parent, version.manifest_revision), (2, 2));
-    let serving = if not_worse { "models/bank/versions/3" } else { "models/bank/versions/2" };
-    assert_eq!(daemon.ask(BANK, &QUESTIONS).await.version, serving);
+    let (mut serving, mut stages) = (2, Vec::new());
+    for (published, number) in published.zip(3..) {
+        let version = published.version.as_ref().unwrap();
+        let report = version.report.as_ref().unwrap();
+        let not_worse = report.validation_accuracy.unwrap() >= report.replaced_validation_accuracy.unwrap();
+        assert_eq!(published.promoted, not_worse, "{}", report.gate);
+        assert_eq!((version.number, version.parent, version.manifest_revision), (number, serving, 2));
+        stages.push(report.stage.clone());
+        serving = if not_worse { number } else { serving };
+    }
+    assert_eq!(stages, ["refit", "fit"]);
+    assert_eq!(daemon.ask(BANK, &QUESTIONS).await.version, format!("models/bank/versions/{serving}"));
 
     // Undo leads back over what was learnt since.
     daemon.undo().await;

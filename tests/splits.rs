@@ -310,14 +310,16 @@ async fn each_strategy_learns_as_it_says() {
 async fn what_the_gate_refuses_is_promoted_by_force_only() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::trained(dir.path()).await;
-    // A rate at which one epoch forgets what was known.
-    let ruin = |force: bool| v1::TrainRequest {
-        learn: Learn::Scratch.into(),
-        epochs: Some(1),
-        learning_rate: Some(1e-6),
-        force,
-        ..train_request()
+    // Nothing is left to learn a class from that the validation examples still ask for.
+    let filter = v1::ExampleFilter {
+        class_name: "balance".into(),
+        split: v1::Split::Train.into(),
+        ..Default::default()
     };
+    let request =
+        v1::DeleteExamplesRequest { model: BANK.into(), filter: Some(filter), ..Default::default() };
+    daemon.dataset.delete_examples(request).await.unwrap();
+    let ruin = |force: bool| v1::TrainRequest { learn: Learn::Scratch.into(), force, ..train_request() };
     let events = daemon.train(ruin(false)).await;
     assert_eq!(published(&events), [("fit".to_owned(), false)]);
     let events = daemon.train(ruin(true)).await;

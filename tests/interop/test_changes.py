@@ -1,9 +1,12 @@
 """Changes of the classes, each by its RPC and by its command: right at once, and undone exactly."""
 
+import json
+
 import pytest
-from client import job, manifest, registry, taxonomy
+from client import job, manifest, registry
 from conftest import LARGE, SMALL
 
+LOST = "挂失银行卡"
 TEXTS = ["我想取三万元现金", "please block my lost card", "what is my balance", "几点开门？"]
 
 
@@ -56,7 +59,7 @@ def test_a_removed_class_is_shared_out_among_the_others(client, trained, fresh_i
     [tried] = client.remove(trained, [SMALL], validate_only=True)
     assert tried.preview.manifest.description == f"remove {SMALL}"
     assert client.probabilities(trained, TEXTS) == before
-    terms = {"learn": taxonomy.LEARN_NONE, "reason": "one counter", "request_id": fresh_id("remove")}
+    terms = {"learn": job.LEARN_NONE, "reason": "one counter", "request_id": fresh_id("remove")}
     [first] = client.remove(trained, [SMALL], **terms)
     [again] = client.remove(trained, [SMALL], **terms)
     assert again.applied.version == first.applied.version
@@ -164,3 +167,49 @@ def test_suggested_merges_gain_what_they_say(client, fresh_id, examples, taxond)
     [applied] = taxond("merge", bank, *pair, "--into", "coin", "--no-learn")
     assert applied["applied"]["manifest"]["revision"] == answer.manifest_revision + 1
     assert not client.suggest(name).suggestions or client.suggest(name).suggestions[0].accuracy_gain < gain
+
+
+def test_a_split_sends_examples_to_its_parts(client, trained, taxond, tmp_path):
+    bank = trained.removeprefix("models/")
+    before = client.probabilities(trained, TEXTS)
+    rules = ["--into", "card gone", "--into", LOST, "--pattern", "card gone=stolen|gone|missing", "--no-learn"]
+    [tried] = taxond("split", bank, LOST, *rules, "--dry-run")
+    [divided] = tried["preview"]["splits"]
+    [gone, lost] = [part["train"] + part["validation"] for part in divided["parts"]]
+    total = sum(1 for e in client.examples(trained) if e.label == LOST)
+    assert gone + lost == total and min(gone, lost) > 0
+    assert client.probabilities(trained, TEXTS) == before
+    [split] = taxond("split", bank, LOST, *rules)
+    assert split["applied"]["splits"] == [divided]
+    meant = [e.class_name for e in client.examples(trained) if e.label == LOST]
+    assert (meant.count("card gone"), meant.count(LOST)) == (gone, lost)
+    [refused] = taxond("split", bank, "card gone", "--into", "a", "--rest", "b", status=2)
+    assert "'b' is none of the parts" in refused["error"]["message"]
+    client.undo(trained)
+    assert client.probabilities(trained, TEXTS) == before
+    assert {e.class_name for e in client.examples(trained) if e.label == LOST} == {LOST}
+
+
+def test_a_list_of_changes_from_a_file(client, trained, taxond, tmp_path):
+    bank = trained.removeprefix("models/")
+    before = client.probabilities(trained, TEXTS)
+    changes = tmp_path / "changes.json"
+    changes.write_text(
+        json.dumps(
+            [
+                {"merge": {"classes": [SMALL, LARGE], "into": "取款"}},
+                {"move": {"class_name": "取款", "parent": "cash", "create_parent": True}},
+                {"rename": {"class_name": "balance", "new_name": "余额"}},
+            ]
+        )
+    )
+    [applied] = taxond("apply", bank, str(changes), "--no-learn", "--reason", "spring")
+    assert applied["applied"]["manifest"]["change"] == "several"
+    assert client.manifest(trained).revision == 2
+    [answer] = client.probabilities(trained, TEXTS[:1])
+    assert answer["取款"] == pytest.approx(before[0][SMALL] + before[0][LARGE])
+    changes.write_text('[{"merge": {"classes": [], "in": "x"}}]')
+    [refused] = taxond("apply", bank, str(changes), status=2)
+    assert "unknown field `in`" in refused["error"]["message"]
+    client.undo(trained)
+    assert client.probabilities(trained, TEXTS) == before

@@ -23,7 +23,7 @@ def bank(own_daemon, examples):
 
 def test_a_restart_serves_the_same_probabilities_bit_for_bit(own_daemon, bank):
     with Client(own_daemon.address) as client:
-        client.merge(bank, [SMALL, LARGE], "取款", learn=taxonomy.LEARN_NONE)
+        client.merge(bank, [SMALL, LARGE], "取款", learn=job.LEARN_NONE)
         before = client.predict(bank, TEXTS)
         model = client.model(bank)
     assert own_daemon.stop() == 0, own_daemon.tail()

@@ -323,7 +323,6 @@ LATER = {
     "ExportVersion": lambda c, m: drain(
         c.registry.ExportVersion(registry.ExportVersionRequest(name=f"{m}/versions/1"))
     ),
-    "SplitClass": lambda c, m: drain(c.taxonomy.SplitClass(taxonomy.SplitClassRequest(model=m))),
 }
 
 

@@ -1,7 +1,7 @@
 """Clients that know old classes, and the history of the changes: by RPC and by command."""
 
 import pytest
-from client import manifest, refused, registry, taxonomy
+from client import job, manifest, refused, registry, taxonomy
 from conftest import LARGE, SMALL
 
 TEXTS = ["我想取三万元现金", "please block my lost card", "what is my balance", "几点开门？"]
@@ -10,7 +10,7 @@ TEXTS = ["我想取三万元现金", "please block my lost card", "what is my ba
 def test_a_client_of_an_old_revision_goes_on_as_ever(client, trained, taxond):
     bank = trained.removeprefix("models/")
     before = client.probabilities(trained, TEXTS)
-    client.merge(trained, [SMALL, LARGE], "取款", learn=taxonomy.LEARN_NONE)
+    client.merge(trained, [SMALL, LARGE], "取款", learn=job.LEARN_NONE)
     client.rename(trained, "balance", "余额")
     answer = client.predict(trained, TEXTS, manifest_revision=1)
     assert [{c.name: c.probability for c in p.classes} for p in answer.predictions] == before
@@ -18,7 +18,7 @@ def test_a_client_of_an_old_revision_goes_on_as_ever(client, trained, taxond):
     assert not answer.unresolved
 
     client.add_classes(trained, ["loan"])
-    client.remove(trained, ["余额"], learn=taxonomy.LEARN_NONE)
+    client.remove(trained, ["余额"], learn=job.LEARN_NONE)
     answer = client.predict(trained, TEXTS, manifest_revision=1)
     assert [(c.name, c.silent, list(c.answered_under)) for c in answer.unresolved] == [("balance", True, [])]
     for prediction in answer.predictions:

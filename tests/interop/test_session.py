@@ -1,7 +1,7 @@
 """The main job, driven by a Python client: create, add, train, predict, merge, undo."""
 
 import pytest
-from client import job, kinds, predict, registry, taxonomy, training
+from client import job, kinds, predict, registry, training
 from conftest import LARGE, SMALL
 
 # Probabilities are computed in single precision.
@@ -34,7 +34,7 @@ def test_create_add_train_predict_merge_undo(client, fresh_id, examples):
         assert probabilities == sorted(probabilities, reverse=True)
     assert before.predictions[1].classes[0].name == "挂失银行卡"
 
-    applied = client.merge(name, [SMALL, LARGE], "取款", learn=taxonomy.LEARN_NONE)
+    applied = client.merge(name, [SMALL, LARGE], "取款", learn=job.LEARN_NONE)
     assert [m.WhichOneof("result") for m in applied] == ["applied"]
     merged = client.predict(name, TEXTS)
     assert merged.version == applied[0].applied.version.name == f"{name}/versions/2"
