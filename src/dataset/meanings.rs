@@ -47,6 +47,11 @@ impl Meanings {
         self.active(self.learnt_as(example)?)
     }
 
+    /// The id of that class.
+    pub fn class_id_of(&self, example: &Example) -> Option<ClassId> {
+        self.class_of(example).map(|class| class.id)
+    }
+
     /// As which class an example would be learnt; none where it would take no part.
     pub(super) fn learnt_as(&self, example: &Example) -> Option<LearntAs> {
         self.look_up(&example.label, &example.assigned)

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{
     Division, Jobs, Strategy, TrainOptions,
@@ -131,10 +131,12 @@ impl Jobs {
         let _changing = self.shared.lock_changes();
         let serving = self.serving(&order.model, order.expected_revision)?;
         let Edited { manifest, divisions, examples } = serving.edited(order, || self.examples(&serving))?;
+        debug!(micros = started.elapsed().as_micros(), "the classes are edited");
         let tensors = match self.grown(&serving, &manifest, examples.as_deref())? {
             Some(grown) => Tensors::New(grown),
             None => Tensors::Same(serving.number),
         };
+        debug!(micros = started.elapsed().as_micros(), "the rows are fitted");
         let made_way = self.shared.make_way(&order.model)?;
         let wanted = match learning {
             Learning::Follows { .. } => made_way || self.is_learnable(&serving, &manifest)?,
@@ -307,6 +309,7 @@ impl Jobs {
             receipt: made.receipt,
             also: made.also,
         })?;
+        debug!(version = %version.number, "stored");
         (self.shared.promoted)(&version);
         Ok(version)
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use regex::{Regex, RegexBuilder};
 
 use crate::{
-    dataset::{Example, Split},
+    dataset::{Example, Meanings, Split},
     error::{Error, Result, Violation},
     taxonomy::{ClassId, ClassName, Manifest, Meaning, Part},
     text::normalise,
@@ -73,12 +73,18 @@ pub(super) fn divide(
         .filter_map(|part| ClassName::new(&part.name).ok().and_then(|name| after.living_by_name(&name)))
         .map(|part| part.id)
         .collect();
-    let own: Vec<bool> = examples.iter().map(|example| example.class_in(before) == Some(class)).collect();
+    let [meant_before, meant_after] = [before, after].map(|manifest| Meanings::new(Some(manifest.clone())));
+    let own: Vec<bool> =
+        examples.iter().map(|example| meant_before.class_id_of(example) == Some(class)).collect();
     let members = || examples.iter().zip(&own).filter(|(_, own)| **own).map(|(example, _)| example);
-    let named =
-        |example: &Example| example.class_in(after).and_then(|id| ids.iter().position(|part| *part == id));
+    let named = |example: &Example| {
+        meant_after.class_id_of(example).and_then(|id| ids.iter().position(|part| *part == id))
+    };
     let strangers = examples.iter().zip(&own).filter(|(_, own)| !**own).map(|(example, _)| example);
-    let twins = strangers.filter_map(|example| Some((normalise(&example.text), named(example)?))).collect();
+    let twins = strangers
+        .filter_map(|example| Some((example, named(example)?)))
+        .map(|(example, part)| (normalise(&example.text), part))
+        .collect();
     let claims = Claims::new(parts, class, before, members(), twins)?;
 
     let shares = ids.iter().map(|&class| Share { class, train: 0, validation: 0 }).collect();

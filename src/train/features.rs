@@ -1,7 +1,7 @@
 //! What the encoder makes of texts: kept from before, or computed block by block on all threads.
 
 use rayon::prelude::*;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::Sample;
 use crate::{
@@ -48,6 +48,7 @@ impl Kept<'_> {
             .filter(|(_, id)| row(**id).is_none())
             .map(|(sample, _)| *sample)
             .collect();
+        debug!(texts = ids.len(), missing = missing.len(), "features looked up");
         let mut computed = match missing.as_slice() {
             [] => Vec::new(),
             missing => compute(&Network::new(&network.architecture, &network.tensors)?, missing, observe)?,

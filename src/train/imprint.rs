@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{Recipe, RefitRecipe, Sample, WideRecipe, features::Kept, refit};
 use crate::{
-    dataset::{Example, Split},
+    dataset::{Example, Meanings, Split},
     error::Result,
     model::Checkpoint,
     registry::Mode,
@@ -17,13 +17,14 @@ use crate::{
 /// Examples of a class that came.
 const OWN: usize = 512;
 /// Examples of all other classes together.
-const OTHERS: usize = 2048;
+const OTHERS: usize = 1024;
 
-/// How rows that came are fitted.
+/// How rows that came are fitted: not to the end, since a job goes on.
 fn recipe(network: &Checkpoint) -> RefitRecipe {
-    let Recipe { label_smoothing, wide, .. } =
+    let Recipe { label_smoothing, refit_decay, wide, .. } =
         Recipe::for_training(network.architecture.preset, Mode::Scratch, OTHERS);
-    RefitRecipe { decay: 1e-3, steps: 30, smoothing: label_smoothing, wide: WideRecipe { rate: 0.2, ..wide } }
+    let wide = WideRecipe { epochs: wide.epochs / 2, rate: 2.0 * wide.rate, ..wide };
+    RefitRecipe { decay: refit_decay, steps: 20, smoothing: label_smoothing, wide }
 }
 
 /// A network with rows of some leaves fitted to the examples that train, those of the other leaves as they are. Leaves of
@@ -44,7 +45,8 @@ pub(super) fn imprint(
         .map(|class| class.id)
         .collect();
     let training = examples.iter().filter(|example| example.split == Split::Train);
-    let meant = training.filter_map(|example| Some((example, example.class_in(manifest)?)));
+    let meanings = Meanings::new(Some(manifest.clone()));
+    let meant = training.filter_map(|example| Some((example, meanings.class_id_of(example)?)));
     let (own, others): (Vec<_>, Vec<_>) = meant.partition(|(_, class)| came.contains(class));
     if own.is_empty() {
         return Ok(network.clone());

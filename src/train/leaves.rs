@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    dataset::{Example, Split},
+    dataset::{Example, Meanings, Split},
     error::Result,
     registry::{Model, Registry, Version},
     taxonomy::{Class, ClassId, LeafId, Manifest},
@@ -30,7 +30,8 @@ impl Leaves {
             None => BTreeSet::new(),
         };
         let train = examples.iter().filter(|example| example.split == Split::Train);
-        let classes: BTreeSet<ClassId> = train.filter_map(|example| example.class_in(manifest)).collect();
+        let meanings = Meanings::new(Some(manifest.clone()));
+        let classes: BTreeSet<ClassId> = train.filter_map(|example| meanings.class_id_of(example)).collect();
         let classes = classes.iter().filter_map(|class| manifest.classes.get(class));
         let with_examples = classes.flat_map(Class::leaves).collect();
         Ok(Self { all: manifest.leaves(), learnt, with_examples })

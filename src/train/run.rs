@@ -25,7 +25,7 @@ use super::{
     strategy::Stage,
 };
 use crate::{
-    dataset::{Example, Split},
+    dataset::{Example, Meanings, Split},
     error::{Error, Result},
     model::{Architecture, Checkpoint, VectorFile, from_vectors, surgery, with_newcomers},
     registry::{
@@ -429,9 +429,10 @@ pub(super) fn samples(
     encoder: &TextEncoder,
     examples: &[Example],
 ) -> Samples {
+    let meanings = Meanings::new(Some(manifest.clone()));
     let meant: Vec<(&Example, u32)> = examples
         .iter()
-        .filter_map(|example| Some((example, groups.column(example.class_in(manifest)?)?)))
+        .filter_map(|example| Some((example, groups.column(meanings.class_id_of(example)?)?)))
         .collect();
     let encode = |&(example, class): &(&Example, u32)| Sample { text: encoder.encode(&example.text), class };
     let encoded: Vec<Sample> = meant.par_iter().map(encode).collect();

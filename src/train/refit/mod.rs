@@ -17,6 +17,7 @@ mod stage;
 use std::collections::BTreeSet;
 
 use rayon::prelude::*;
+use tracing::debug;
 
 use self::{
     lbfgs::{Limits, minimise},
@@ -100,6 +101,7 @@ pub fn refit(
     put(HEAD_WEIGHT, rows.with(weight, &weights));
     put(HEAD_BIAS, rows.with(bias, &biases));
 
+    debug!(texts = data.samples.len(), "the head is fitted");
     if network.architecture.wide {
         let (weight, bias) = (network.tensor(WIDE_WEIGHT)?, network.tensor(WIDE_BIAS)?);
         let others = rows.others(|stay| rows::wide_logits(data.samples, weight, bias, stay));
@@ -114,6 +116,7 @@ pub fn refit(
         put(WIDE_WEIGHT, rows.with_columns(weight, &weights));
         put(WIDE_BIAS, rows.with_columns(bias, &biases));
     }
+    debug!("the wide branch is fitted");
     Ok(fitted)
 }
 
