@@ -369,8 +369,13 @@ impl Shared {
             Ok(()) => (JobState::Succeeded, String::new()),
             Err(Error::Cancelled) => {
                 let (state, message) = stop.ending();
-                let kept = record.versions.last().filter(|_| state == JobState::Cancelled);
-                (state, kept.map_or_else(|| message.to_owned(), |version| kept_of_cancelled(*version)))
+                // Where a stage was cut short after an epoch, its version is stored with this state.
+                let stored = record.state == JobState::Cancelled;
+                let left = record.versions.last().filter(|_| state == JobState::Cancelled);
+                (
+                    state,
+                    left.map_or_else(|| message.to_owned(), |version| left_by_cancelled(*version, stored)),
+                )
             }
             // Only a change of the classes or a moved alias gets between a job and its publication.
             Err(Error::Conflict { reason: "SERVING_MOVED", description, .. }) => {
@@ -428,9 +433,14 @@ fn training_already(model: &ModelId, job: JobId) -> Error {
     }
 }
 
-/// What a cancelled job leaves, in words.
-pub(super) fn kept_of_cancelled(version: VersionNumber) -> String {
-    format!("cancelled on request; what its best epoch learnt is stored as version {version}, not promoted")
+/// What a cancelled job leaves, in words: the version of the stage that was cut short, or only that of the stage before.
+fn left_by_cancelled(version: VersionNumber, stored: bool) -> String {
+    if stored {
+        return format!(
+            "cancelled on request; what its best epoch learnt is stored as version {version}, not promoted"
+        );
+    }
+    format!("cancelled on request before an epoch ended; version {version}, which it published before, stays")
 }
 
 /// The error for a model that has nothing to learn from.
@@ -439,5 +449,17 @@ pub(super) fn no_examples(model: &Model) -> Error {
         reason: "NO_EXAMPLES",
         subject: model.id.name(),
         description: format!("{} has no examples; add some first", model.id.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancelled_job_says_what_it_leaves() {
+        let said = |stored| left_by_cancelled(VersionNumber(3), stored);
+        assert!(said(true).ends_with("is stored as version 3, not promoted"));
+        assert!(said(false).ends_with("version 3, which it published before, stays"));
     }
 }
