@@ -135,6 +135,41 @@ async fn the_parts_are_told_apart_at_once_and_learnt_in_stages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kept_features_give_the_rows_that_computed_ones_give() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = with_one_withdrawal(dir.path()).await;
+    // A training that has ended goes on to keep them.
+    let features = dir.path().join("features");
+    let kept = || {
+        let files = std::fs::read_dir(&features);
+        files.is_ok_and(|mut files| files.any(|file| file.unwrap().path().extension().is_none()))
+    };
+    for _ in 0..1000 {
+        if kept() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(kept(), "the features of the examples are kept");
+    let quiet =
+        || v1::SplitClassRequest { learn: Learn::None.into(), ..split(vec![by_texts(UNDER), rest(OVER)]) };
+    told(&mut daemon, quiet()).await;
+    let first = daemon.ask(BANK, &QUESTIONS).await.predictions;
+    daemon.undo().await;
+    std::fs::remove_dir_all(&features).unwrap();
+    told(&mut daemon, quiet()).await;
+    let again = daemon.ask(BANK, &QUESTIONS).await.predictions;
+    let probabilities = |predictions: &[v1::Prediction]| -> Vec<Vec<u64>> {
+        let of = |prediction: &v1::Prediction| {
+            prediction.classes.iter().map(|class| class.probability.to_bits()).collect()
+        };
+        predictions.iter().map(of).collect()
+    };
+    assert_eq!(probabilities(&first), probabilities(&again));
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_examples_went_is_kept_over_a_restart_and_given_back_by_undo() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = with_one_withdrawal(dir.path()).await;

@@ -64,12 +64,27 @@ impl Kept<'_> {
         Ok(features)
     }
 
-    /// Keeps the features of examples, whose ids ascend; that it cannot is worth a warning only.
-    pub(super) fn keep(&self, network: &Checkpoint, ids: &[u64], rows: Vec<f32>) {
-        let features = Features { ids: ids.to_vec(), width: network.architecture.features(), rows };
-        if let Err(cause) = self.cache.store(self.uid, &network.encoder_id(), &features) {
+    /// Sees to it that the features of examples, whose ids ascend, are kept. That they cannot be is worth a warning only.
+    ///
+    /// # Errors
+    /// As [`Kept::features`].
+    pub(super) fn fill(
+        &self,
+        network: &Checkpoint,
+        samples: &[&Sample],
+        ids: &[u64],
+        observe: Observe<'_>,
+    ) -> Result<()> {
+        let encoder = network.encoder_id();
+        if self.cache.load(self.uid, &encoder).is_some_and(|kept| kept.ids == ids) {
+            return Ok(());
+        }
+        let (rows, width) = (self.features(network, samples, ids, observe)?, network.architecture.features());
+        if let Err(cause) = self.cache.store(self.uid, &encoder, &Features { ids: ids.to_vec(), width, rows })
+        {
             warn!(%cause, "features are computed again next time");
         }
+        Ok(())
     }
 }
 

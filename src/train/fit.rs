@@ -99,6 +99,33 @@ pub struct Fitted {
     pub device: String,
 }
 
+impl Fitted {
+    /// A network with the scales that suit the validation samples best, and how it stands on these. Without samples to fit
+    /// them on its scales stay.
+    pub(super) fn measured(mut checkpoint: Checkpoint, measured: Option<Validated>, device: String) -> Self {
+        if let Some(Validated { scales, .. }) = &measured {
+            checkpoint.tensors.insert(OUTPUT_SCALES.to_owned(), Array::new([2], scales.to_vec()));
+        }
+        let judged = measured.as_ref().map(|measured| &*measured.judged);
+        let (calibration_error, rejection) =
+            (judged.map(calibration_error), rejection_curve(judged.unwrap_or_default()));
+        let confusion = measured.map(|measured| measured.confusion);
+        Self {
+            checkpoint,
+            best_epoch: 0,
+            epochs: 0,
+            train_loss: 0.0,
+            validation_accuracy: confusion.as_ref().map(Confusion::accuracy),
+            validation_macro_f1: confusion.as_ref().map(Confusion::macro_f1),
+            confusion,
+            calibration_error,
+            rejection,
+            curve: Vec::new(),
+            device,
+        }
+    }
+}
+
 /// Trains a network on samples.
 ///
 /// `observe` is called after each step and each epoch, on this thread: it may take its time to let others at the
@@ -359,25 +386,11 @@ impl<'a> Fitting<'a> {
         let lowest = self.lowest_loss.filter(|lowest| lowest.is_finite());
         if loss.zip(lowest).is_none_or(|(loss, lowest)| loss <= lowest * (1.0 + LOSS_TOLERANCE)) {
             self.lowest_loss = loss.zip(lowest).map_or(loss, |(loss, lowest)| Some(loss.min(lowest)));
-            let mut checkpoint = self.whole.clone();
-            // Without samples to fit them on the scales of the start stay.
-            if let Some(Validated { scales, .. }) = measured {
-                checkpoint.tensors.insert(OUTPUT_SCALES.to_owned(), Array::new([2], scales));
-            }
-            let judged = measured.as_ref().map(|measured| &*measured.judged);
-            let confusion = measured.as_ref().map(|measured| measured.confusion.clone());
             self.best = Some(Fitted {
-                checkpoint,
                 best_epoch: epoch,
                 epochs: epoch,
                 train_loss: self.progress.loss,
-                validation_accuracy: accuracy,
-                validation_macro_f1: confusion.as_ref().map(Confusion::macro_f1),
-                confusion,
-                calibration_error: judged.map(calibration_error),
-                rejection: rejection_curve(judged.unwrap_or_default()),
-                curve: Vec::new(),
-                device: self.trainer.device().to_owned(),
+                ..Fitted::measured(self.whole.clone(), measured, self.trainer.device().to_owned())
             });
         }
         Ok(())

@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use super::{Recipe, RefitRecipe, Sample, WideRecipe, features::Kept, refit};
+use super::{
+    Recipe, Sample, WideRecipe,
+    features::Kept,
+    refit::{Featured, RefitRecipe, refit},
+};
 use crate::{
     dataset::{Example, Meanings, Split},
     error::Result,
     model::Checkpoint,
     registry::Mode,
     taxonomy::{ClassId, LeafGroups, LeafId, Manifest},
-    train::Featured,
 };
 
 /// Examples of a class that came.

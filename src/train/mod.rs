@@ -2,8 +2,10 @@
 //!
 //! `plan` decides between scratch, continue and transfer; `fit` is the loop, with its `recipe`, `optimiser` or
 //! `sgd`, `augment` and `metrics`; `memory` estimates what it takes; `gate` decides about promotion; `run` takes one job
-//! through all of them, from what `leaves` knows; `jobs` queues the jobs, `feed` tells what happens to them; `change`
-//! applies changes of the classes to a living model, `suggest` finds merges that gain, and `relabels` finds labels that are
+//! through the stages that `strategy` chooses, from what `start` and `leaves` know; `refit` is the stage that leaves the
+//! encoder as it is, on what `features` computes or kept; `jobs` queues the jobs, `feed` tells what happens to them; `change`
+//! applies changes of the classes to a living model: what `edited` makes of them, how `divide` splits the examples, and the
+//! rows that `imprint` fits at once; `suggest` finds merges that gain, and `relabels` finds labels that are
 //! probably wrong.
 
 mod answered;
@@ -31,6 +33,7 @@ mod refit;
 mod relabels;
 mod run;
 mod sgd;
+mod start;
 mod strategy;
 mod suggest;
 mod trainer;
@@ -49,7 +52,6 @@ pub use metrics::{Confusion, Judged};
 pub use optimiser::{Moments, Update};
 pub use plan::{Current, Plan, plan};
 pub use recipe::{Optimiser, Recipe};
-pub use refit::{Featured, RefitRecipe, refit};
 pub use relabels::{Contradiction, RelabelSuggestions};
 pub use strategy::Strategy;
 pub use suggest::{ConfusedExample, SuggestedPair, Suggestions};

@@ -6,48 +6,34 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use rayon::prelude::*;
 use tracing::{info, warn};
 
 use super::{
     Current, EventKind, FitProgress, Fitted, Memory, Plan, Planned, Recipe, Sample, Strategy, TrainOptions,
-    WideRecipe,
     answered::Answered,
     divide::is_open,
     feed::Feed,
     fit,
     gate::{self, Comparison, Standing},
-    imprint::imprint,
     jobs::{Shared, Stop, no_examples},
     leaves::Leaves,
     plan,
-    refit::refit_all,
+    refit::{MOST_SAMPLES, refit_all},
+    start::{Samples, recipe, samples, start_network},
     strategy::Stage,
 };
 use crate::{
-    dataset::{Example, Meanings, Split},
     error::{Error, Result},
-    model::{Architecture, Checkpoint, VectorFile, from_vectors, surgery, with_newcomers},
+    model::Checkpoint,
     registry::{
-        Batch, JobRecord, JobState, Mode, Model, Origin, PretrainedVectors, Publication, PublishedManifest,
-        Registry, Report, Tensors, Version,
+        Batch, JobRecord, JobState, Mode, Model, Origin, Publication, PublishedManifest, Registry, Report,
+        Tensors, Version,
     },
-    taxonomy::{
-        Class, ClassId, ClassName, LeafGroups, LeafId, Manifest, Provenance, Revision, VersionNumber,
-    },
-    text::TextEncoder,
+    taxonomy::{Class, ClassId, ClassName, LeafGroups, Manifest, Provenance, Revision, VersionNumber},
 };
 
 /// Progress is passed on at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-
-/// The examples of a model, ready to learn from: each with the column of its class.
-pub(super) struct Samples {
-    pub(super) train: Vec<Sample>,
-    /// Ids of the examples that train, ascending.
-    pub(super) train_ids: Vec<u64>,
-    pub(super) validation: Vec<Sample>,
-}
 
 /// Refuses a model whose training could only fail.
 pub(super) fn check_trainable(shared: &Shared, model: &Model, strategy: Strategy) -> Result<()> {
@@ -146,9 +132,8 @@ pub(super) fn run(
     let uid = model.uid;
     let run = Run { shared, options, feed, stop, started, uid, mode, plan, leaves, samples, groups };
     let (mut network, mut serving) = (start, model.serving());
+    let mut wide = recipe.wide;
     for (index, stage) in stages.iter().enumerate() {
-        // What the stage before fitted of the wide branch is not fitted again.
-        let wide = if index == 0 { recipe.wide } else { WideRecipe { epochs: 0, ..recipe.wide } };
         let fitted = run.learn(*stage, &network, &Recipe { wide, ..recipe.clone() })?;
         let next = fitted.checkpoint.clone();
         let candidate =
@@ -157,6 +142,10 @@ pub(super) fn run(
         let gated = (&standing, &candidate);
         if let Some(promoted) = run.publish(*stage, is_last, fitted, recipe.epochs, gated, serving, record)? {
             (network, serving) = (next, Some(promoted));
+            // What was fitted of the wide branch is not fitted again, unless it was on a part of the examples.
+            if run.samples.train.len() <= MOST_SAMPLES {
+                wide.epochs = 0;
+            }
             // From now on nothing that the change touched is new.
             let all = run.groups.classes.clone();
             standing = candidate.map(|candidate| (candidate, all));
@@ -186,9 +175,7 @@ impl Learnt {
         let samples: Vec<&Sample> = train.iter().collect();
         let kept = shared.kept(self.uid);
         let mut go_on = |_| if stop.is_set() { Err(Error::Cancelled) } else { Ok(()) };
-        let features = kept.features(&self.network, &samples, train_ids, &mut go_on)?;
-        kept.keep(&self.network, train_ids, features);
-        Ok(())
+        kept.fill(&self.network, &samples, train_ids, &mut go_on)
     }
 }
 
@@ -377,88 +364,4 @@ fn is_learnt(registry: &Registry, version: &Version) -> Result<bool> {
         }
     }
     is_learnt(registry, &parent)
-}
-
-/// The network that the training starts from: new, with word vectors if the model was made with some, or the serving one
-/// with the rows that the manifest needs and the vocabulary that the examples bring. Rows of leaves that are learnt for the
-/// first time are fitted to a part of the examples or, where the whole softmax is to be learnt anew, are random.
-fn start_network(
-    shared: &Shared,
-    model: &Model,
-    leaves: &Leaves,
-    manifest: &Manifest,
-    examples: &[Example],
-    mode: Mode,
-    options: &TrainOptions,
-) -> Result<Checkpoint> {
-    let seed = options.seed;
-    let all: Vec<LeafId> = leaves.all.iter().copied().collect();
-    let texts = || examples.iter().filter(|e| e.split == Split::Train).map(|e| e.text.as_str());
-    let architecture = Architecture::preset(model.preset);
-    match (model.serving().filter(|_| mode != Mode::Scratch), &model.word_vectors) {
-        (None, None) => Ok(surgery::from_scratch(architecture, texts(), &all, seed)),
-        (None, Some(PretrainedVectors { file, frozen })) => {
-            let input = shared.vectors.open(file)?;
-            let file = VectorFile { name: file.to_string(), input, frozen: *frozen };
-            from_vectors(architecture, texts(), &all, seed, file)
-        }
-        (Some(number), _) => {
-            let serving = shared.registry.checkpoint(&model.id, number)?;
-            let grown = surgery::with_vocabulary_of(&serving, texts(), seed)?;
-            let fresh = match options.strategy {
-                Strategy::Seed => leaves.all.clone(),
-                _ => leaves.fresh(),
-            };
-            let kept: Vec<LeafId> = all.iter().filter(|leaf| !fresh.contains(leaf)).copied().collect();
-            let known = surgery::with_leaves(&grown, &kept, seed)?;
-            if fresh.is_empty() || kept.is_empty() {
-                return surgery::with_leaves(&known, &all, seed);
-            }
-            let fresh: Vec<LeafId> = fresh.into_iter().collect();
-            let silent = with_newcomers(&known, &kept.iter().copied().collect(), &fresh)?;
-            let kept = shared.kept(model.uid);
-            surgery::with_leaves(&imprint(&silent, manifest, &fresh, examples, kept)?, &all, seed)
-        }
-    }
-}
-
-/// Encodes the examples whose label means one class of the manifest.
-pub(super) fn samples(
-    manifest: &Manifest,
-    groups: &LeafGroups,
-    encoder: &TextEncoder,
-    examples: &[Example],
-) -> Samples {
-    let meanings = Meanings::new(Some(manifest.clone()));
-    let meant: Vec<(&Example, u32)> = examples
-        .iter()
-        .filter_map(|example| Some((example, groups.column(meanings.class_id_of(example)?)?)))
-        .collect();
-    let encode = |&(example, class): &(&Example, u32)| Sample { text: encoder.encode(&example.text), class };
-    let encoded: Vec<Sample> = meant.par_iter().map(encode).collect();
-    let mut samples = Samples { train: Vec::new(), train_ids: Vec::new(), validation: Vec::new() };
-    for ((example, _), sample) in meant.into_iter().zip(encoded) {
-        match example.split {
-            Split::Train => {
-                samples.train.push(sample);
-                samples.train_ids.push(example.id);
-            }
-            Split::Validation => samples.validation.push(sample),
-        }
-    }
-    samples
-}
-
-fn recipe(preset: crate::model::Preset, mode: Mode, examples: usize, options: &TrainOptions) -> Recipe {
-    let recipe = Recipe::for_training(preset, mode, examples);
-    let recipe = match options.optimiser {
-        Some(optimiser) => recipe.with_optimiser(optimiser, mode),
-        None => recipe,
-    };
-    Recipe {
-        epochs: options.epochs.unwrap_or(recipe.epochs),
-        learning_rate: options.learning_rate.unwrap_or(recipe.learning_rate),
-        word_shuffle: options.word_shuffle.unwrap_or(recipe.word_shuffle),
-        ..recipe
-    }
 }

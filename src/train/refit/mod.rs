@@ -23,7 +23,7 @@ use self::{
     lbfgs::{Limits, minimise},
     rows::Rows,
 };
-pub(super) use stage::refit_all;
+pub(super) use stage::{MOST_SAMPLES, refit_all};
 
 use super::{
     Sample, WideRecipe,
@@ -44,33 +44,33 @@ const BLOCK: usize = 256;
 
 /// Samples and what the encoder makes of them.
 #[derive(Debug, Clone, Copy)]
-pub struct Featured<'a> {
+pub(super) struct Featured<'a> {
     /// The samples, N of them.
-    pub samples: &'a [&'a Sample],
+    pub(super) samples: &'a [&'a Sample],
     /// Their features, `[N, F]`.
-    pub features: &'a [f32],
+    pub(super) features: &'a [f32],
     /// How often each counts, `[N]`: one that stands for others counts for them too.
-    pub weights: &'a [f32],
+    pub(super) weights: &'a [f32],
 }
 
 /// How rows are fitted.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RefitRecipe {
+pub(super) struct RefitRecipe {
     /// l, for the rows of the head.
-    pub decay: f64,
+    pub(super) decay: f64,
     /// Most steps of the solver.
-    pub steps: usize,
+    pub(super) steps: usize,
     /// Probability that the target spreads over all classes.
-    pub smoothing: f32,
+    pub(super) smoothing: f32,
     /// How the rows of the wide branch are fitted.
-    pub wide: WideRecipe,
+    pub(super) wide: WideRecipe,
 }
 
 /// The same network with the rows of some leaves fitted on samples. Each class owns only such leaves, or none.
 ///
 /// # Errors
 /// [`crate::error::Error::Corrupt`] if the checkpoint lacks a tensor.
-pub fn refit(
+pub(super) fn refit(
     network: &Checkpoint,
     data: Featured<'_>,
     groups: &LeafGroups,

@@ -5,22 +5,21 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{Featured, RefitRecipe, refit};
 use crate::{
     error::Result,
-    model::{BranchLogits, Checkpoint, Network, checkpoint::OUTPUT_SCALES},
+    model::{BranchLogits, Checkpoint, Network},
     taxonomy::{LeafGroups, LeafId},
     train::{
-        FitProgress, Fitted, Recipe, Sample, calibrate::rejection_curve, features::Kept, fit::wide_logits,
-        metrics::calibration_error, run::Samples, validation::validate,
+        FitProgress, Fitted, Recipe, Sample, features::Kept, fit::wide_logits, start::Samples,
+        validation::validate,
     },
 };
 
 /// Samples that rows are fitted on at most; of more, every so many-th is taken.
-const MOST_SAMPLES: usize = 1 << 15;
+pub(in crate::train) const MOST_SAMPLES: usize = 1 << 15;
 
 /// Steps of the solver: from rows that stood before a change it is not far.
 const STEPS: usize = 15;
 
-/// Fits the rows of all leaves on the encoder as it is, first those of leaves that came alone, and then the scales of the
-/// branches. `observe` is told how far it is and may break off.
+/// Fits the rows of all leaves on the encoder as it is, and then the scales of the branches. `observe` is told how far it is and may break off.
 ///
 /// # Errors
 /// Those of `observe` and of the network.
@@ -67,22 +66,10 @@ pub(in crate::train) fn refit_all(
 }
 
 /// A network with its scales fitted on samples, and how it stands on them.
-fn judged(mut network: Checkpoint, samples: &[Sample], groups: &LeafGroups) -> Result<Fitted> {
-    let mut fitted = Fitted {
-        checkpoint: network.clone(),
-        best_epoch: 0,
-        epochs: 0,
-        train_loss: 0.0,
-        validation_accuracy: None,
-        validation_macro_f1: None,
-        confusion: None,
-        calibration_error: None,
-        rejection: Vec::new(),
-        curve: Vec::new(),
-        device: "cpu".to_owned(),
-    };
+fn judged(network: Checkpoint, samples: &[Sample], groups: &LeafGroups) -> Result<Fitted> {
+    let device = "cpu".to_owned();
     if samples.is_empty() {
-        return Ok(fitted);
+        return Ok(Fitted::measured(network, None, device));
     }
     let texts: Vec<_> = samples.iter().map(|sample| &sample.text).collect();
     let logits = BranchLogits {
@@ -91,12 +78,5 @@ fn judged(mut network: Checkpoint, samples: &[Sample], groups: &LeafGroups) -> R
         leaves: network.leaves.len(),
     };
     let measured = validate(&logits, samples, groups, network.architecture.wide);
-    network.tensors.insert(OUTPUT_SCALES.to_owned(), crate::model::Array::new([2], measured.scales));
-    fitted.checkpoint = network;
-    fitted.validation_accuracy = Some(measured.confusion.accuracy());
-    fitted.validation_macro_f1 = Some(measured.confusion.macro_f1());
-    fitted.calibration_error = Some(calibration_error(&measured.judged));
-    fitted.rejection = rejection_curve(&measured.judged);
-    fitted.confusion = Some(measured.confusion);
-    Ok(fitted)
+    Ok(Fitted::measured(network, Some(measured), device))
 }
