@@ -148,9 +148,9 @@ def compare(options, servers, report):
             for name in names[at % len(names) :] + names[: at % len(names)]:
                 note(name, at, measure(options, servers[name], scenario))
         if "taxond" in servers and options.overload > 0:
-            # What it answers with 64 at once is what it can do with single texts.
-            known = report["medians"].get("taxond", {}).get("c64")
-            known = known or measure(options, servers["taxond"], "c64")
+            # The same texts at 64 at once tell what it can do.
+            known = report["medians"].get("taxond", {}).get("mix64")
+            known = known or measure(options, servers["taxond"], "mix64")
             rate = str(options.overload * known["requests_per_second"])
             note("taxond", at, measure(options, servers["taxond"], "overload", "--rate", rate, "--health"))
 
@@ -166,7 +166,7 @@ def main():
     parser.add_argument("--warmup", type=float, default=2, help="seconds before each run that do not count")
     parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=SCENARIOS)
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=SERVERS)
-    parser.add_argument("--overload", type=float, default=2, help="rate of overload, in those of c64; 0 leaves it out")
+    parser.add_argument("--overload", type=float, default=2, help="rate of overload, in those of mix64; 0 leaves it out")
     parser.add_argument("--spin", action="store_true", help="let the threads of ONNX Runtime spin while they wait")
     parser.add_argument("--serve", action="append", default=[], metavar="FLAG", help="for taxond serve: --serve=--threads=2")
     parser.add_argument("--json", metavar="FILE", help="write all measurements here, anew after each run")

@@ -1,6 +1,8 @@
 //! Predict and PredictStream with little protobuf: requests go out as bytes that are there already, and of an answer only
 //! what is checked is decoded.
 
+use std::error::Error;
+
 use prost::bytes::{BufMut as _, Bytes};
 use tokio_stream::Stream;
 use tonic::{
@@ -48,10 +50,11 @@ impl Client {
     ///
     /// # Errors
     /// The address is none, or nobody listens there.
-    pub(crate) async fn connect(address: &str) -> Result<Self, Box<dyn std::error::Error>> {
+    pub(crate) async fn connect(address: &str) -> Result<Self, Box<dyn Error>> {
         let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
         let channel = Endpoint::from_shared(url)?.tcp_nodelay(true).connect().await;
-        let channel = channel.map_err(|cause| format!("cannot connect to {address}: {cause:?}"))?;
+        let channel =
+            channel.map_err(|cause| format!("cannot connect to {address}: {}", innermost(&cause)))?;
         Ok(Self(Grpc::new(channel)))
     }
 
@@ -81,6 +84,14 @@ impl Client {
     async fn ready(&mut self) -> Result<(), Status> {
         self.0.ready().await.map_err(|cause| Status::unavailable(cause.to_string()))
     }
+}
+
+/// What made the others fail.
+fn innermost(mut cause: &dyn Error) -> &dyn Error {
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause
 }
 
 /// Messages that are encoded before they come here.

@@ -16,7 +16,7 @@ mod scenario;
 mod tally;
 mod texts;
 
-use std::{error::Error, path::PathBuf};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -58,7 +58,7 @@ struct Options {
     /// Seconds of load before these, which do not count
     #[arg(long, default_value_t = 2.0, value_parser = not_negative)]
     warmup: f64,
-    /// Connections, which take turns; a daemon allows 128 calls at once on each [default: 1; overload: 16]
+    /// Connections, which take turns; a daemon allows 128 calls at once on each [default: 1; overload: 32]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     connections: Option<u16>,
     /// Requests, or messages of a stream, that wait for answers at once; the most that do with overload
@@ -82,8 +82,17 @@ struct Options {
     json: bool,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            eprintln!("error: {cause}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     match (cli.command, cli.options) {
         (Some(Command::ServeEcho(echo)), _) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

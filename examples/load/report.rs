@@ -30,7 +30,15 @@ pub(crate) struct Report {
     not_sent: Option<u64>,
     /// Only where it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    health: Option<serde_json::Value>,
+    health: Option<HealthReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct HealthReport {
+    checks: usize,
+    p99_ms: Option<f64>,
+    max_ms: Option<f64>,
+    errors: u64,
 }
 
 impl Report {
@@ -61,13 +69,11 @@ impl Report {
             generator_cpu_share,
             server_rss_bytes,
             not_sent: options.rate.map(|_| counts.not_sent),
-            health: health.map(|health| {
-                json!({
-                    "checks": health.latencies.len(),
-                    "p99_ms": quantile(&health.latencies, 0.99),
-                    "max_ms": quantile(&health.latencies, 1.0),
-                    "errors": health.errors,
-                })
+            health: health.map(|health| HealthReport {
+                checks: health.latencies.len(),
+                p99_ms: quantile(&health.latencies, 0.99),
+                max_ms: quantile(&health.latencies, 1.0),
+                errors: health.errors,
             }),
         }
     }
@@ -102,7 +108,10 @@ impl Report {
         row("generator, cores", number(self.generator_cpu_share, 2));
         row("server, MiB", number(self.server_rss_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)), 0));
         if let Some(health) = &self.health {
-            row("health", health.to_string());
+            row("health checks", health.checks.to_string());
+            row("health p99, ms", number(health.p99_ms, 3));
+            row("health at most, ms", number(health.max_ms, 3));
+            row("health errors", health.errors.to_string());
         }
         if let Some(values) = table.column_mut(1) {
             values.set_cell_alignment(CellAlignment::Right);

@@ -60,7 +60,8 @@ impl Scenario {
             Self::Mix64 => (Lengths::Mixed, 1, 64, 1),
             Self::B32 => (Lengths::Mixed, 32, 4, 1),
             Self::Stream => (Lengths::Mixed, 32, 8, 1),
-            Self::Overload => (Lengths::Mixed, 1, 1920, 16),
+            // More connections than calls need: a call over the limit of its connection would wait in the client.
+            Self::Overload => (Lengths::Mixed, 1, 1920, 32),
         }
     }
 }
