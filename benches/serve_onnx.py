@@ -39,13 +39,13 @@ VERSION = "models/peer/versions/1"
 
 def stubs():
     """The modules made of the protos: messages, service."""
-    folder = tempfile.mkdtemp(prefix="taxond-stubs-")
     target = os.path.join(PROTO, "taxond", "v1", "predict_service.proto")
-    if protoc.main(["protoc", f"-I{PROTO}", f"--python_out={folder}", f"--grpc_python_out={folder}", target]):
-        sys.exit(f"cannot compile {target}")
-    sys.path.insert(0, folder)
-    names = ("predict_service_pb2", "predict_service_pb2_grpc")
-    return [importlib.import_module(f"taxond.v1.{name}") for name in names]
+    with tempfile.TemporaryDirectory(prefix="taxond-stubs-") as folder:
+        if protoc.main(["protoc", f"-I{PROTO}", f"--python_out={folder}", f"--grpc_python_out={folder}", target]):
+            sys.exit(f"cannot compile {target}")
+        sys.path.insert(0, folder)
+        names = ("predict_service_pb2", "predict_service_pb2_grpc")
+        return [importlib.import_module(f"taxond.v1.{name}") for name in names]
 
 
 def network(rows):
@@ -197,11 +197,13 @@ class Batching:
                 answers[at] = answer
 
         for at in order:
-            if group and (
-                len(group) == self.largest or len(texts[at]) > max(self.slack * len(texts[group[0]]), len(texts[group[0]]) + 2)
-            ):
-                run()
-                group.clear()
+            if group:
+                # Two tokens more are little work whatever the share.
+                shortest = len(texts[group[0]])
+                longest = max(self.slack * shortest, shortest + 2)
+                if len(group) == self.largest or len(texts[at]) > longest:
+                    run()
+                    group.clear()
             group.append(at)
         run()
         return answers
