@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::proto::v1::{
     ChangeKind, Class, ClassState, Conflict, ConflictingExample, ConfusedExample, DividedClass, DividedPart,
     EvaluateResponse, Example, HistoryEntry, HistoryVersion, Job, JobEvent, JobState, LostClass, Manifest,
-    Model, Prediction, Preset, Progress, RelabelSuggestion, Split, SuggestMergesResponse,
-    SuggestRelabelsResponse, TrainingMode, UnresolvedClass, Version, VersionOrigin, VersionPublished,
-    job_event::Event,
+    Model, Prediction, Preset, Progress, RelabelSuggestion, Split, SplitSuggestion, SuggestMergesResponse,
+    SuggestRelabelsResponse, SuggestSplitsResponse, SuggestedPart, TrainingMode, TypicalExample,
+    UnresolvedClass, Version, VersionOrigin, VersionPublished, job_event::Event,
 };
 
 /// An enum as a word: `TRAINING_MODE_SCRATCH` is `scratch`.
@@ -338,6 +338,34 @@ pub(crate) fn relabel_suggestions(of: &SuggestRelabelsResponse) -> Value {
         "examples": of.examples,
         "version": of.version,
         "manifest_revision": of.manifest_revision,
+    })
+}
+
+/// `file` is where the first suggestion was written.
+pub(crate) fn split_suggestions(of: &SuggestSplitsResponse, file: Option<&str>) -> Value {
+    let typical = |e: &TypicalExample| json!({"id": e.id, "text": e.text});
+    let part = |part: &SuggestedPart| {
+        json!({
+            "example_ids": part.example_ids,
+            "words": part.words,
+            "typical": part.typical.iter().map(typical).collect::<Vec<_>>(),
+        })
+    };
+    let suggestion = |split: &SplitSuggestion| {
+        json!({
+            "class_name": split.class_name,
+            "class_id": split.class_id,
+            "separation": split.separation,
+            "examples": split.examples,
+            "parts": split.parts.iter().map(part).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "suggestions": of.suggestions.iter().map(suggestion).collect::<Vec<_>>(),
+        "version": of.version,
+        "manifest_revision": of.manifest_revision,
+        "classes": of.classes,
+        "file": file,
     })
 }
 

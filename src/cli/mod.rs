@@ -103,7 +103,7 @@ enum Command {
     Split(split::Split),
     /// Apply a list of changes as one
     Apply(apply::Apply),
-    /// List pairs of classes whose merging would gain accuracy, or labels that are probably wrong
+    /// List pairs of classes to merge, classes to split, or labels that are probably wrong
     Suggest(suggest::Suggest),
     /// Give a class another name
     Rename(rename::Rename),

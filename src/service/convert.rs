@@ -16,7 +16,7 @@ use crate::{
     taxonomy::{Change, Class, ClassId, ClassName, ClassState, Manifest, Unresolved},
     train::{
         ConfusedExample, Contradiction, Division, Event, EventKind, FitProgress, RelabelSuggestions, Share,
-        SuggestedPair, Suggestions,
+        SplitSuggestions, SuggestedPair, SuggestedPart, SuggestedSplit, Suggestions,
     },
 };
 
@@ -328,6 +328,32 @@ pub(super) fn suggestions(of: &Suggestions) -> v1::SuggestMergesResponse {
         manifest_revision: of.manifest.revision.0,
         validation_examples: of.examples,
         validation_accuracy: (of.examples > 0).then(|| of.right as f64 / of.examples as f64),
+    }
+}
+
+pub(super) fn split_suggestions(mut of: SplitSuggestions) -> v1::SuggestSplitsResponse {
+    let bytes = |split: &SuggestedSplit| -> usize {
+        split.parts.iter().flat_map(|part| &part.typical).map(|(_, text)| text.len()).sum()
+    };
+    let fitting = check::fitting(of.splits.iter().map(bytes));
+    of.splits.truncate(fitting);
+    let part = |part: SuggestedPart| v1::SuggestedPart {
+        example_ids: part.ids,
+        words: part.words,
+        typical: part.typical.into_iter().map(|(id, text)| v1::TypicalExample { id, text }).collect(),
+    };
+    let suggestion = |split: SuggestedSplit| v1::SplitSuggestion {
+        class_name: of.manifest.classes[&split.class].name.to_string(),
+        class_id: split.class.0,
+        separation: split.separation,
+        examples: split.examples,
+        parts: split.parts.into_iter().map(part).collect(),
+    };
+    v1::SuggestSplitsResponse {
+        suggestions: of.splits.into_iter().map(suggestion).collect(),
+        version: of.version.name(),
+        manifest_revision: of.manifest.revision.0,
+        classes: of.classes,
     }
 }
 

@@ -241,4 +241,18 @@ impl TaxonomyService for Services {
             .await?;
         Ok(Response::new(convert::suggestions(&suggestions)))
     }
+
+    async fn suggest_splits(
+        &self,
+        request: Request<v1::SuggestSplitsRequest>,
+    ) -> Result<Response<v1::SuggestSplitsResponse>, Status> {
+        let request = request.into_inner();
+        let suggestions = self
+            .blocking(move |services| {
+                let id = name::model("model", &request.model)?;
+                services.jobs.suggest_splits(&id, check::suggestions(request.limit)?)
+            })
+            .await?;
+        Ok(Response::new(convert::split_suggestions(suggestions)))
+    }
 }

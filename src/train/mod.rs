@@ -5,8 +5,8 @@
 //! through the stages that `strategy` chooses, from what `start` and `leaves` know; `refit` is the stage that leaves the
 //! encoder as it is, on what `features` computes or kept; `jobs` queues the jobs, `feed` tells what happens to them; `change`
 //! applies changes of the classes to a living model: what `edited` makes of them, how `divide` splits the examples, and the
-//! rows that `imprint` fits at once; `suggest` finds merges that gain, and `relabels` finds labels that are
-//! probably wrong.
+//! rows that `imprint` fits at once; `suggest` finds merges that gain, `splits` classes that may be two, and `relabels`
+//! labels that are probably wrong.
 
 mod answered;
 mod augment;
@@ -33,6 +33,7 @@ mod refit;
 mod relabels;
 mod run;
 mod sgd;
+mod splits;
 mod start;
 mod strategy;
 mod suggest;
@@ -53,6 +54,7 @@ pub use optimiser::{Moments, Update};
 pub use plan::{Current, Plan, plan};
 pub use recipe::{Optimiser, Recipe};
 pub use relabels::{Contradiction, RelabelSuggestions};
+pub use splits::{SplitSuggestions, SuggestedPart, SuggestedSplit};
 pub use strategy::Strategy;
 pub use suggest::{ConfusedExample, SuggestedPair, Suggestions};
 pub use vectors::VectorsDir;

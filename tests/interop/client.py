@@ -129,6 +129,9 @@ class Client:
     def suggest(self, model, limit=0):
         return self.taxonomy.SuggestMerges(taxonomy.SuggestMergesRequest(model=model, limit=limit))
 
+    def suggest_splits(self, model, limit=0):
+        return self.taxonomy.SuggestSplits(taxonomy.SuggestSplitsRequest(model=model, limit=limit))
+
     def undo(self, model):
         return self.taxonomy.UndoChange(taxonomy.UndoChangeRequest(model=model))
 

@@ -169,6 +169,38 @@ def test_suggested_merges_gain_what_they_say(client, fresh_id, examples, taxond)
     assert not client.suggest(name).suggestions or client.suggest(name).suggestions[0].accuracy_gain < gain
 
 
+def test_a_class_of_two_topics_is_suggested_and_split_from_the_command_line(client, fresh_id, examples, taxond, tmp_path):
+    name = client.create(fresh_id("two"))
+    bank = name.removeprefix("models/")
+    branches = [f"is the branch in street {n} open on {day}" for n in range(8) for day in ("monday", "friday", "sunday")]
+    rates = [f"what is the euro exchange rate for {n} {coin}" for n in range(8) for coin in ("dollars", "yen", "pounds")]
+    total = client.add(name, examples + [(text, "two") for text in branches + rates]).total
+    client.train(name, seed=7, epochs=3)
+    answer = client.suggest_splits(name, limit=1)
+    [best] = answer.suggestions
+    assert (best.class_name, best.examples, answer.version) == ("two", 48, f"{name}/versions/1")
+    assert 0 < best.separation < 1
+    texts = [{e.text for e in client.examples(name, ids=list(part.example_ids))} for part in best.parts]
+    assert {frozenset(part) for part in texts} == {frozenset(branches), frozenset(rates)}
+    rated = texts.index(set(rates))
+    assert "rate" in best.parts[rated].words and "rate" not in best.parts[1 - rated].words
+    assert {e.text for e in best.parts[rated].typical} <= set(rates)
+
+    file = tmp_path / "parts.csv"
+    [told] = taxond("suggest", bank, "--splits", "--class", "two", "--out", str(file))
+    assert (told["file"], len(told["suggestions"])) == (str(file), 1)
+    assert told["suggestions"][0]["separation"] == best.separation
+    assert told["suggestions"][0]["parts"][rated]["words"] == list(best.parts[rated].words)
+    file.write_text(file.read_text().replace(f"two {rated + 1}", "rates").replace(f"two {2 - rated}", "branches"))
+    [split] = taxond("split", bank, "two", "--into", "rates", "--into", "branches", "--file", str(file), "--no-learn")
+    assert split["applied"]["manifest"]["revision"] == answer.manifest_revision + 1
+    assert {e.text for e in client.examples(name, class_name="rates")} == set(rates)
+    assert {e.text for e in client.examples(name, class_name="branches")} == set(branches)
+    assert client.model(name).example_count == total
+    [refusal] = taxond("suggest", bank, "--splits", "--class", "nothing", status=3)
+    assert "nothing" in refusal["error"]["message"]
+
+
 def test_a_split_sends_examples_to_its_parts(client, trained, taxond, tmp_path):
     bank = trained.removeprefix("models/")
     before = client.probabilities(trained, TEXTS)

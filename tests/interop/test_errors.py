@@ -104,6 +104,7 @@ MISSING = {
     "MoveClass under nothing": (lambda c, m: c.place(m, SMALL, "nothing"), "Class", "nothing"),
     "AddClasses": (lambda c, m: c.add_classes("models/none", ["a"]), "Model", "models/none"),
     "SuggestMerges": (lambda c, m: c.suggest("models/none"), "Model", "models/none"),
+    "SuggestSplits": (lambda c, m: c.suggest_splits("models/none"), "Model", "models/none"),
     "UndoChange": (lambda c, m: c.undo("models/none"), "Model", "models/none"),
     "GetManifest": (lambda c, m: c.manifest(f"{m}/manifests/99"), "Manifest", "{m}/manifests/99"),
     "ListManifests": (
@@ -174,6 +175,7 @@ INVALID_FIELDS = {
         "NaN",
     ),
     "too many suggestions": (lambda c, m: c.suggest(m, limit=1001), "limit", "1001"),
+    "too many splits suggested": (lambda c, m: c.suggest_splits(m, limit=1001), "limit", "1001"),
     "model without its collection": (lambda c, m: c.model("bank"), "name", "bank"),
     "job without its collection": (lambda c, m: c.job("1"), "name", "'1'"),
     "bad model id": (lambda c, m: c.create("Bank Model"), "model_id", "Bank Model"),

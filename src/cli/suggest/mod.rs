@@ -1,6 +1,9 @@
 //! `taxond suggest`
 
 mod labels;
+mod splits;
+
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -20,7 +23,7 @@ pub(super) struct Suggest {
     /// The model
     #[arg(value_parser = names::model)]
     model: String,
-    /// Pairs, or labels, to print at most: 1 to 1000
+    /// Pairs, labels or classes to print at most: 1 to 1000
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
     /// Print texts of each pair that are confused
@@ -29,6 +32,15 @@ pub(super) struct Suggest {
     /// Instead of pairs: examples whose label the serving version contradicts
     #[arg(long, conflicts_with = "texts")]
     labels: bool,
+    /// Instead of pairs: classes whose examples form two clusters
+    #[arg(long, conflicts_with_all = ["texts", "labels"])]
+    splits: bool,
+    /// With --splits: only the class of this name
+    #[arg(long, value_name = "NAME", requires = "splits")]
+    class: Option<String>,
+    /// With --splits: write the first class's texts, by part, for `taxond split --file`; a name ending in .csv
+    #[arg(long, value_name = "FILE", requires = "splits")]
+    out: Option<PathBuf>,
     /// With --labels: only where it is at least this sure, 0 to 1
     #[arg(long, default_value_t = 0.9, value_name = "P", requires = "labels")]
     min_confidence: f64,
@@ -40,6 +52,11 @@ impl Suggest {
             let (min_confidence, limit) = (Some(self.min_confidence), self.limit);
             let request = SuggestRelabelsRequest { model: self.model, min_confidence, limit };
             return labels::run(request, global).await;
+        }
+        if self.splits {
+            let (class, out) = (self.class, self.out.as_deref());
+            let wanted = splits::Wanted { model: self.model, limit: self.limit, class, out };
+            return splits::run(wanted, global).await;
         }
         let connection = Connection::open(global).await?;
         let request = SuggestMergesRequest { model: self.model.clone(), limit: self.limit };
