@@ -1,13 +1,14 @@
 //! A daemon in this process, and what a study asks of it.
 
-use std::{error::Error, time::Instant};
+use std::{collections::BTreeMap, error::Error, time::Instant};
 
 use taxond::{
     config::{Config, Settings},
     model::Preset,
     proto::v1::{
         AddExamplesRequest, CreateModelRequest, EvaluateRequest, EvaluateResponse, JobState, LabelledText,
-        TrainRequest, UndoChangeRequest, dataset_service_client::DatasetServiceClient, job_event::Event,
+        ListExamplesRequest, SuggestSplitsRequest, SuggestSplitsResponse, TrainRequest, UndoChangeRequest,
+        VersionPublished, dataset_service_client::DatasetServiceClient, job_event::Event,
         predict_service_client::PredictServiceClient, registry_service_client::RegistryServiceClient,
         taxonomy_service_client::TaxonomyServiceClient, training_service_client::TrainingServiceClient,
     },
@@ -73,17 +74,60 @@ impl Daemon {
         self.registry.create_model(request).await?;
         self.add(model, texts).await?;
         let began = Instant::now();
+        self.train(model, training).await?;
+        Ok(began.elapsed().as_secs_f64())
+    }
+
+    /// Trains a model; what was published on the way, each with the moment.
+    pub(crate) async fn train(
+        &mut self,
+        model: &str,
+        training: TrainRequest,
+    ) -> Result<Vec<(VersionPublished, Instant)>, Box<dyn Error>> {
         let request = TrainRequest { model: format!("models/{model}"), ..training };
         let mut events = self.training.train(request).await?.into_inner();
+        let mut all = Vec::new();
         while let Some(response) = events.message().await? {
-            if let Some(Event::Finished(finished)) = response.event.and_then(|event| event.event) {
-                let job = finished.job.unwrap_or_default();
-                if job.state() != JobState::Succeeded {
-                    return Err(format!("{} did not succeed: {}", job.name, job.message).into());
+            match response.event.and_then(|event| event.event) {
+                Some(Event::Published(published)) => all.push((published, Instant::now())),
+                Some(Event::Finished(finished)) => {
+                    let job = finished.job.unwrap_or_default();
+                    if job.state() != JobState::Succeeded {
+                        return Err(format!("{} did not succeed: {}", job.name, job.message).into());
+                    }
                 }
+                _ => {}
             }
         }
-        Ok(began.elapsed().as_secs_f64())
+        Ok(all)
+    }
+
+    /// The texts of a model, by id.
+    pub(crate) async fn texts(&mut self, model: &str) -> Result<BTreeMap<u64, String>, Box<dyn Error>> {
+        let (mut texts, mut page_token) = (BTreeMap::new(), String::new());
+        loop {
+            let request = ListExamplesRequest {
+                model: format!("models/{model}"),
+                page_size: MESSAGE as u32,
+                page_token,
+                ..ListExamplesRequest::default()
+            };
+            let page = self.dataset.list_examples(request).await?.into_inner();
+            texts.extend(page.examples.into_iter().map(|example| (example.id, example.text)));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(texts);
+            }
+        }
+    }
+
+    /// All classes of a model whose examples form two clusters.
+    pub(crate) async fn suggest_splits(
+        &mut self,
+        model: &str,
+    ) -> Result<SuggestSplitsResponse, Box<dyn Error>> {
+        let request = SuggestSplitsRequest { model: format!("models/{model}"), limit: MESSAGE as u32 };
+        Ok(self.taxonomy.suggest_splits(request).await?.into_inner())
     }
 
     /// Adds examples; those that are there already are left out.

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! cargo run --release --example study -- train --train train.csv --test test.csv --seed 1 --json
+//! cargo run --release --example study -- splits --train train.csv --seed 1 --thin
 //! cargo run --release --example study -- transfer --train train.csv --test test.csv --change split --json
 //! ```
 //!
@@ -11,6 +12,7 @@
 
 mod daemon;
 mod data;
+mod splits;
 mod train;
 mod transfer;
 
@@ -27,6 +29,8 @@ struct Cli {
 enum Command {
     /// Trains from scratch and measures accuracy and seconds.
     Train(train::Options),
+    /// Joins random pairs of classes, trains, and measures whether the suggested splits find them.
+    Splits(splits::Options),
     /// Changes the classes of a trained network and measures what each stage of learning makes of it.
     Transfer(transfer::Options),
 }
@@ -34,6 +38,7 @@ enum Command {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match Cli::parse().command {
         Command::Train(options) => train::run(&options),
+        Command::Splits(options) => splits::run(&options),
         Command::Transfer(options) => transfer::run(&options),
     }
 }

@@ -23,7 +23,7 @@ use taxond::{
     model::Preset,
     proto::v1::{
         self, AddChange, ApplyChangesRequest, ClassChange, ClassPart, EvaluateResponse, LabelledText, Learn,
-        MergeChange, PredictRequest, RemoveChange, SplitChange, TrainRequest,
+        MergeChange, PredictRequest, RemoveChange, SplitChange, TrainRequest, VersionPublished,
         apply_changes_response::Result as Step, class_change::Change, job_event::Event,
     },
 };
@@ -65,6 +65,10 @@ pub(crate) struct Options {
     /// Epochs of each training from scratch; as the recipe says if absent.
     #[arg(long)]
     epochs: Option<u32>,
+    /// Epochs of strategy `seed`; as the daemon does if absent. The change is then applied without learning, and a training
+    /// follows.
+    #[arg(long, value_name = "N")]
+    seed_epochs: Option<u32>,
     /// Prints one JSON object instead of sentences.
     #[arg(long)]
     json: bool,
@@ -166,17 +170,19 @@ async fn study(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut stages = Vec::new();
     for strategy in &options.strategies {
         let learn = strategy.learn();
-        let measured = change(&mut daemon, start, &changes, learn).await?;
+        let epochs = if *strategy == Strategy::Seed { options.seed_epochs } else { None };
+        let measured = change(&mut daemon, start, &changes, (learn, epochs, options.seed)).await?;
         daemon.undo(start).await?;
         // The same again, with nothing kept of what the encoder makes of the examples.
         fs::remove_dir_all(folder.path().join("features"))?;
-        let uncached = change(&mut daemon, start, &changes, learn).await?;
+        let uncached = change(&mut daemon, start, &changes, (learn, epochs, options.seed)).await?;
         daemon.undo(start).await?;
         for (Measured { stage, version, seconds, promoted }, uncached) in measured.iter().zip(uncached) {
             let after = daemon.evaluate(&format!("models/{start}/versions/{version}"), &tests).await?;
             stages.push(json!({
                 "strategy": learn.as_str_name().trim_start_matches("LEARN_"),
                 "stage": stage,
+                "epochs": epochs,
                 "accuracy": after.accuracy,
                 "seconds": seconds,
                 "seconds_uncached": uncached.seconds,
@@ -282,17 +288,26 @@ struct Measured {
     promoted: bool,
 }
 
-/// Applies changes and follows them to the end.
+impl Measured {
+    fn of(published: VersionPublished, seconds: f64) -> Self {
+        let version = published.version.unwrap_or_default();
+        let stage = version.report.map_or_else(String::new, |report| report.stage.to_uppercase());
+        Self { stage, version: version.number, seconds, promoted: published.promoted }
+    }
+}
+
+/// Applies changes and follows them to the end. With a number of epochs, nothing is learnt of the changes themselves, but by
+/// a training in their classes.
 async fn change(
     daemon: &mut Daemon,
     model: &str,
     changes: &[ClassChange],
-    learn: Learn,
+    (learn, epochs, seed): (Learn, Option<u32>, u64),
 ) -> Result<Vec<Measured>, Box<dyn Error>> {
     let request = ApplyChangesRequest {
         model: format!("models/{model}"),
         changes: changes.to_vec(),
-        learn: learn.into(),
+        learn: if epochs.is_some() { Learn::None } else { learn }.into(),
         ..ApplyChangesRequest::default()
     };
     let began = Instant::now();
@@ -306,10 +321,7 @@ async fn change(
                 measured.push(Measured { stage: "INSTANT".into(), version, seconds, promoted: true });
             }
             Some(Step::Event(v1::JobEvent { event: Some(Event::Published(published)), .. })) => {
-                let version = published.version.unwrap_or_default();
-                let stage = version.report.map_or_else(String::new, |report| report.stage.to_uppercase());
-                let (version, promoted) = (version.number, published.promoted);
-                measured.push(Measured { stage, version, seconds, promoted });
+                measured.push(Measured::of(published, seconds));
             }
             Some(Step::Event(v1::JobEvent { event: Some(Event::Finished(finished)), .. })) => {
                 let job = finished.job.unwrap_or_default();
@@ -318,6 +330,13 @@ async fn change(
                 }
             }
             Some(Step::Preview(_) | Step::Event(_)) | None => {}
+        }
+    }
+    if epochs.is_some() {
+        let training =
+            TrainRequest { seed: Some(seed), epochs, learn: learn.into(), ..TrainRequest::default() };
+        for (published, at) in daemon.train(model, training).await? {
+            measured.push(Measured::of(published, (at - began).as_secs_f64()));
         }
     }
     Ok(measured)
