@@ -1,11 +1,21 @@
 //! A network that answers: text in, probabilities of the leaves out.
 
-use super::{Architecture, Checkpoint, LeafProbabilities, Network, init};
+use super::{
+    Architecture, Checkpoint, LeafProbabilities, Network,
+    checkpoint::{HEAD_WEIGHT, LSTM_INPUT, LSTM_RECURRENT},
+    init,
+};
 use crate::{
     error::Result,
     taxonomy::LeafId,
     text::{EncodedText, TextEncoder, Vocabulary},
 };
+
+/// Words that are read before the first request.
+const WARM_WORDS: usize = 512;
+
+/// Bytes of an entry of a hash table, its key's characters apart.
+const TABLE_ENTRY: usize = 32;
 
 /// A checkpoint at work.
 #[derive(Debug, Clone)]
@@ -56,6 +66,33 @@ impl Classifier {
     /// The leaf of each row of the probabilities.
     pub fn leaves(&self) -> &[LeafId] {
         &self.checkpoint.leaves
+    }
+
+    /// Reads the most frequent words of the vocabulary, so that the first requests do not wait for what all texts share.
+    ///
+    /// # Errors
+    /// As [`Classifier::leaf_probabilities`].
+    pub fn warm(&self) -> Result<()> {
+        // Features of other kinds hold a character that no word does.
+        let is_word = |entry: &&String| !entry.is_empty() && !entry.contains(['#', ' ']);
+        let words = self.checkpoint.vocabulary.iter().filter(is_word).take(WARM_WORDS);
+        let texts: Vec<EncodedText> = words.map(|word| self.encode(word)).collect();
+        for texts in texts.chunks(Network::BATCH) {
+            self.leaf_probabilities(texts)?;
+        }
+        Ok(())
+    }
+
+    /// Memory that it takes, in bytes, nearly: its arrays, the weights once more as the kernels want them, its tables of
+    /// words and terms, and all the tokens that it may keep.
+    pub fn memory_bytes(&self) -> u64 {
+        let numbers = |name: &&str| self.checkpoint.tensors.get(*name).map_or(0, |array| array.data.len());
+        let arrays: usize = self.checkpoint.tensors.values().map(|array| array.data.len()).sum();
+        let packed: usize = [LSTM_INPUT, LSTM_RECURRENT, HEAD_WEIGHT].iter().map(numbers).sum();
+        let entry = |entry: &String| 2 * (entry.len() + size_of::<String>()) + TABLE_ENTRY;
+        let vocabulary: usize = self.checkpoint.vocabulary.iter().map(entry).sum();
+        let terms = self.checkpoint.terms.len() * (size_of::<u64>() + TABLE_ENTRY);
+        ((arrays + packed) * size_of::<f32>() + vocabulary + terms + Network::TOKEN_BYTES) as u64
     }
 
     /// A text as this network reads it.
@@ -134,6 +171,16 @@ mod tests {
         let text = [before.encode(TEXTS[0])];
         assert_eq!(after.encode(TEXTS[0]), text[0]);
         assert_eq!(before.leaf_probabilities(&text).unwrap(), after.leaf_probabilities(&text).unwrap());
+    }
+
+    #[test]
+    fn warming_changes_no_answer() {
+        let classifier = classifier(Preset::Default);
+        let texts = [classifier.encode(TEXTS[0]), classifier.encode(TEXTS[1])];
+        let cold = classifier.leaf_probabilities(&texts).unwrap();
+        classifier.warm().unwrap();
+        assert_eq!(classifier.leaf_probabilities(&texts).unwrap(), cold);
+        assert!(classifier.memory_bytes() > Network::TOKEN_BYTES as u64);
     }
 
     #[test]

@@ -1,15 +1,10 @@
 //! From the tokens of texts to one vector a text: LSTM and pooling.
 
-use std::sync::Arc;
-
 use candle_core::{Result, Tensor, bail};
 
 use super::{
     Architecture, Pooling,
-    kernels::{
-        Directions, Lstm, LstmWeights, Pool,
-        storage::{numbers, tensor},
-    },
+    kernels::{Directions, Lstm, LstmWeights, PooledStates, storage::numbers},
 };
 use crate::text::Packing;
 
@@ -49,21 +44,47 @@ impl Encoder {
         })
     }
 
-    /// Features `[B, F]`, in the order of the batch as given, of packed token embeddings `[N, E]`.
-    ///
-    /// # Errors
-    /// If the tokens do not fit the batch.
-    pub fn forward(&self, tokens: &Tensor, packing: &Arc<Packing>) -> Result<Tensor> {
-        if tokens.dims2()? != (packing.tokens(), self.embedding) {
-            bail!("tokens {:?} do not fit the batch", tokens.shape());
+    /// F.
+    pub fn features(&self) -> usize {
+        let states = self.lstm.states();
+        match self.pooling {
+            Pooling::Mean => states,
+            Pooling::MeanMaxInput => 2 * states + self.embedding,
         }
-        let tokens = numbers(tokens)?;
-        let (states, _) = self.lstm.forward(&tokens, packing);
-        let pool =
-            Pool { packing, pooling: self.pooling, states: self.lstm.states(), embedding: self.embedding };
-        let features = pool.forward(&states, &tokens);
-        let width = features.len() / packing.texts().max(1);
-        tensor(features, (packing.texts(), width))
+    }
+
+    /// Numbers that a token is before it is read: its embedding and what it adds to the gates.
+    pub fn token_width(&self) -> usize {
+        self.embedding + self.lstm.gate_columns()
+    }
+
+    /// Tokens before they are read, [`Encoder::token_width`] numbers each, from their embeddings `[m, E]`. A token's are the
+    /// same to the bit alone and among others.
+    pub fn tokens(&self, embeddings: &[f32]) -> Vec<f32> {
+        let gates = self.lstm.gates(embeddings);
+        let rows = embeddings.chunks_exact(self.embedding).zip(gates.chunks_exact(self.lstm.gate_columns()));
+        rows.flat_map(|(embedding, gates)| [embedding, gates]).flatten().copied().collect()
+    }
+
+    /// Features `[B, F]`, in the order of the batch as given, on the caller's thread. `token` gives a packed token as
+    /// [`Encoder::tokens`] made it.
+    pub fn forward<'a>(&self, packing: &Packing, token: impl Fn(usize) -> &'a [f32]) -> Vec<f32> {
+        let states = self.lstm.states();
+        let (with_max, columns) = (self.pooling == Pooling::MeanMaxInput, self.features());
+        let mut features = vec![0.0; packing.texts() * columns];
+        let gates = |row: usize| &token(row)[self.embedding..];
+        self.lstm.pool(packing, gates, &mut PooledStates { rows: &mut features, columns, with_max });
+        if with_max {
+            for (rank, (&text, &length)) in packing.order.iter().zip(&packing.lengths).enumerate() {
+                let mean = &mut features[text * columns + 2 * states..][..self.embedding];
+                for start in &packing.starts[..length] {
+                    mean.iter_mut().zip(token(start + rank)).for_each(|(mean, x)| *mean += x);
+                }
+                let share = 1.0 / length as f32;
+                mean.iter_mut().for_each(|mean| *mean *= share);
+            }
+        }
+        features
     }
 }
 

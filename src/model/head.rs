@@ -70,6 +70,15 @@ impl LeafProbabilities {
         Self { leaves: self.leaves, data }
     }
 
+    /// Puts the texts of another behind these.
+    ///
+    /// # Panics
+    /// If they are about another number of leaves.
+    pub fn append(&mut self, other: Self) {
+        assert_eq!(self.leaves, other.leaves, "the rows stand for the same leaves");
+        self.data.extend(other.data);
+    }
+
     /// All rows in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.data.chunks_exact(self.leaves)
@@ -91,5 +100,8 @@ mod tests {
         assert_eq!((probabilities.len(), probabilities.iter().len()), (2, 2));
         assert_eq!(probabilities.slice(1..2).row(0), probabilities.row(1));
         assert!(probabilities.slice(1..1).is_empty());
+        let mut joined = probabilities.slice(1..2);
+        joined.append(probabilities.slice(0..1));
+        assert_eq!((joined.row(0), joined.row(1)), (probabilities.row(1), probabilities.row(0)));
     }
 }

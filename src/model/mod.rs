@@ -24,6 +24,7 @@ mod network;
 mod newcomers;
 mod pretrained;
 pub mod surgery;
+mod tokens;
 mod wide;
 
 pub use architecture::{Architecture, Pooling, Preset};

@@ -1,28 +1,30 @@
 //! The tensors of a network at work, for answering.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use candle_core::{Device, Tensor};
 use candle_nn::Module as _;
+use rayon::prelude::*;
 
 use super::{
     Architecture, Array, Encoder, Head, LeafProbabilities, Wide,
     checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT, OUTPUT_SCALES},
-    kernels::embedding_bag,
+    kernels::{embedding_bag, storage::tensor as to_tensor},
     numeric,
+    tokens::Tokens,
 };
 use crate::{
     error::{Error, Result},
     text::{EncodedText, PackedBatch},
 };
 
-/// Texts that are computed with at a time: enough to fill the processor, and memory stays bounded whatever is asked.
-const BATCH: usize = 64;
-
-/// Embedding, encoder and head, the wide branch beside them, and the scales that join the two.
+/// Embedding, encoder and head, the wide branch beside them, and the scales that join the two. The tables are the arrays
+/// of the checkpoint; clones share them and the tokens that were read before.
 #[derive(Debug, Clone)]
 pub struct Network {
-    embedding: Tensor,
+    embedding: Array,
+    width: usize,
+    tokens: Arc<Tokens>,
     encoder: Encoder,
     head: Head,
     wide: Option<Wide>,
@@ -47,17 +49,25 @@ impl BranchLogits {
         let mut probabilities = LeafProbabilities::zeros(self.deep.len() / self.leaves, self.leaves);
         let rows = self.deep.chunks_exact(self.leaves).zip(self.wide.chunks_exact(self.leaves));
         for (text, (deep, wide)) in rows.enumerate() {
-            probabilities.set(text, &joined(scales, deep, wide));
+            let mut logits = deep.to_vec();
+            join(scales, &mut logits, wide);
+            probabilities.set(text, &logits);
         }
         probabilities
     }
 }
 
-fn joined(scales: [f32; 2], deep: &[f32], wide: &[f32]) -> Vec<f32> {
-    deep.iter().zip(wide).map(|(d, u)| scales[0] * d + scales[1] * u).collect()
+/// Makes deep logits those of the network.
+fn join(scales: [f32; 2], deep: &mut [f32], wide: &[f32]) {
+    deep.iter_mut().zip(wide).for_each(|(d, u)| *d = scales[0] * *d + scales[1] * u);
 }
 
 impl Network {
+    /// Texts that are computed with at a time: enough to fill the processor, and memory stays bounded whatever is asked.
+    pub const BATCH: usize = 64;
+    /// Memory for tokens that were read before: 3,600 of the default preset, 900 of the large one.
+    pub const TOKEN_BYTES: usize = 16 << 20;
+
     /// Puts the tensors of a checkpoint to work. The names and shapes are those of [`super::Checkpoint`].
     ///
     /// # Errors
@@ -73,15 +83,14 @@ impl Network {
         let bias = tensor(HEAD_BIAS)?;
         let scales = <[f32; 2]>::try_from(&*array(OUTPUT_SCALES)?.data)
             .map_err(|_| Error::Internal("there are not two scales".into()))?;
+        let encoder =
+            Encoder::new(architecture, &tensor(LSTM_INPUT)?, &tensor(LSTM_RECURRENT)?, &tensor(LSTM_BIAS)?)
+                .map_err(numeric)?;
         Ok(Self {
-            embedding: tensor(EMBEDDING)?,
-            encoder: Encoder::new(
-                architecture,
-                &tensor(LSTM_INPUT)?,
-                &tensor(LSTM_RECURRENT)?,
-                &tensor(LSTM_BIAS)?,
-            )
-            .map_err(numeric)?,
+            embedding: array(EMBEDDING)?.clone(),
+            width: architecture.embedding,
+            tokens: Arc::new(Tokens::new(encoder.token_width(), Self::TOKEN_BYTES)),
+            encoder,
             head: Head::new(&tensor(HEAD_WEIGHT)?, &bias).map_err(numeric)?,
             wide: Wide::new(tensors),
             scales,
@@ -89,19 +98,26 @@ impl Network {
         })
     }
 
-    /// Probabilities of the leaves, in the order of the texts. A text's are the same to the bit alone and among others.
+    /// Probabilities of the leaves, in the order of the texts. A text's are the same to the bit alone and among others. Up
+    /// to [`Network::BATCH`] texts are computed on the caller's thread, more on many.
     ///
     /// # Errors
     /// [`Error::Internal`] if a text was encoded with another vocabulary.
     pub fn leaf_probabilities(&self, texts: &[&EncodedText]) -> Result<LeafProbabilities> {
-        let mut probabilities = LeafProbabilities::zeros(texts.len(), self.leaves);
-        let mut wide = vec![0.0; self.leaves];
-        self.each(texts, |text, deep| {
-            if let Some(branch) = &self.wide {
-                branch.logits(&texts[text].terms, &mut wide);
+        let logits = self.each(texts, self.leaves, |order, batch| {
+            let mut wide = vec![0.0; self.leaves];
+            let mut logits = self.batch_logits(batch)?;
+            for (&text, logits) in order.iter().zip(logits.chunks_exact_mut(self.leaves)) {
+                if let Some(branch) = &self.wide {
+                    branch.logits(&texts[text].terms, &mut wide);
+                }
+                join(self.scales, logits, &wide);
             }
-            probabilities.set(text, &joined(self.scales, deep, &wide));
+            Ok(logits)
         })?;
+        let mut probabilities = LeafProbabilities::zeros(texts.len(), self.leaves);
+        let rows = logits.chunks_exact(self.leaves).enumerate();
+        rows.for_each(|(text, logits)| probabilities.set(text, logits));
         Ok(probabilities)
     }
 
@@ -110,11 +126,7 @@ impl Network {
     /// # Errors
     /// As [`Network::leaf_probabilities`].
     pub fn deep_logits(&self, texts: &[&EncodedText]) -> Result<Vec<f32>> {
-        let mut logits = vec![0.0; texts.len() * self.leaves];
-        self.each(texts, |text, deep| {
-            logits[text * self.leaves..][..self.leaves].copy_from_slice(deep);
-        })?;
-        Ok(logits)
+        self.each(texts, self.leaves, |_, batch| self.batch_logits(batch))
     }
 
     /// What the encoder makes of texts, `[B, F]`, row after row in the order of the texts.
@@ -122,33 +134,56 @@ impl Network {
     /// # Errors
     /// As [`Network::leaf_probabilities`].
     pub fn features(&self, texts: &[&EncodedText]) -> Result<Vec<f32>> {
-        let mut rows: Vec<Vec<f32>> = vec![Vec::new(); texts.len()];
-        for (order, batch) in batches(texts, BATCH) {
-            let features =
-                self.batch_features(&batch).and_then(|features| features.to_vec2()).map_err(numeric)?;
-            order.into_iter().zip(features).for_each(|(text, features)| rows[text] = features);
+        self.each(texts, self.encoder.features(), |_, batch| self.batch_features(batch))
+    }
+
+    /// Applies a function to batches of similar length, and puts the rows of so many numbers that it gives in the order of
+    /// the texts.
+    fn each(
+        &self,
+        texts: &[&EncodedText],
+        width: usize,
+        f: impl Fn(&[usize], &PackedBatch) -> Result<Vec<f32>> + Sync,
+    ) -> Result<Vec<f32>> {
+        let mut rows = vec![0.0; texts.len() * width];
+        let mut place = |order: &[usize], made: &[f32]| {
+            for (&text, made) in order.iter().zip(made.chunks_exact(width)) {
+                rows[text * width..][..width].copy_from_slice(made);
+            }
+        };
+        let packed = |order: &[usize]| PackedBatch::new(order.iter().map(|&text| texts[text]));
+        let order = by_length(texts);
+        if texts.len() <= Self::BATCH {
+            place(&order, &f(&order, &packed(&order))?);
+        } else {
+            let batches = order.par_chunks(Self::BATCH).map(|order| Ok((order, f(order, &packed(order))?)));
+            let made = batches.collect::<Result<Vec<_>>>()?;
+            made.iter().for_each(|(order, made)| place(order, made));
         }
-        Ok(rows.concat())
+        Ok(rows)
     }
 
-    /// Visits each text, in some order, with its deep logits.
-    fn each(&self, texts: &[&EncodedText], mut visit: impl FnMut(usize, &[f32])) -> Result<()> {
-        for (order, batch) in batches(texts, BATCH) {
-            let deep =
-                self.batch_logits(&batch).and_then(|logits| logits.to_vec2::<f32>()).map_err(numeric)?;
-            order.into_iter().zip(deep).for_each(|(text, deep)| visit(text, &deep));
-        }
-        Ok(())
+    fn batch_logits(&self, batch: &PackedBatch) -> Result<Vec<f32>> {
+        let texts = batch.packing.texts();
+        let features = to_tensor(self.batch_features(batch)?, (texts, self.encoder.features()));
+        let logits = features.and_then(|features| self.head.forward(&features)?.flatten_all()?.to_vec1());
+        logits.map_err(numeric)
     }
 
-    fn batch_logits(&self, batch: &PackedBatch) -> candle_core::Result<Tensor> {
-        self.head.forward(&self.batch_features(batch)?)
+    fn batch_features(&self, batch: &PackedBatch) -> Result<Vec<f32>> {
+        let tokens = self.tokens.get(&batch.bags, |bags| {
+            let embeddings = embedding_bag(&self.embedding.data, self.width, bags).map_err(numeric)?;
+            Ok(self.encoder.tokens(&embeddings))
+        })?;
+        Ok(self.encoder.forward(&batch.packing, |row| &tokens[row]))
     }
+}
 
-    fn batch_features(&self, batch: &PackedBatch) -> candle_core::Result<Tensor> {
-        let tokens = embedding_bag(&self.embedding, &batch.bags)?;
-        self.encoder.forward(&tokens, &batch.packing)
-    }
+/// The indices of texts, the shortest first.
+fn by_length(texts: &[&EncodedText]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&text| texts[text].tokens);
+    order
 }
 
 /// Texts in batches of similar length, each with the indices of its texts.
@@ -156,8 +191,7 @@ pub(super) fn batches<'a>(
     texts: &'a [&EncodedText],
     size: usize,
 ) -> impl Iterator<Item = (Vec<usize>, PackedBatch)> + 'a {
-    let mut order: Vec<usize> = (0..texts.len()).collect();
-    order.sort_by_key(|&text| texts[text].tokens);
+    let order = by_length(texts);
     (0..texts.len()).step_by(size).map(move |first| {
         let order = order[first..texts.len().min(first + size)].to_vec();
         let batch = PackedBatch::new(order.iter().map(|&text| texts[text]));

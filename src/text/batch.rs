@@ -79,6 +79,13 @@ impl Packing {
     }
 }
 
+impl Bags {
+    /// The rows of a token.
+    pub fn bag(&self, token: usize) -> &[u32] {
+        &self.rows[self.offsets[token] as usize..self.offsets[token + 1] as usize]
+    }
+}
+
 impl PackedBatch {
     /// Packs texts.
     pub fn new<'a>(texts: impl IntoIterator<Item = &'a EncodedText>) -> Self {

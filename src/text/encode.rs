@@ -5,6 +5,7 @@ use super::{
     normalise,
     terms::Terms,
     vocabulary::{UNKNOWN_ROW, Vocabulary},
+    words::Words,
 };
 
 /// A text as the network reads it: each token a bag of rows, and the whole a bag of weighted terms.
@@ -32,6 +33,7 @@ impl EncodedText {
 /// Turns texts into rows of one vocabulary and of one table of terms.
 #[derive(Debug, Clone)]
 pub struct TextEncoder {
+    words: Words,
     vocabulary: Vocabulary,
     max_tokens: usize,
     terms: Terms,
@@ -40,7 +42,7 @@ pub struct TextEncoder {
 impl TextEncoder {
     /// An encoder that reads so many tokens of a text, and these terms.
     pub fn new(vocabulary: Vocabulary, max_tokens: usize, terms: Terms) -> Self {
-        Self { vocabulary, max_tokens, terms }
+        Self { words: Words::of(&vocabulary), vocabulary, max_tokens, terms }
     }
 
     /// Encodes a text, in normal form or not.
@@ -63,9 +65,12 @@ impl TextEncoder {
                 encoded.truncated = true;
                 break;
             }
-            features.visit(before, token, self.vocabulary.subwords(), |feature| {
-                encoded.features.extend(self.vocabulary.row(feature));
-            });
+            match self.words.rows(token) {
+                Some(rows) => encoded.features.extend_from_slice(rows),
+                None => features.visit(before, token, self.vocabulary.subwords(), |feature| {
+                    encoded.features.extend(self.vocabulary.row(feature));
+                }),
+            }
             encoded.end_token();
             before = Some(token);
         }

@@ -9,6 +9,7 @@ mod terms;
 mod tokenise;
 mod vectors;
 mod vocabulary;
+mod words;
 
 pub use batch::{Bags, PackedBatch, Packing};
 pub use encode::{EncodedText, TextEncoder};

@@ -19,10 +19,19 @@ pub const MAX_TEXT_BYTES: usize = 64 * 1024;
 /// assert_eq!(normalise("取款\u{3000}２万"), "取款 2万");
 /// ```
 pub fn normalise(text: &str) -> String {
+    if text.is_ascii() {
+        // Its own NFKC.
+        return single_spaced(text.bytes().map(|byte| char::from(byte.to_ascii_lowercase())), text.len());
+    }
     let lower = text.nfkc().collect::<String>().to_lowercase();
-    let mut normal = String::with_capacity(lower.len());
     // Lower-casing can decompose ('İ' becomes 'i' and a dot above), so the result is composed once more.
-    for c in lower.nfkc() {
+    single_spaced(lower.nfkc(), lower.len())
+}
+
+/// Characters with each run of white space one space, trimmed.
+fn single_spaced(characters: impl Iterator<Item = char>, bytes: usize) -> String {
+    let mut normal = String::with_capacity(bytes);
+    for c in characters {
         if !c.is_whitespace() {
             normal.push(c);
         } else if !normal.is_empty() && !normal.ends_with(' ') {
@@ -53,6 +62,13 @@ mod tests {
         fn twice_is_once(text in "\\PC{0,40}") {
             let once = normalise(&text);
             prop_assert_eq!(normalise(&once), once);
+        }
+
+        #[test]
+        fn letters_that_need_no_composing_go_the_same_way(text in "[\\x00-\\x7f]{0,40}") {
+            let among_others = normalise(&format!("{text} é"));
+            let alone = format!("{} é", normalise(&text));
+            prop_assert_eq!(alone.trim_start(), among_others);
         }
     }
 }

@@ -69,6 +69,50 @@ impl Kernel for CellForward<'_> {
     }
 }
 
+/// Activates the gates, makes the cells and states, and pools the states: for answers, which nothing is learnt from.
+pub(super) struct CellPool<'a> {
+    /// Columns of the panels below, 0..16 or 16..32.
+    pub(super) units: Range<usize>,
+    pub(super) gates_if: &'a [f32],
+    pub(super) gates_go: &'a [f32],
+    /// In: the cells before; out: the cells.
+    pub(super) cells: &'a mut [f32],
+    pub(super) states: &'a mut [f32],
+    /// In: of the states before; out: with these.
+    pub(super) sums: &'a mut [f32],
+    /// In: of the states before; out: with these.
+    pub(super) maxima: &'a mut [f32],
+}
+
+impl Kernel for CellPool<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let first = self.units.start;
+        let (gates_if, gates_go) = (rows(self.gates_if), rows(self.gates_go));
+        let (cells, states) = (rows_mut(self.cells), rows_mut(self.states));
+        let (sums, maxima) = (rows_mut(self.sums), rows_mut(self.maxima));
+        let rows = gates_if.iter().zip(gates_go).zip(cells).zip(states).zip(sums).zip(maxima);
+        for (((((gates_if, gates_go), cells), states), sums), maxima) in rows {
+            for at in (0..UNITS).step_by(L::WIDTH) {
+                let (low, high) = (at..at + L::WIDTH, UNITS + at..UNITS + at + L::WIDTH);
+                let unit = first + at..first + at + L::WIDTH;
+                let i = sigmoid(L::load(&gates_if[low.clone()]));
+                let f = sigmoid(L::load(&gates_if[high.clone()]));
+                let g = tanh(L::load(&gates_go[low]));
+                let o = sigmoid(L::load(&gates_go[high]));
+                let c = f.mul_add(L::load(&cells[unit.clone()]), i.mul(g));
+                let h = o.mul(tanh(c));
+                c.store(&mut cells[unit.clone()]);
+                h.store(&mut states[unit.clone()]);
+                h.add(L::load(&sums[unit.clone()])).store(&mut sums[unit.clone()]);
+                h.max(L::load(&maxima[unit.clone()])).store(&mut maxima[unit]);
+            }
+        }
+    }
+}
+
 /// Makes the gradients of the gates before their functions.
 pub(super) struct CellBackward<'a> {
     /// Columns of the panels below, 0..16 or 16..32.

@@ -12,7 +12,7 @@ use candle_nn::Module;
 
 use super::{
     panels::Panels,
-    product::{columns_product, copy_row, product},
+    product::{columns_product, copy_row, product, product_here},
     storage::{numbers, tensor},
 };
 
@@ -37,7 +37,7 @@ pub struct LinearGradients {
 }
 
 impl Module for Linear {
-    /// Maps each row of `x`, `[m, k]`, to `[m, n]`.
+    /// Maps each row of `x`, `[m, k]`, to `[m, n]`, on the caller's thread.
     ///
     /// # Errors
     /// If `x` is of another width.
@@ -46,7 +46,9 @@ impl Module for Linear {
         if k != self.weight.rows() {
             bail!("rows of {k} do not fit an affine map of {}", self.weight.rows());
         }
-        tensor(self.map(&numbers(x)?), (m, self.bias.len()))
+        let mut y = vec![0.0; m * self.bias.len()];
+        product_here(&rows(&numbers(x)?, k), &self.weight, Some(&self.bias), &mut y);
+        tensor(y, (m, self.bias.len()))
     }
 }
 

@@ -50,10 +50,10 @@ pub struct LstmWeights<T> {
 /// An LSTM with its weights ready for many steps.
 #[derive(Debug, Clone)]
 pub struct Lstm {
-    weights: Arc<Vec<ForwardWeights>>,
-    directions: Directions,
-    hidden: usize,
-    embedding: usize,
+    pub(super) weights: Arc<Vec<ForwardWeights>>,
+    pub(super) directions: Directions,
+    pub(super) hidden: usize,
+    pub(super) embedding: usize,
 }
 
 /// What the way back through an [`Lstm`] needs of the way forwards.

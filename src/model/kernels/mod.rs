@@ -10,6 +10,7 @@ mod adamw;
 mod bag;
 mod buffer;
 mod cell;
+mod inference;
 mod lanes;
 mod linear;
 mod loss;
@@ -24,13 +25,20 @@ mod tile;
 
 pub use adamw::AdamW;
 pub use bag::{TokenMask, bag_backward, bag_forward, embedding_bag};
+pub use inference::PooledStates;
 pub use linear::{Inputs, Linear, LinearGradients};
 pub use loss::ClassTargets;
 pub use lstm::{Directions, Lstm, LstmTrace, LstmWeights};
 pub use pool::Pool;
 pub use sparse::{add_rows, step_rows};
 
-/// Gives memory that was kept for the next step back to the system: for the end of a training.
+/// Gives memory that was kept for the next step back to the system: for the end of a training and of a job.
 pub fn release_memory() {
     buffer::release();
+    // glibc keeps what threads have freed for as long as anything above it is in use: hundreds of megabytes.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it takes a number and may be called from any thread at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }

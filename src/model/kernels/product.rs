@@ -55,30 +55,39 @@ pub(super) fn add_rows_product(
 /// `start + A B` for each row of A, where `start` is a row or nothing. `[rows of A, columns of B]`, row-major.
 pub(super) fn product(a: &Panels, b: &Panels, start: Option<&[f32]>, out: &mut [f32]) {
     let columns = b.columns();
-    let block = |(index, out): (usize, &mut [f32])| {
-        let first = index * BLOCK_ROWS;
-        let rows = first..first + out.len() / columns;
-        let mut sums = Buffer::stale(b.count() * rows.len() * PANEL);
-        for (panel, sums) in sums.chunks_exact_mut(rows.len() * PANEL).enumerate() {
-            let start =
-                start.map_or(&[][..], |start| &start[panel * PANEL..columns.min((panel + 1) * PANEL)]);
-            for row in sums.chunks_exact_mut(PANEL) {
-                row[..start.len()].copy_from_slice(start);
-                row[start.len()..].fill(0.0);
-            }
-        }
-        let stride = rows.len() * PANEL;
-        add_rows_product(a, rows, b, 0..b.count(), &mut sums, stride);
-        for (at, row) in out.chunks_exact_mut(columns).enumerate() {
-            for (panel, part) in row.chunks_mut(PANEL).enumerate() {
-                part.copy_from_slice(&sums[panel * stride + at * PANEL..][..part.len()]);
-            }
-        }
-    };
     if pays(a.rows() * a.columns() * columns) {
-        out.par_chunks_mut(BLOCK_ROWS * columns).enumerate().for_each(block);
+        let blocks = out.par_chunks_mut(BLOCK_ROWS * columns).enumerate();
+        blocks.for_each(|(index, out)| product_block(a, b, start, index, out));
     } else {
-        out.chunks_mut(BLOCK_ROWS * columns).enumerate().for_each(block);
+        product_here(a, b, start, out);
+    }
+}
+
+/// As [`product`], on the caller's thread.
+pub(super) fn product_here(a: &Panels, b: &Panels, start: Option<&[f32]>, out: &mut [f32]) {
+    let blocks = out.chunks_mut(BLOCK_ROWS * b.columns()).enumerate();
+    blocks.for_each(|(index, out)| product_block(a, b, start, index, out));
+}
+
+/// The rows of a product that begin at so many times [`BLOCK_ROWS`].
+fn product_block(a: &Panels, b: &Panels, start: Option<&[f32]>, index: usize, out: &mut [f32]) {
+    let columns = b.columns();
+    let first = index * BLOCK_ROWS;
+    let rows = first..first + out.len() / columns;
+    let mut sums = Buffer::stale(b.count() * rows.len() * PANEL);
+    for (panel, sums) in sums.chunks_exact_mut(rows.len() * PANEL).enumerate() {
+        let start = start.map_or(&[][..], |start| &start[panel * PANEL..columns.min((panel + 1) * PANEL)]);
+        for row in sums.chunks_exact_mut(PANEL) {
+            row[..start.len()].copy_from_slice(start);
+            row[start.len()..].fill(0.0);
+        }
+    }
+    let stride = rows.len() * PANEL;
+    add_rows_product(a, rows, b, 0..b.count(), &mut sums, stride);
+    for (at, row) in out.chunks_exact_mut(columns).enumerate() {
+        for (panel, part) in row.chunks_mut(PANEL).enumerate() {
+            part.copy_from_slice(&sums[panel * stride + at * PANEL..][..part.len()]);
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::text::Packing;
 const SHARD_TEXTS: usize = 32;
 
 /// Panels of gates that are finished together, while they are in the nearest cache.
-const GATE_PANELS: usize = 8;
+pub(super) const GATE_PANELS: usize = 8;
 
 /// Texts of neighbouring ranks, their rows laid out as in the whole batch: step after step.
 #[derive(Debug)]
@@ -126,11 +126,11 @@ impl<'a> GateRows<'a> {
 #[derive(Debug)]
 pub(super) struct ForwardWeights {
     /// `[E, 4U]`
-    input: Panels,
+    pub(super) input: Panels,
     /// `[U, 4U]`
-    recurrent: Panels,
+    pub(super) recurrent: Panels,
     /// `[4U]`
-    bias: Vec<f32>,
+    pub(super) bias: Vec<f32>,
 }
 
 impl ForwardWeights {
@@ -328,7 +328,7 @@ fn pair_mut(gates: &mut Panels, block: usize, rows: Range<usize>) -> (&mut [f32]
 }
 
 /// The panel in which a block of units has one number each, and which half of it.
-fn panel_and_half(block: usize) -> (usize, Range<usize>) {
+pub(super) fn panel_and_half(block: usize) -> (usize, Range<usize>) {
     let first = block * UNITS % PANEL;
     (block * UNITS / PANEL, first..first + UNITS)
 }
