@@ -23,6 +23,8 @@ const DEFAULT_LISTEN: SocketAddr =
 const DEFAULT_PREDICT_QUEUE: usize = 1024;
 const DEFAULT_CACHE_BYTES: u64 = 64 * MIB;
 const DEFAULT_FEATURE_CACHE_BYTES: u64 = 256 * MIB;
+const DEFAULT_MODEL_CACHE_BYTES: u64 = 1024 * MIB;
+const DEFAULT_TRAINING_NICENESS: u8 = 19;
 const DEFAULT_DRAIN_SECONDS: f64 = 10.0;
 const DEFAULT_GATE_CLASS_F1: f64 = 0.1;
 const DEFAULT_LOG: &str = "info";
@@ -49,6 +51,12 @@ pub struct Config {
     pub cache_bytes: u64,
     /// Disk that the features of examples may take, in bytes, 0 to 64 TiB; 0 keeps none. Default 256 MiB.
     pub feature_cache_bytes: u64,
+    /// Memory for versions that answer, in bytes, 16 MiB to 64 TiB. Default 1 GiB.
+    pub model_cache_bytes: u64,
+    /// Ids of the models whose serving version is loaded at the start and stays in memory. Default: none.
+    pub pin: Vec<String>,
+    /// By how much threads that train give way to those that answer, 0 to 19 (Linux). Default 19.
+    pub training_niceness: u8,
     /// Time that open calls have to end when the daemon stops, 0 to 3600 seconds. Default 10 seconds.
     pub drain: Duration,
     /// What is logged: a level, or directives such as `info,taxond::train=debug`. Default `info`.
@@ -109,6 +117,15 @@ pub struct Settings {
     /// Disk that what encoders made of examples may take, in bytes; 0 keeps none [default: 268435456]
     #[arg(long, env = "TAXOND_FEATURE_CACHE_BYTES", value_name = "BYTES")]
     pub feature_cache_bytes: Option<u64>,
+    /// Memory for versions that answer, in bytes; the latest used ones stay [default: 1073741824]
+    #[arg(long, env = "TAXOND_MODEL_CACHE_BYTES", value_name = "BYTES")]
+    pub model_cache_bytes: Option<u64>,
+    /// Load the serving version of a model at the start and keep it in memory; may be repeated
+    #[arg(long, env = "TAXOND_PIN", value_name = "MODEL", value_delimiter = ',')]
+    pub pin: Option<Vec<String>>,
+    /// How far training gives way to prediction on the same cores, 0 (not at all) to 19 [default: 19]
+    #[arg(long, env = "TAXOND_TRAINING_NICENESS", value_name = "0..19")]
+    pub training_niceness: Option<u8>,
     /// Seconds that open calls have to end when the daemon stops [default: 10]
     #[arg(long, env = "TAXOND_DRAIN_SECONDS", value_name = "SECONDS")]
     pub drain_seconds: Option<f64>,
@@ -162,6 +179,9 @@ impl Settings {
             predict_queue: self.predict_queue.or(base.predict_queue),
             cache_bytes: self.cache_bytes.or(base.cache_bytes),
             feature_cache_bytes: self.feature_cache_bytes.or(base.feature_cache_bytes),
+            model_cache_bytes: self.model_cache_bytes.or(base.model_cache_bytes),
+            pin: self.pin.or(base.pin),
+            training_niceness: self.training_niceness.or(base.training_niceness),
             drain_seconds: self.drain_seconds.or(base.drain_seconds),
             log: self.log.or(base.log),
             log_format: self.log_format.or(base.log_format),
@@ -210,6 +230,10 @@ impl Config {
         let cache_bytes = settings.cache_bytes.unwrap_or(DEFAULT_CACHE_BYTES);
         let feature_cache_bytes = settings.feature_cache_bytes.unwrap_or(DEFAULT_FEATURE_CACHE_BYTES);
         within("feature_cache_bytes", feature_cache_bytes, 0, MAX_MEMORY)?;
+        let model_cache_bytes = settings.model_cache_bytes.unwrap_or(DEFAULT_MODEL_CACHE_BYTES);
+        within("model_cache_bytes", model_cache_bytes, 16 * MIB, MAX_MEMORY)?;
+        let training_niceness = settings.training_niceness.unwrap_or(DEFAULT_TRAINING_NICENESS);
+        within("training_niceness", training_niceness, 0, 19)?;
         let drain = settings.drain_seconds.unwrap_or(DEFAULT_DRAIN_SECONDS);
         within("threads", threads, 1, 1024)?;
         within("predict_queue", predict_queue, 1, 1_000_000)?;
@@ -234,6 +258,9 @@ impl Config {
             predict_queue,
             cache_bytes,
             feature_cache_bytes,
+            model_cache_bytes,
+            pin: settings.pin.unwrap_or_default(),
+            training_niceness,
             drain: Duration::from_secs_f64(drain),
             log,
             log_format: settings.log_format.unwrap_or_default(),
@@ -353,6 +380,8 @@ mod tests {
             (Settings { threads: Some(0), ..none() }, "threads", "got 0"),
             (Settings { predict_queue: Some(0), ..none() }, "predict_queue", "got 0"),
             (Settings { cache_bytes: Some(5), ..none() }, "cache_bytes", "got 5"),
+            (Settings { model_cache_bytes: Some(7), ..none() }, "model_cache_bytes", "got 7"),
+            (Settings { training_niceness: Some(20), ..none() }, "training_niceness", "got 20"),
             (Settings { training_memory_limit: Some(6), ..none() }, "training_memory_limit", "got 6"),
             (Settings { gate_accuracy: Some(-0.1), ..none() }, "gate_accuracy", "got -0.1"),
             (Settings { gate_class_f1: Some(2.0), ..none() }, "gate_class_f1", "got 2"),

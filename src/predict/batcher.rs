@@ -1,50 +1,81 @@
-//! The queue between requests and the thread that computes.
+//! The queue between requests and the threads that compute.
 //!
-//! The thread takes what is there when it is free, as many requests of one version as fit a batch, and never waits for
-//! more: under load batches grow by themselves, alone a request goes straight through.
+//! A thread takes what is there when it is free, as many texts of one version as fit a batch, and never waits for more:
+//! under load batches grow by themselves. A single short text that finds nothing to wait for is computed by whoever asks,
+//! which saves it the way to another thread and back.
 
 use std::{
-    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{self, Notify, oneshot};
 use tracing::{error, warn};
 
-use super::Live;
+use super::{
+    Live,
+    waiting::{Part, Waiting},
+};
 use crate::{
     error::{Error, Result},
-    model::LeafProbabilities,
+    model::{LeafProbabilities, Network},
     text::EncodedText,
 };
 
-/// Texts of one pass through the network.
-const BATCH_TEXTS: usize = 256;
-/// Texts that streams leave waiting: the thread never runs dry, and a single request still finds room, near the front.
-const STREAM_TEXTS: usize = 2 * BATCH_TEXTS;
-/// What a client is told to wait when the queue is full.
-const RETRY_AFTER: Duration = Duration::from_millis(50);
+/// Texts that streams leave waiting: the threads never run dry, and a single request still finds room, near the front.
+const STREAM_TEXTS: usize = 8 * Network::BATCH;
+/// The least and the most that a client is told to wait when the queue is full.
+const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(5)];
+/// Bytes of a text, and states of an LSTM, up to which a text is computed by whoever asks: about a millisecond.
+const SHORT_TEXT: usize = 1024;
+const SMALL_NETWORK: usize = 256;
+/// How much the latest batch says about the pace of the next.
+const PACE_WEIGHT: f64 = 0.1;
 
 /// What the network says to the texts of one request.
 #[derive(Debug)]
 pub(super) struct Computed {
     pub(super) rows: LeafProbabilities,
-    pub(super) texts: Vec<EncodedText>,
+    pub(super) texts: Vec<TextRead>,
+}
+
+/// What the network read of a text.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TextRead {
+    pub(super) tokens: usize,
+    pub(super) truncated: bool,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// It was computed at once.
+    Done(Computed),
+    /// It waits. Dropped before a thread comes to it, it costs no computation.
+    Waits(oneshot::Receiver<Result<Computed>>),
 }
 
 struct Request {
     live: Arc<Live>,
     texts: Vec<String>,
-    reply: oneshot::Sender<Result<Computed>>,
+    state: Mutex<RequestState>,
 }
 
-/// A bounded queue and its thread.
+struct RequestState {
+    /// Gone once it is answered.
+    reply: Option<oneshot::Sender<Result<Computed>>>,
+    /// What is computed, with the number of its first text.
+    parts: Vec<(usize, Computed)>,
+    /// Texts that are not computed yet.
+    left: usize,
+}
+
+/// A bounded queue and its threads.
 pub(super) struct Batcher {
     queue: Arc<Queue>,
-    worker: Option<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
 }
 
 struct Queue {
@@ -54,84 +85,83 @@ struct Queue {
     room: Notify,
     /// Held by the one stream that waits for room; the others wait for it, first come, first served.
     turn: sync::Mutex<()>,
+    threads: usize,
     capacity_texts: usize,
 }
 
-#[derive(Default)]
 struct State {
-    waiting: VecDeque<Request>,
-    texts: usize,
+    waiting: Waiting<Arc<Request>>,
+    /// Threads that wait for work.
+    idle: usize,
+    /// Batches that are computed now, by whomever.
+    computing: usize,
+    /// Seconds that a text takes a thread, lately.
+    pace: f64,
     closed: bool,
 }
 
 impl Batcher {
-    /// Starts the thread.
-    pub(super) fn start(capacity_texts: usize) -> Result<Self> {
+    /// Starts threads.
+    pub(super) fn start(capacity_texts: usize, threads: usize) -> Result<Self> {
+        let waiting = Waiting::new(capacity_texts);
         let queue = Arc::new(Queue {
-            state: Mutex::default(),
+            state: Mutex::new(State { waiting, idle: 0, computing: 0, pace: 0.0, closed: false }),
             ready: Condvar::new(),
             room: Notify::new(),
             turn: sync::Mutex::default(),
+            threads,
             capacity_texts,
         });
-        let worker = std::thread::Builder::new()
-            .name("predict".into())
-            .spawn({
-                let queue = Arc::clone(&queue);
-                move || {
-                    while let Some(batch) = queue.take() {
-                        compute(batch)
-                    }
-                }
-            })
-            .map_err(|source| Error::io("starting the prediction thread", source))?;
-        Ok(Self { queue, worker: Some(worker) })
+        let mut batcher = Self { queue, workers: Vec::with_capacity(threads) };
+        for number in 0..threads {
+            let queue = Arc::clone(&batcher.queue);
+            let worker = std::thread::Builder::new()
+                .name(format!("predict-{number}"))
+                .spawn(move || queue.work())
+                .map_err(|source| Error::io("starting a prediction thread", source))?;
+            batcher.workers.push(worker);
+        }
+        Ok(batcher)
     }
 
-    /// Queues texts. A receiver that is dropped before the thread comes to it costs no computation.
+    /// Computes a short text here and now if nothing is under way, else queues texts.
     ///
     /// # Errors
-    /// [`Error::Exhausted`] with a time to retry when the queue is full.
-    pub(super) fn submit(
-        &self,
-        live: Arc<Live>,
-        texts: Vec<String>,
-    ) -> Result<oneshot::Receiver<Result<Computed>>> {
+    /// [`Error::Exhausted`] with a time to retry when the queue is full; [`Error::Unavailable`] once closed.
+    pub(super) fn submit(&self, live: &Arc<Live>, texts: Vec<String>) -> Result<Pending> {
         let mut state = self.queue.lock();
         state.refuse_if_closed()?;
-        if !state.has_room(texts.len(), self.queue.capacity_texts) {
+        if state.computing == 0 && state.waiting.is_empty() && is_quick(live, &texts) {
+            state.computing += 1;
+            drop(state);
+            let computed = compute(live, texts.iter());
+            self.queue.lock().computing -= 1;
+            return computed.map(Pending::Done);
+        }
+        if !state.waiting.admits(version(live), texts.len()) {
             return Err(Error::Exhausted {
                 reason: "QUEUE_FULL",
-                description: format!("{} texts wait already; retry after a pause", state.texts),
-                retry_after: Some(RETRY_AFTER),
+                description: format!("{} texts wait already; retry after a pause", state.waiting.texts()),
+                retry_after: Some(state.wait(self.queue.threads)),
             });
         }
-        let receiver = state.push(live, texts);
-        drop(state);
-        self.queue.ready.notify_one();
-        Ok(receiver)
+        Ok(Pending::Waits(self.queue.push(state, live, texts)))
     }
 
-    /// As [`Batcher::submit`], but waits until there is room. Dropped while it waits, it leaves nothing behind.
+    /// Queues texts as soon as there is room. Dropped while it waits, it leaves nothing behind.
     ///
     /// # Errors
     /// [`Error::Unavailable`] once closed.
-    pub(super) async fn submit_in_turn(
-        &self,
-        live: Arc<Live>,
-        texts: Vec<String>,
-    ) -> Result<oneshot::Receiver<Result<Computed>>> {
+    pub(super) async fn submit_in_turn(&self, live: &Arc<Live>, texts: Vec<String>) -> Result<Pending> {
         let _turn = self.queue.turn.lock().await;
         let limit = STREAM_TEXTS.min(self.queue.capacity_texts);
         loop {
             {
-                let mut state = self.queue.lock();
+                let state = self.queue.lock();
                 state.refuse_if_closed()?;
-                if state.has_room(texts.len(), limit) {
-                    let receiver = state.push(live, texts);
-                    drop(state);
-                    self.queue.ready.notify_one();
-                    return Ok(receiver);
+                let fits = state.waiting.texts() + texts.len() <= limit;
+                if state.waiting.is_empty() || fits && state.waiting.admits(version(live), texts.len()) {
+                    return Ok(Pending::Waits(self.queue.push(state, live, texts)));
                 }
             }
             self.queue.room.notified().await;
@@ -143,8 +173,10 @@ impl Drop for Batcher {
     fn drop(&mut self) {
         self.queue.lock().closed = true;
         self.queue.ready.notify_all();
-        if self.worker.take().is_some_and(|worker| worker.join().is_err()) {
-            error!("the prediction thread panicked");
+        for worker in self.workers.drain(..) {
+            if worker.join().is_err() {
+                error!("a prediction thread panicked");
+            }
         }
     }
 }
@@ -157,88 +189,153 @@ impl State {
         Ok(())
     }
 
-    /// A request that is larger than the queue still passes when the queue is empty.
-    fn has_room(&self, texts: usize, limit: usize) -> bool {
-        self.texts == 0 || self.texts + texts <= limit
-    }
-
-    fn push(&mut self, live: Arc<Live>, texts: Vec<String>) -> oneshot::Receiver<Result<Computed>> {
-        let (reply, receiver) = oneshot::channel();
-        self.texts += texts.len();
-        self.waiting.push_back(Request { live, texts, reply });
-        receiver
+    /// How long it takes until what waits now is computed.
+    fn wait(&self, threads: usize) -> Duration {
+        let seconds = self.waiting.texts() as f64 * self.pace / threads as f64;
+        Duration::try_from_secs_f64(seconds).unwrap_or_default().clamp(RETRY_AFTER[0], RETRY_AFTER[1])
     }
 }
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
+        // Counters and whole requests: a panic elsewhere leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next batch: the oldest request and those after it, of the same version, that fit. None once closed and empty.
-    fn take(&self) -> Option<Vec<Request>> {
+    fn push(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        live: &Arc<Live>,
+        texts: Vec<String>,
+    ) -> oneshot::Receiver<Result<Computed>> {
+        let (reply, receiver) = oneshot::channel();
+        let left = texts.len();
+        let request = RequestState { reply: Some(reply), parts: Vec::new(), left };
+        let request = Request { live: Arc::clone(live), texts, state: Mutex::new(request) };
+        state.waiting.push(version(live), Arc::new(request), left);
+        let is_anyone_idle = state.idle > 0;
+        drop(state);
+        if is_anyone_idle {
+            self.ready.notify_one();
+        }
+        receiver
+    }
+
+    /// What a thread does until the queue is closed and empty.
+    fn work(&self) {
         let mut state = self.lock();
-        while state.waiting.is_empty() {
-            if state.closed {
-                return None;
+        loop {
+            while state.waiting.is_empty() {
+                if state.closed {
+                    return;
+                }
+                state.idle += 1;
+                state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
             }
-            state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let idle = state.idle + 1;
+            let batch = state.waiting.take(idle, Network::BATCH, |request| request.is_wanted());
+            let wakes_another = state.idle > 0 && !state.waiting.is_empty();
+            state.computing += 1;
+            drop(state);
+            self.room.notify_one();
+            if wakes_another {
+                self.ready.notify_one();
+            }
+            let (started, texts) = (Instant::now(), batch.iter().map(|part| part.texts.len()).sum::<usize>());
+            answer(batch);
+            state = self.lock();
+            state.computing -= 1;
+            if texts > 0 {
+                let pace = started.elapsed().as_secs_f64() / texts as f64;
+                state.pace += PACE_WEIGHT * (pace - state.pace);
+            }
         }
-        let mut batch: Vec<Request> = Vec::new();
-        let mut texts = 0;
-        let mut rest = VecDeque::new();
-        for request in std::mem::take(&mut state.waiting) {
-            if request.reply.is_closed() {
-                state.texts -= request.texts.len();
-                continue;
-            }
-            let fits = batch.first().is_none_or(|first| {
-                Arc::ptr_eq(&first.live, &request.live) && texts + request.texts.len() <= BATCH_TEXTS
-            });
-            if fits {
-                texts += request.texts.len();
-                batch.push(request);
-            } else {
-                rest.push_back(request);
-            }
-        }
-        state.texts -= texts;
-        state.waiting = rest;
-        self.room.notify_one();
-        Some(batch)
     }
 }
 
-/// Runs one batch through its network and answers each request with its share.
-fn compute(batch: Vec<Request>) {
-    let Some(live) = batch.first().map(|request| Arc::clone(&request.live)) else { return };
-    let computed = catch_unwind(AssertUnwindSafe(|| {
-        let texts: Vec<EncodedText> = batch
-            .iter()
-            .flat_map(|request| &request.texts)
-            .map(|text| live.classifier.encode(text))
-            .collect();
+/// The lane of a version, by where it lies in memory: a request that waits keeps it there.
+fn version(live: &Arc<Live>) -> usize {
+    Arc::as_ptr(live).addr()
+}
+
+fn is_quick(live: &Live, texts: &[String]) -> bool {
+    let network = live.classifier.architecture();
+    texts.len() == 1 && texts[0].len() <= SHORT_TEXT && network.hidden <= SMALL_NETWORK
+}
+
+/// Runs texts through the network of a version, on this thread.
+fn compute<'a>(live: &Live, texts: impl Iterator<Item = &'a String>) -> Result<Computed> {
+    catch_unwind(AssertUnwindSafe(|| {
+        let texts: Vec<EncodedText> = texts.map(|text| live.classifier.encode(text)).collect();
         let rows = live.classifier.leaf_probabilities(&texts)?;
-        Ok((texts, rows))
+        let read = |text: &EncodedText| TextRead { tokens: text.tokens, truncated: text.truncated };
+        Ok(Computed { rows, texts: texts.iter().map(read).collect() })
     }))
-    .unwrap_or_else(|_| Err(Error::Internal("the prediction panicked; see the log".into())));
-    match computed {
-        Ok((mut texts, rows)) => {
-            let mut first = 0;
-            for request in batch {
-                let share = first..first + request.texts.len();
-                first = share.end;
-                let texts = texts.drain(..request.texts.len()).collect();
-                // A client that went meanwhile is nobody to tell.
-                let _gone = request.reply.send(Ok(Computed { rows: rows.slice(share), texts }));
+    .unwrap_or_else(|_| Err(Error::Internal("the prediction panicked; see the log".into())))
+}
+
+/// Runs one batch through its network and gives each request its share.
+fn answer(batch: Vec<Part<Arc<Request>>>) {
+    let Some(first) = batch.first() else { return };
+    let live = Arc::clone(&first.request.live);
+    let texts = batch.iter().flat_map(|part| &part.request.texts[part.texts.clone()]);
+    match compute(&live, texts) {
+        Ok(computed) => {
+            let mut at = 0;
+            for part in batch {
+                let share = at..at + part.texts.len();
+                at = share.end;
+                let texts = computed.texts[share.clone()].to_vec();
+                let computed = Computed { rows: computed.rows.slice(share), texts };
+                part.request.lock().add(part.texts.start, computed);
             }
         }
         Err(cause) => {
             warn!(%cause, requests = batch.len(), "a batch failed");
             let message = cause.to_string();
-            for request in batch {
-                let _gone = request.reply.send(Err(Error::Internal(message.clone())));
+            for part in batch {
+                part.request.lock().reply(Err(Error::Internal(message.clone())));
             }
+        }
+    }
+}
+
+impl Request {
+    fn lock(&self) -> MutexGuard<'_, RequestState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody still waits for an answer.
+    fn is_wanted(&self) -> bool {
+        self.lock().reply.as_ref().is_some_and(|reply| !reply.is_closed())
+    }
+}
+
+impl RequestState {
+    /// Takes the answers to some texts, and replies when they are all there.
+    fn add(&mut self, first: usize, computed: Computed) {
+        self.left -= computed.texts.len();
+        self.parts.push((first, computed));
+        if self.left > 0 {
+            return;
+        }
+        let mut parts = std::mem::take(&mut self.parts);
+        parts.sort_unstable_by_key(|(first, _)| *first);
+        let whole = parts.into_iter().map(|(_, computed)| computed).reduce(|mut whole, part| {
+            whole.rows.append(part.rows);
+            whole.texts.extend(part.texts);
+            whole
+        });
+        if let Some(whole) = whole {
+            self.reply(Ok(whole));
+        }
+    }
+
+    fn reply(&mut self, answer: Result<Computed>) {
+        if let Some(reply) = self.reply.take() {
+            // A client that went meanwhile is nobody to tell.
+            let _gone = reply.send(answer);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Versions in memory: loaded when first asked for, shared by all requests, dropped when the budget is spent.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::revision::Translations;
 use crate::{
@@ -38,6 +38,8 @@ pub struct Live {
 pub struct LiveVersions {
     registry: Arc<Registry>,
     budget_bytes: u64,
+    /// Models of which one version is never forgotten.
+    pinned: HashSet<ModelId>,
     cache: Mutex<Cache>,
 }
 
@@ -61,8 +63,10 @@ struct Slot {
 #[derive(Default, Clone, Copy)]
 struct Use {
     at: u64,
+    /// Of the network, which versions with the same tensors share.
     bytes: u64,
     checkpoint: Option<CheckpointId>,
+    pinned: bool,
 }
 
 impl Live {
@@ -97,9 +101,24 @@ impl Live {
 }
 
 impl LiveVersions {
-    /// Keeps versions whose tensors take up to `budget_bytes`, the latest used ones, and always the latest.
-    pub fn new(registry: Arc<Registry>, budget_bytes: u64) -> Self {
-        Self { registry, budget_bytes, cache: Mutex::default() }
+    /// Keeps versions that take up to `budget_bytes`, the latest used ones, and always the latest, and that of each of the
+    /// models `pinned`.
+    pub fn new(registry: Arc<Registry>, budget_bytes: u64, pinned: HashSet<ModelId>) -> Self {
+        Self { registry, budget_bytes, pinned, cache: Mutex::default() }
+    }
+
+    /// Loads the serving version of each model that is pinned; one that has none yet, or does not exist, is left for later.
+    ///
+    /// # Errors
+    /// Damage found while loading.
+    pub fn load_pinned(&self) -> Result<()> {
+        for model in &self.pinned {
+            match self.registry.model(model).ok().and_then(|model| model.serving()) {
+                Some(number) => drop(self.get(model, number)?),
+                None => warn!(%model, "a pinned model has no version that serves yet"),
+            }
+        }
+        Ok(())
     }
 
     /// A version that is in memory; none where it must be loaded, or is being loaded now.
@@ -125,9 +144,10 @@ impl LiveVersions {
         }
         match self.load(model, number) {
             Ok((loaded, checkpoint)) => {
-                let bytes = loaded.version.size_bytes;
                 let mut used = lock(&slot.used);
-                (used.bytes, used.checkpoint) = (bytes, Some(checkpoint));
+                used.bytes = loaded.classifier.memory_bytes();
+                used.checkpoint = Some(checkpoint);
+                used.pinned = self.pinned.contains(model);
                 drop(used);
                 *live = Some(Arc::clone(&loaded));
                 drop(live);
@@ -180,7 +200,9 @@ impl LiveVersions {
             Some(classifier) => classifier,
             None => {
                 let checkpoint = self.registry.checkpoint(model, number)?;
-                Arc::new(Classifier::from_checkpoint(&checkpoint)?)
+                let classifier = Classifier::from_checkpoint(&checkpoint)?;
+                classifier.warm()?;
+                Arc::new(classifier)
             }
         };
         let rows = classifier.leaves();
@@ -245,11 +267,16 @@ impl LiveVersions {
         let mut uses: Vec<(Key, Use)> =
             cache.slots.iter().map(|(key, slot)| (*key, *lock(&slot.used))).collect();
         uses.sort_unstable_by_key(|(_, used)| std::cmp::Reverse(used.at));
-        let mut total = 0;
+        let (mut total, mut counted, mut pinned) = (0, HashSet::new(), HashSet::new());
         for (index, (key, used)) in uses.iter().enumerate() {
-            total += used.bytes;
-            if index > 0 && total > self.budget_bytes {
+            // The version of a pinned model that was used last is the one that serves.
+            let stays = used.pinned && pinned.insert(key.0);
+            let is_first = used.checkpoint.is_none_or(|checkpoint| counted.insert(checkpoint));
+            let bytes = if is_first { used.bytes } else { 0 };
+            if index > 0 && !stays && total + bytes > self.budget_bytes {
                 cache.slots.remove(key);
+            } else {
+                total += bytes;
             }
         }
     }

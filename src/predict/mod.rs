@@ -1,9 +1,10 @@
-//! Answering: versions kept in memory, and the thread that computes for all requests.
+//! Answering: versions kept in memory, and the threads that compute for all requests.
 
 mod batcher;
 mod live;
 mod predictor;
 mod revision;
+mod waiting;
 
 pub use live::{Live, LiveVersions};
 pub use predictor::{Answer, Answers, Asked, Predictor, Question, Score};

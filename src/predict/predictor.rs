@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::{
     InRevision, Live, LiveVersions,
-    batcher::{Batcher, Computed},
+    batcher::{Batcher, Pending},
 };
 use crate::{
     error::{Error, Result},
@@ -41,7 +39,7 @@ pub struct Asked {
     live: Arc<Live>,
     terms: Terms,
     /// None for a question without texts.
-    computed: Option<oneshot::Receiver<Result<Computed>>>,
+    computed: Option<Pending>,
 }
 
 /// How a question wants its answers.
@@ -124,12 +122,17 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Starts the prediction thread. `queue_texts` bounds the texts that may wait.
+    /// Starts so many prediction threads. `queue_texts` bounds the texts that may wait.
     ///
     /// # Errors
     /// [`Error::Io`] where the system gives no thread.
-    pub fn start(registry: Arc<Registry>, live: Arc<LiveVersions>, queue_texts: usize) -> Result<Self> {
-        Ok(Self { registry, live, batcher: Batcher::start(queue_texts)? })
+    pub fn start(
+        registry: Arc<Registry>,
+        live: Arc<LiveVersions>,
+        queue_texts: usize,
+        threads: usize,
+    ) -> Result<Self> {
+        Ok(Self { registry, live, batcher: Batcher::start(queue_texts, threads)? })
     }
 
     /// The version that is meant, ready to answer. Blocks while it loads where it is not in memory.
@@ -172,7 +175,7 @@ impl Predictor {
     /// `PRECISION_OUT_OF_REACH` if no threshold is known for the precision asked for.
     pub async fn predict(&self, question: Question) -> Result<Answers> {
         let (live, terms) = self.prepare(&question).await?;
-        let submit = |texts| self.batcher.submit(Arc::clone(&live), texts);
+        let submit = |texts| self.batcher.submit(&live, texts);
         let computed = some(question.texts).map(submit).transpose()?;
         Asked { live, terms, computed }.answers().await
     }
@@ -185,7 +188,7 @@ impl Predictor {
     pub async fn predict_in_turn(&self, question: Question) -> Result<Asked> {
         let (live, terms) = self.prepare(&question).await?;
         let computed = match some(question.texts) {
-            Some(texts) => Some(self.batcher.submit_in_turn(Arc::clone(&live), texts).await?),
+            Some(texts) => Some(self.batcher.submit_in_turn(&live, texts).await?),
             None => None,
         };
         Ok(Asked { live, terms, computed })
@@ -250,7 +253,7 @@ impl Predictor {
         let (in_revision, level, rejection_threshold) = (None, None, None);
         let terms = Terms { in_revision, level, top_k, min_confidence, rejection_threshold };
         let live = Arc::clone(live);
-        let computed = some(texts).map(|texts| self.batcher.submit(Arc::clone(&live), texts)).transpose()?;
+        let computed = some(texts).map(|texts| self.batcher.submit(&live, texts)).transpose()?;
         Ok(Asked { live, terms, computed }.answers().await?.answers)
     }
 }
@@ -266,9 +269,12 @@ impl Asked {
         let Some(computed) = computed else {
             return Ok(Answers { live, in_revision, level, answers: Vec::new(), rejection_threshold });
         };
-        let computed = computed
-            .await
-            .map_err(|_| Error::Unavailable("the daemon is shutting down; try again later".into()))??;
+        let computed = match computed {
+            Pending::Done(computed) => computed,
+            Pending::Waits(receiver) => receiver
+                .await
+                .map_err(|_| Error::Unavailable("the daemon is shutting down; try again later".into()))??,
+        };
         let groups = match &in_revision {
             Some(of) => &of.at(level).groups,
             None => live.groups_at(level),

@@ -3,6 +3,7 @@
 mod health;
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -23,10 +24,10 @@ use crate::{
     model::Device,
     predict::{LiveVersions, Predictor},
     proto::{inference, v1},
-    registry::{Registry, Version},
+    registry::{ModelId, Registry, Version},
     service::Services,
     store::{Closing, Store, StoreOptions},
-    train::{Host, Jobs, Tolerance, VectorsDir},
+    train::{Host, Jobs, Tolerance, VectorsDir, give_way},
 };
 
 /// Streams that one connection may have open. tonic would set no limit.
@@ -37,8 +38,6 @@ const MAX_RESETS: usize = 1024;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long the data folder may take to close after the last call has ended.
 const CLOSING: Duration = Duration::from_secs(2);
-/// Memory for the tensors of versions that answer, in bytes.
-const LIVE_BYTES: u64 = 1 << 30;
 
 /// A daemon that serves.
 #[derive(Debug)]
@@ -181,12 +180,21 @@ fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, Serv
     info!(%device, "networks learn here");
     let vectors = VectorsDir::new(config.vectors_dir.clone())?;
     // The pool of a process is set once; a second daemon in the same process (in a test) shares the first one's.
-    let _already_set = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global();
+    let niceness = config.training_niceness;
+    let _already_set = rayon::ThreadPoolBuilder::new()
+        .num_threads(config.threads)
+        .thread_name(|number| format!("compute-{number}"))
+        .start_handler(move |_| give_way(niceness))
+        .build_global();
     let store = Store::open(&config.data_dir, StoreOptions { cache_bytes: config.cache_bytes })?;
     let registry = Arc::new(Registry::open(store.clone())?);
     let dataset = Dataset::open(store.clone(), &registry.uids()?)?;
-    let live = Arc::new(LiveVersions::new(Arc::clone(&registry), LIVE_BYTES));
-    let predictor = Arc::new(Predictor::start(Arc::clone(&registry), live, config.predict_queue)?);
+    let pinned = config.pin.iter().map(|id| ModelId::new(id).map_err(|what| Error::invalid("pin", what)));
+    let pinned = pinned.collect::<Result<HashSet<_>>>()?;
+    let live = Arc::new(LiveVersions::new(Arc::clone(&registry), config.model_cache_bytes, pinned));
+    live.load_pinned()?;
+    let predictor =
+        Arc::new(Predictor::start(Arc::clone(&registry), live, config.predict_queue, config.threads)?);
     let warm = {
         let predictor = Arc::clone(&predictor);
         Box::new(move |version: &Version| {
@@ -198,7 +206,7 @@ fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, Serv
     let tolerance = Tolerance { accuracy: config.gate_accuracy, class_f1: config.gate_class_f1 };
     let memory_limit = config.training_memory_limit;
     let features = FeatureCache::new(config.data_dir.join("features"), config.feature_cache_bytes);
-    let host = Host { device, vectors, memory_limit, tolerance, features: Arc::new(features) };
+    let host = Host { device, vectors, memory_limit, tolerance, features: Arc::new(features), niceness };
     let jobs = Arc::new(Jobs::start(Arc::clone(&registry), dataset.clone(), host, warm)?);
     info!(millis = started.elapsed().as_millis(), "data folder open");
     Ok((store, Services { registry, dataset, jobs, predictor, stopping }))

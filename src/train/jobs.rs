@@ -16,12 +16,12 @@ use tracing::{Span, error, info, info_span, warn};
 
 use super::{
     EventKind, FitProgress, Optimiser, Strategy, Tolerance, VectorsDir, Watch, features::Kept, feed::Feed,
-    run,
+    give_way, run,
 };
 use crate::{
     dataset::{Dataset, FeatureCache},
     error::{Error, Result},
-    model::Device,
+    model::{Device, kernels::release_memory},
     registry::{JobId, JobRecord, JobState, Model, ModelId, Receipt, Registry, Version},
     taxonomy::VersionNumber,
 };
@@ -63,6 +63,8 @@ pub struct Host {
     pub tolerance: Tolerance,
     /// What encoders made of examples.
     pub features: Arc<FeatureCache>,
+    /// By how much the training thread gives way to those that answer.
+    pub niceness: u8,
 }
 
 /// The jobs of all models.
@@ -164,7 +166,7 @@ impl Jobs {
     ) -> Result<Self> {
         let (queue, tasks) = mpsc::channel::<Task>();
         let state = Mutex::new(State { queue: Some(queue), ..State::default() });
-        let Host { device, vectors, memory_limit, tolerance, features } = host;
+        let Host { device, vectors, memory_limit, tolerance, features, niceness } = host;
         let changing = Mutex::default();
         let shared = Shared {
             registry,
@@ -183,7 +185,13 @@ impl Jobs {
             .name("train".into())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || tasks.iter().for_each(|task| shared.work(task))
+                move || {
+                    give_way(niceness);
+                    for task in tasks {
+                        shared.work(task);
+                        release_memory();
+                    }
+                }
             })
             .map_err(|source| Error::io("starting the training thread", source))?;
         Ok(Self { shared, worker: Mutex::new(Some(worker)) })

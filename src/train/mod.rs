@@ -13,6 +13,7 @@ mod augment;
 mod batches;
 mod calibrate;
 mod change;
+mod courtesy;
 mod divide;
 mod edited;
 mod engine;
@@ -43,6 +44,7 @@ mod vectors;
 mod wide;
 
 pub use change::{Applied, ChangeOrder, Edits, Learning, Preview, UndoOrder};
+pub use courtesy::give_way;
 pub use divide::{Division, Share};
 pub use feed::{Event, EventKind, Planned, Watch};
 pub use fit::{FitProgress, Fitted, Sample, fit};
