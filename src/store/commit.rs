@@ -13,6 +13,7 @@ use super::{
     Batch, Store, Tree,
     batch::Write,
     cell::{cell_key, seal},
+    high_water,
     open::{closed, storage_error},
 };
 use crate::error::{Error, Result};
@@ -81,8 +82,15 @@ impl Store {
         let ticket = group.written.fetch_add(1, Ordering::AcqRel) + 1;
         group.wait(ticket, || {
             self.check_writable()?;
-            self.inner.db.flush().map_err(|error| self.fail(error))?;
-            self.inner.log.sync_data().map_err(|error| self.fail(error.into()))
+            let mark = self.inner.high_water.next();
+            // Behind everything that this sync makes durable, so that where it is found nothing before is missing.
+            let marked = self.inner.db.insert(high_water::KEY, &mark.to_be_bytes());
+            marked.and_then(|_| self.inner.db.flush()).map_err(|error| self.fail(error))?;
+            self.inner.log.sync_data().map_err(|error| self.fail(error.into()))?;
+            self.inner
+                .high_water
+                .record(mark)
+                .inspect_err(|_| self.inner.failed.store(true, Ordering::Release))
         })
     }
 

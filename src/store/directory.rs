@@ -1,9 +1,10 @@
 //! The data directory: who owns it, in which format it is, and what sled must not find in it.
 //!
 //! ```text
-//! lock    held locked by the daemon that has the directory open
-//! format  number of the format, in decimal
-//! db/     sled's files
+//! lock        held locked by the daemon that has the directory open
+//! format      number of the format, in decimal
+//! high-water  number of the last sync that was acknowledged
+//! db/         sled's files
 //! ```
 
 use std::{
@@ -45,6 +46,11 @@ impl Directory {
     /// Where sled keeps its files.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join("db")
+    }
+
+    /// The file that says how far the database must reach.
+    pub(super) fn high_water(&self) -> PathBuf {
+        self.path.join("high-water")
     }
 
     /// Makes the names of new files durable.

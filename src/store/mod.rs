@@ -5,6 +5,7 @@
 //! - **Acknowledged is kept.** [`Store::commit`] applies its batch in one transaction over all trees and returns once
 //!   the database file is fsynced (sled's own `flush` ends in `sync_file_range`, which promises less). Commits of
 //!   several threads share an fsync.
+//! - **Loss shows.** A database that ends before what was acknowledged is not opened ([`high_water`]).
 //! - **Damage shows.** Each value carries a checksum over its tree, its key and its bytes.
 //! - **No value is large to sled.** A node that outgrows a quarter of a segment would go to a file of its own, which
 //!   sled neither fsyncs nor reclaims; so values are cut into cells of 16 KiB, of which a node of at most 17 items stays
@@ -20,6 +21,7 @@ mod cell;
 mod closing;
 mod commit;
 mod directory;
+mod high_water;
 mod open;
 mod scan;
 

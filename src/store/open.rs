@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
         Arc,
@@ -15,11 +16,14 @@ use super::{
     closing::{Closing, OpensLatch},
     commit::GroupSync,
     directory::Directory,
+    high_water::{self, HighWater},
 };
 use crate::error::{Error, Result};
 
 /// Fixed when the database is made. Nodes up to a quarter of it stay in the log.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
+
+const REMEDY: &str = "restore a backup of the data directory";
 
 /// Reads of a value in cells before its damage counts: a writer may replace it between two cells.
 const READS: usize = 3;
@@ -45,6 +49,8 @@ pub(super) struct Inner {
     /// The log, for fsync.
     pub(super) log: File,
     pub(super) group: GroupSync,
+    /// How far the database was known to reach when something was last acknowledged.
+    pub(super) high_water: HighWater,
     pub(super) failed: AtomicBool,
     _directory: Directory,
     closing: OpensLatch,
@@ -66,12 +72,11 @@ impl Store {
         let directory = Directory::open(path)?;
         let database = directory.database();
         let failed = |error| storage_error(&format!("opening the database {}", database.display()), error);
-        let db = sled::Config::new()
+        let config = sled::Config::new()
             .path(&database)
             .segment_size(SEGMENT_BYTES)
-            .cache_capacity(options.cache_bytes)
-            .open()
-            .map_err(failed)?;
+            .cache_capacity(options.cache_bytes);
+        let db = whole(&database, || config.open().map_err(failed))?;
         let trees = Tree::ALL.map(|tree| db.open_tree(tree.name()));
         let [catalog, examples, jobs, chunks, receipts] = trees;
         let trees = [
@@ -84,12 +89,16 @@ impl Store {
         let file = database.join("db");
         let log =
             File::open(&file).map_err(|error| Error::io(format!("opening {}", file.display()), error))?;
+        let reached = db.get(high_water::KEY).map_err(failed)?;
+        let reached = reached.and_then(|mark| Some(u64::from_be_bytes(mark.as_ref().try_into().ok()?)));
+        let high_water = HighWater::open(&directory.high_water(), reached.unwrap_or(0))?;
         directory.sync()?;
         let inner = Inner {
             trees,
             db,
             log,
             group: GroupSync::default(),
+            high_water,
             failed: AtomicBool::new(false),
             _directory: directory,
             closing: OpensLatch::default(),
@@ -173,6 +182,17 @@ impl Store {
 }
 
 /// The error for whatever a store cannot do any more after a failed write.
+/// Runs what reads a database. sled panics on some kinds of damage.
+fn whole<T>(database: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(Error::Corrupt {
+            what: "the database".to_owned(),
+            detail: format!("reading {} panicked", database.display()),
+            remedy: REMEDY,
+        })
+    })
+}
+
 pub(super) fn closed() -> Error {
     let remedy =
         "the store is read-only since a write failed; free space or mend the disk, then restart taxond";
@@ -186,7 +206,7 @@ pub(super) fn storage_error(doing: &str, error: sled::Error) -> Error {
         sled::Error::Corruption { at, .. } => Error::Corrupt {
             what: "the database".to_owned(),
             detail: format!("{doing} met damage at {at:?}"),
-            remedy: "restore a backup of the data directory",
+            remedy: REMEDY,
         },
         other => Error::Internal(format!("{doing}: {other}")),
     }
