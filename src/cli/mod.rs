@@ -19,6 +19,7 @@ mod evaluate;
 mod examples;
 mod failure;
 mod follow;
+mod fsck;
 mod history;
 mod input;
 mod jobs;
@@ -82,6 +83,8 @@ pub(crate) struct Global {
 enum Command {
     /// Run the daemon
     Serve(serve::Serve),
+    /// Check that everything in the data folder of a stopped daemon is whole
+    Fsck(fsck::Fsck),
     /// Show the whole in two minutes: train on a bank's questions, predict, merge two classes, compare
     Demo(demo::Demo),
     /// Make a model
@@ -155,6 +158,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(command) => command.run().await,
+        Command::Fsck(command) => command.run(&global).await,
         Command::Demo(command) => command.run(&global).await,
         Command::Create(command) => command.run(&global).await,
         Command::Delete(command) => command.run(&global).await,

@@ -1,5 +1,6 @@
 //! The daemon put together: store, registry, jobs, predictor and the services over them, from start to drained stop.
 
+mod fsck;
 mod health;
 
 use std::{
@@ -16,6 +17,8 @@ use tokio::{
 };
 use tonic::transport::{Server, server::TcpIncoming};
 use tracing::{info, info_span, warn};
+
+pub use fsck::{DataReport, fsck};
 
 use crate::{
     config::Config,

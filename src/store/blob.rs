@@ -38,9 +38,7 @@ impl Store {
         if bytes.len() as u64 != length {
             return Err(damaged(id, format!("it has {} bytes, not {length}", bytes.len())));
         }
-        if *blake3::hash(&bytes).as_bytes() != id.0 {
-            return Err(damaged(id, "its hash does not match".to_owned()));
-        }
+        check(id, &bytes)?;
         Ok(bytes)
     }
 
@@ -92,6 +90,14 @@ impl fmt::Debug for BlobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BlobId({self})")
     }
+}
+
+/// Whether bytes are those that a blob is named by.
+pub(super) fn check(id: BlobId, bytes: &[u8]) -> Result<()> {
+    if *blake3::hash(bytes).as_bytes() == id.0 {
+        return Ok(());
+    }
+    Err(damaged(id, "its hash does not match".to_owned()))
 }
 
 fn damaged(id: BlobId, detail: String) -> Error {

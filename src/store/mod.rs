@@ -18,6 +18,7 @@
 mod batch;
 mod blob;
 mod cell;
+mod check;
 mod closing;
 mod commit;
 mod directory;
@@ -27,6 +28,7 @@ mod scan;
 
 pub use batch::Batch;
 pub use blob::BlobId;
+pub use check::Checked;
 pub use closing::Closing;
 pub use open::{Store, StoreOptions};
 pub use scan::Scan;
