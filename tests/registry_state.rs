@@ -36,6 +36,10 @@ enum Step {
         number: u64,
         stale: bool,
     },
+    DeleteVersion {
+        name: usize,
+        number: u64,
+    },
     NewJob(usize),
     EndJob(usize),
     Reboot,
@@ -82,6 +86,7 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         3 => (name.clone(), any::<bool>(), 1..5u64, prop::bool::weighted(0.2))
             .prop_map(|(name, canary, number, stale)| Step::SetAlias { name, canary, number, stale }),
+        3 => (name.clone(), 1..5u64).prop_map(|(name, number)| Step::DeleteVersion { name, number }),
         3 => name.prop_map(Step::NewJob),
         2 => (0..4usize).prop_map(Step::EndJob),
         2 => Just(Step::Reboot),
@@ -238,6 +243,18 @@ fn apply(registry: &Registry, reference: &mut Reference, step: Step) -> Result<(
             });
             prop_assert_eq!(answer, expected);
         }
+        Step::DeleteVersion { name, number } => {
+            let (id, number) = (id(NAMES[name]), VersionNumber(number));
+            let answer = registry.delete_version(&id, number, false, None).map_err(|error| kind(&error));
+            let expected = reference.entry(&id).and_then(|entry| {
+                if entry.model.aliases.values().any(|points| *points == number) {
+                    return Err("VERSION_HAS_ALIASES".to_owned());
+                }
+                let gone = entry.versions.remove(&number).map(|(version, _)| version);
+                gone.ok_or_else(|| format!("not found: version {}", id.version_name(number)))
+            });
+            prop_assert_eq!(answer, expected);
+        }
         Step::NewJob(name) => {
             let id = id(NAMES[name]);
             let answer = registry.new_job(&id, None).map_err(|error| kind(&error));
@@ -325,7 +342,7 @@ fn compare(registry: &Registry, reference: &Reference) -> Result<(), TestCaseErr
         let alias = registry.resolve(id, &Selector::Alias(canary.clone())).map_err(|error| kind(&error));
         let points = entry.model.aliases.get(&canary).copied();
         prop_assert_eq!(alias, points.ok_or_else(|| format!("not found: alias {}@canary", id.name())));
-        let missing = if entry.versions.is_empty() { "NO_VERSION" } else { "NO_SERVING_VERSION" };
+        let missing = if entry.model.latest_version == 0 { "NO_VERSION" } else { "NO_SERVING_VERSION" };
         prop_assert_eq!(serving, entry.model.serving().ok_or_else(|| missing.to_owned()));
     }
     let jobs: Vec<JobRecord> = reference.jobs.values().rev().cloned().collect();

@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     model::Classifier,
     registry::{CheckpointId, ModelId, Registry, RejectionPoint, Version},
-    taxonomy::{ClassId, ClassName, LeafGroups, Manifest, Revision, VersionNumber},
+    taxonomy::{ClassId, ClassName, LeafGroups, Manifest, VersionNumber},
 };
 
 /// A version that can answer. A request holds one from start to end, whatever is published meanwhile.
@@ -189,6 +189,16 @@ impl LiveVersions {
         Ok(())
     }
 
+    /// Forgets a version, which was deleted. Requests that hold it keep it to their end.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::NotFound`] for the model.
+    pub fn forget(&self, model: &ModelId, number: VersionNumber) -> Result<()> {
+        let uid = self.registry.model(model)?.uid;
+        lock(&self.cache).slots.remove(&(uid, number));
+        Ok(())
+    }
+
     fn load(&self, model: &ModelId, number: VersionNumber) -> Result<(Arc<Live>, CheckpointId)> {
         let started = Instant::now();
         let version = self.registry.version(model, number)?;
@@ -209,32 +219,11 @@ impl LiveVersions {
         let groups = LeafGroups::new(&manifest, rows)?;
         let levels = (0..manifest.depth()).map(|level| LeafGroups::at_level(&manifest, rows, level));
         let levels = levels.collect::<Result<_>>()?;
-        let rejection = self.rejection(&version)?;
+        let rejection = self.registry.rejection(&version)?;
         info!(%model, version = %number, shared = is_shared, millis = started.elapsed().as_millis(), "version loaded");
         let translations = Translations::default();
         let live = Live { version, manifest, groups, levels, translations, classifier, rejection };
         Ok((Arc::new(live), checkpoint))
-    }
-
-    /// The rejection curve of a version. A version that was made at once has that of the version it came from: summing
-    /// leaves makes no answer less precise. Where classes were taken out there is none, for the others then get the
-    /// probability of texts that are not theirs.
-    fn rejection(&self, version: &Version) -> Result<Vec<RejectionPoint>> {
-        let mut version = version.clone();
-        loop {
-            match (version.report.clone(), version.parent) {
-                (Some(report), _) => return Ok(report.rejection),
-                (None, None) => return Ok(Vec::new()),
-                (None, Some(_)) if self.takes_classes_out(&version.model, version.revision)? => {
-                    return Ok(Vec::new());
-                }
-                (None, Some(parent)) => version = self.registry.version(&version.model, parent)?,
-            }
-        }
-    }
-
-    fn takes_classes_out(&self, model: &ModelId, revision: Revision) -> Result<bool> {
-        Ok(self.registry.manifest(model, revision)?.change.removes())
     }
 
     /// The network of a checkpoint that is in memory under another version.

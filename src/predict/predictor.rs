@@ -168,6 +168,14 @@ impl Predictor {
         self.live.unload(model)
     }
 
+    /// Takes a version that was deleted out of memory.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for the model.
+    pub fn forget(&self, model: &ModelId, number: VersionNumber) -> Result<()> {
+        self.live.forget(model, number)
+    }
+
     /// Answers a question.
     ///
     /// # Errors

@@ -176,12 +176,15 @@ impl Registry {
         let before = before.map(|number| key::version(model.uid, number));
         self.store
             .scan_back(Tree::Catalog, &key::owner(key::VERSIONS, model.uid), before.as_deref())
-            .take(limit)
             .map(|entry| {
                 let (key, bytes) = entry?;
                 let number = VersionNumber(key::number(&key));
-                Version::from_record(id.clone(), number, decode(&id.version_name(number), &bytes)?)
+                let record: storage::Version = decode(&id.version_name(number), &bytes)?;
+                Ok((number, record))
             })
+            .filter(|entry| entry.as_ref().map_or(true, |(_, record)| !record.deleted))
+            .take(limit)
+            .map(|entry| entry.and_then(|(number, record)| Version::from_record(id.clone(), number, record)))
             .collect()
     }
 
@@ -229,9 +232,9 @@ impl Registry {
         let model = self.model(id)?;
         let record = self.checkpoint_record(&model, number)?;
         let outcome = checkpoint::read(&self.store, &id.version_name(number), record);
-        // The model may have been deleted under our hands: then its blobs are not damaged but gone.
+        // Model or version may have been deleted under our hands: then the blobs are not damaged but gone.
         match outcome {
-            Err(error) if self.model(id)?.uid == model.uid => Err(error),
+            Err(error) if self.version(id, number).is_ok() && self.model(id)?.uid == model.uid => Err(error),
             Err(_) => Err(Error::not_found(Resource::Version, id.version_name(number))),
             Ok(checkpoint) => Ok(checkpoint),
         }
@@ -269,10 +272,10 @@ impl Registry {
     }
 
     fn version_of(&self, model: &Model, number: VersionNumber) -> Result<Version> {
-        let what = model.id.version_name(number);
-        let bytes = self.store.get(Tree::Catalog, &key::version(model.uid, number))?;
-        let bytes = bytes.ok_or_else(|| Error::not_found(Resource::Version, what.clone()))?;
-        Version::from_record(model.id.clone(), number, decode(&what, &bytes)?)
+        let record = self.version_record(model, number)?.filter(|record| !record.deleted);
+        let record =
+            record.ok_or_else(|| Error::not_found(Resource::Version, model.id.version_name(number)))?;
+        Version::from_record(model.id.clone(), number, record)
     }
 
     fn models_after(&self, after: Option<&ModelId>) -> impl Iterator<Item = Result<Model>> + use<> {

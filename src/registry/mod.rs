@@ -6,8 +6,10 @@
 
 mod catalog;
 mod checkpoint;
+mod delete;
 mod job;
 pub(crate) mod key;
+mod lineage;
 mod manifest;
 mod model;
 mod publish;
@@ -37,7 +39,7 @@ pub use crate::store::Batch;
 use crate::{
     error::Result,
     proto::storage,
-    store::{Store, Tree},
+    store::{BlobId, Store, Tree},
 };
 
 /// The catalog of models. Share it through an `Arc`.
@@ -101,11 +103,16 @@ impl Registry {
 
     /// Removes the blobs that no checkpoint names. The writer must be held, except on opening.
     fn sweep_blobs(&self) -> Result<u64> {
+        self.store.sweep_blobs(&self.live_blobs()?)
+    }
+
+    /// The blobs that checkpoints name.
+    fn live_blobs(&self) -> Result<HashSet<BlobId>> {
         let mut live = HashSet::new();
         for entry in self.store.scan(Tree::Catalog, &[key::CHECKPOINTS], None) {
             let (_, bytes) = entry?;
             live.extend(checkpoint::blobs("a checkpoint", &record::decode("a checkpoint", &bytes)?)?);
         }
-        self.store.sweep_blobs(&live)
+        Ok(live)
     }
 }

@@ -87,6 +87,7 @@ impl Version {
             size_bytes: self.size_bytes,
             parameter_count: self.parameter_count,
             created: timestamp(self.created),
+            deleted: false,
         }
     }
 

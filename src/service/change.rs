@@ -170,8 +170,8 @@ impl Services {
 
     /// The version that the first call with a request id made.
     pub(super) fn version_of_outcome(&self, outcome: &str) -> Result<Version> {
-        let (id, selector) = name::version_or_alias("request_id", outcome)?;
-        self.registry.version(&id, self.registry.resolve(&id, &selector)?)
+        let (id, number) = name::version("request_id", outcome)?;
+        self.registry.version_ever(&id, number)
     }
 
     /// A version and the manifest it answers in.

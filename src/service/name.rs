@@ -26,6 +26,14 @@ pub(super) fn version_or_alias(field: &str, name: &str) -> Result<(ModelId, Sele
     Ok((model(field, name)?, Selector::Serving))
 }
 
+/// `models/{model}/versions/{number}`
+pub(super) fn version(field: &str, name: &str) -> Result<(ModelId, VersionNumber)> {
+    match version_or_alias(field, name)? {
+        (id, Selector::Number(number)) => Ok((id, number)),
+        _ => Err(shape(field, "models/{model}/versions/{number}", name)),
+    }
+}
+
 /// `models/{model}` or `models/{model}/manifests/{revision}`
 pub(super) fn manifest(field: &str, name: &str) -> Result<(ModelId, Option<Revision>)> {
     match name.split_once("/manifests/") {
@@ -78,5 +86,11 @@ mod tests {
         }
         assert!(job("name", "jobs/x").unwrap_err().to_string().contains("'jobs/x'"));
         assert!(manifest("name", "models/bank/manifests/-1").is_err());
+        for name in ["models/bank", "models/bank@canary"] {
+            assert!(
+                version("name", name).unwrap_err().to_string().contains("/versions/{number}, got"),
+                "{name}"
+            );
+        }
     }
 }

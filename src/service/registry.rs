@@ -164,9 +164,21 @@ impl RegistryService for Services {
 
     async fn delete_version(
         &self,
-        _request: Request<v1::DeleteVersionRequest>,
+        request: Request<v1::DeleteVersionRequest>,
     ) -> Result<Response<v1::DeleteVersionResponse>, Status> {
-        Err(status(Error::Unimplemented("DeleteVersion")))
+        let request = request.into_inner();
+        self.blocking(move |services| {
+            let (id, number) = name::version("name", &request.name)?;
+            match repeat::check(&services.registry, "DeleteVersion", &request.request_id, &request)? {
+                Call::First(receipt) => services.jobs.while_idle(&id, || {
+                    services.registry.delete_version(&id, number, request.forget_undo, receipt)?;
+                    services.predictor.forget(&id, number)
+                }),
+                Call::Repeat(_) => Ok(()),
+            }
+        })
+        .await?;
+        Ok(Response::new(v1::DeleteVersionResponse {}))
     }
 
     type ExportVersionStream = Answers<v1::ExportVersionResponse>;

@@ -42,6 +42,14 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Removes a blob, if it is there. Nobody may put it meanwhile.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn delete_blob(&self, id: BlobId) -> Result<()> {
+        self.delete_prefix(Tree::Chunks, &id.0).map(|_| ())
+    }
+
     /// Removes every blob that is not among the live ones and returns how many there were. Nobody may put blobs
     /// meanwhile: one that is put and not yet named would go.
     ///

@@ -210,7 +210,7 @@ impl Jobs {
     /// Undoes the latest change of the classes: the classes, the tensors and so the answers are those from before it.
     ///
     /// # Errors
-    /// [`Error::Precondition`] where there is nothing to undo; [`Error::Conflict`] as for [`Jobs::change`].
+    /// [`Error::Precondition`] where there is nothing to undo, or what would be restored was deleted; [`Error::Conflict`] as for [`Jobs::change`].
     pub fn undo(&self, order: &UndoOrder, receipt: Option<Receipt>) -> Result<Applied> {
         let UndoOrder { model, reason, author, expected_revision } = order;
         let _changing = self.shared.lock_changes();
@@ -227,6 +227,16 @@ impl Jobs {
                 ),
             });
         };
+        if let Err(Error::NotFound { name, .. }) = self.shared.registry.version(model, point.version) {
+            return Err(Error::Precondition {
+                reason: "UNDO_VERSION_DELETED",
+                description: format!(
+                    "{name}, which an undo of revision {} would restore, was deleted",
+                    serving.manifest.revision
+                ),
+                subject: name,
+            });
+        }
         self.shared.make_way(model)?;
         let target = self.shared.registry.manifest(model, point.revision)?;
         let manifest = serving.manifest.undo(&target, serving.provenance(reason, author));

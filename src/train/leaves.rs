@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     dataset::{Example, Meanings, Split},
     error::Result,
-    registry::{Model, Registry, Version},
+    registry::{Model, Registry},
     taxonomy::{Class, ClassId, LeafId, Manifest},
 };
 
@@ -26,7 +26,7 @@ impl Leaves {
         examples: &[Example],
     ) -> Result<Self> {
         let learnt = match model.serving() {
-            Some(number) => learnt_leaves(registry, registry.version(&model.id, number)?)?,
+            Some(number) => registry.learnt_leaves(&registry.version(&model.id, number)?)?,
             None => BTreeSet::new(),
         };
         let train = examples.iter().filter(|example| example.split == Split::Train);
@@ -46,22 +46,5 @@ impl Leaves {
     pub(super) fn unlearnt(&self) -> Vec<LeafId> {
         let known = |leaf: &&LeafId| !self.learnt.contains(leaf) && !self.with_examples.contains(leaf);
         self.all.iter().filter(known).copied().collect()
-    }
-}
-
-/// The leaves that some training up to a version had examples for.
-fn learnt_leaves(registry: &Registry, mut version: Version) -> Result<BTreeSet<LeafId>> {
-    loop {
-        match (version.report, version.parent) {
-            (Some(report), _) => {
-                let mut leaves = registry.manifest(&version.model, version.revision)?.leaves();
-                report.unlearnt.iter().for_each(|leaf| {
-                    leaves.remove(leaf);
-                });
-                return Ok(leaves);
-            }
-            (None, Some(parent)) => version = registry.version(&version.model, parent)?,
-            (None, None) => return Ok(BTreeSet::new()),
-        }
     }
 }

@@ -331,7 +331,7 @@ fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>, a
     };
     let manifest = revision.map(|revision| registry.manifest_to_change(model, revision)).transpose()?;
     let learnt = match &serving {
-        Some(version) => is_learnt(registry, version)?,
+        Some(version) => registry.is_learnt(version)?,
         None => false,
     };
     let provenance = Provenance {
@@ -348,20 +348,4 @@ fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>, a
         labels,
         provenance,
     )
-}
-
-/// Whether a version was learnt in the classes it answers in. What an undo restored counts as what it restored, and what
-/// a change made that left every class its leaves as what it was made of.
-fn is_learnt(registry: &Registry, version: &Version) -> Result<bool> {
-    let Some(parent) = version.parent.filter(|_| version.origin != Origin::Training) else {
-        return Ok(version.origin == Origin::Training);
-    };
-    let parent = registry.version(&version.model, parent)?;
-    if version.origin == Origin::Instant {
-        let manifest = |version: &Version| registry.manifest(&version.model, version.revision);
-        if !manifest(version)?.has_leaves_of(&manifest(&parent)?) {
-            return Ok(false);
-        }
-    }
-    is_learnt(registry, &parent)
 }

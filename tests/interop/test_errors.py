@@ -321,7 +321,6 @@ def test_a_request_id_given_to_another_request_is_refused(client, fresh_id):
 
 
 LATER = {
-    "DeleteVersion": lambda c, m: c.registry.DeleteVersion(registry.DeleteVersionRequest(name=f"{m}/versions/1")),
     "ExportVersion": lambda c, m: drain(
         c.registry.ExportVersion(registry.ExportVersionRequest(name=f"{m}/versions/1"))
     ),

@@ -1,0 +1,106 @@
+//! What a version has of those it was made from, through however many of them. What is known of these is kept when they are
+//! deleted, so that nothing here changes by that.
+
+use std::collections::BTreeSet;
+
+use super::{Model, ModelId, Origin, Registry, RejectionPoint, Version, key, record::decode};
+use crate::{
+    error::Result,
+    proto::storage,
+    store::Tree,
+    taxonomy::{LeafId, Manifest, VersionNumber},
+};
+
+impl Registry {
+    /// One version, also if it was deleted since.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::NotFound`] if there never was one.
+    pub fn version_ever(&self, id: &ModelId, number: VersionNumber) -> Result<Version> {
+        let model = self.model(id)?;
+        match self.version_record(&model, number)? {
+            Some(record) => Version::from_record(id.clone(), number, record),
+            None => self.version(id, number),
+        }
+    }
+
+    /// The rejection curve of a version. A version that was made at once has that of the version it came from: summing
+    /// leaves makes no answer less precise. Where classes were taken out there is none, for the others then get the
+    /// probability of texts that are not theirs.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`] for a damaged record.
+    pub fn rejection(&self, version: &Version) -> Result<Vec<RejectionPoint>> {
+        let mut version = version.clone();
+        loop {
+            if let Some(report) = version.report {
+                return Ok(report.rejection);
+            }
+            let Some(parent) = self.parent_of(&version)? else { return Ok(Vec::new()) };
+            if self.manifest_of_version(&version)?.change.removes() {
+                return Ok(Vec::new());
+            }
+            version = parent;
+        }
+    }
+
+    /// Whether a version was learnt in the classes it answers in. What an undo restored counts as what it restored, and
+    /// what a change made that left every class its leaves as what it was made of.
+    ///
+    /// # Errors
+    /// As [`Registry::rejection`].
+    pub fn is_learnt(&self, version: &Version) -> Result<bool> {
+        let mut version = version.clone();
+        while version.origin != Origin::Training {
+            let Some(parent) = self.parent_of(&version)? else { return Ok(false) };
+            if version.origin == Origin::Instant {
+                let manifest = self.manifest_of_version(&version)?;
+                if !manifest.has_leaves_of(&self.manifest_of_version(&parent)?) {
+                    return Ok(false);
+                }
+            }
+            version = parent;
+        }
+        Ok(true)
+    }
+
+    /// The leaves that some training up to a version had examples for.
+    ///
+    /// # Errors
+    /// As [`Registry::rejection`].
+    pub fn learnt_leaves(&self, version: &Version) -> Result<BTreeSet<LeafId>> {
+        let mut version = version.clone();
+        loop {
+            if let Some(report) = &version.report {
+                let mut leaves = self.manifest_of_version(&version)?.leaves();
+                report.unlearnt.iter().for_each(|leaf| {
+                    leaves.remove(leaf);
+                });
+                return Ok(leaves);
+            }
+            let Some(parent) = self.parent_of(&version)? else { return Ok(BTreeSet::new()) };
+            version = parent;
+        }
+    }
+
+    /// The version that a version was made from, also if it was deleted since.
+    fn parent_of(&self, version: &Version) -> Result<Option<Version>> {
+        let Some(number) = version.parent else { return Ok(None) };
+        let record = self.version_record(&self.model(&version.model)?, number)?;
+        record.map(|record| Version::from_record(version.model.clone(), number, record)).transpose()
+    }
+
+    fn manifest_of_version(&self, version: &Version) -> Result<Manifest> {
+        self.manifest(&version.model, version.revision)
+    }
+
+    /// The record of a version, which outlives its deletion.
+    pub(super) fn version_record(
+        &self,
+        model: &Model,
+        number: VersionNumber,
+    ) -> Result<Option<storage::Version>> {
+        let bytes = self.store.get(Tree::Catalog, &key::version(model.uid, number))?;
+        bytes.map(|bytes| decode(&model.id.version_name(number), &bytes)).transpose()
+    }
+}
