@@ -65,9 +65,6 @@ pub enum Error {
     /// The daemon is shutting down or not ready.
     #[error("{0}")]
     Unavailable(String),
-    /// The operation is laid out in the API and not built yet.
-    #[error("{0} is not implemented yet")]
-    Unimplemented(&'static str),
     /// Stored bytes are damaged.
     #[error("{what} is damaged: {detail}; {remedy}")]
     Corrupt {

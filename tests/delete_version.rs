@@ -1,4 +1,5 @@
 //! Versions that are deleted: what keeps one, and what stays of one that went.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

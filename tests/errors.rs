@@ -248,13 +248,3 @@ async fn one_training_a_model_at_a_time() {
     drop(first);
     daemon.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn calls_laid_out_for_later_say_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut daemon = Daemon::start(dir.path()).await;
-    let status = daemon.registry.export_version(v1::ExportVersionRequest::default()).await.unwrap_err();
-    assert_reason(&status, Code::Unimplemented, "UNIMPLEMENTED");
-    assert_eq!(status.message(), "ExportVersion is not implemented yet");
-    daemon.stop().await;
-}

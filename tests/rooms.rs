@@ -64,6 +64,7 @@ const CRATES: &[(&[&str], &[&str])] = &[
         &["proto.rs", "service/", "server/", "cli/"],
     ),
     (&["sled"], &["store/"]),
+    (&["safetensors", "base64"], &["registry/"]),
     (&["candle_core", "candle_nn"], &["model/", "train/", "predict/", "registry/"]),
     (&["cudarc"], &["model/cuda/"]),
     // The training loop is plain code on a thread of its own; only what starts and watches it may wait on futures.

@@ -133,7 +133,6 @@ impl From<Error> for Failure {
             Error::Exhausted { .. }
             | Error::Cancelled
             | Error::Unavailable(_)
-            | Error::Unimplemented(_)
             | Error::Corrupt { .. }
             | Error::Io { .. }
             | Error::Internal(_) => Exit::Failed,

@@ -76,6 +76,7 @@ fn of(version: &HistoryVersion) -> String {
     let how = match version.origin() {
         VersionOrigin::Training => "learnt".to_owned(),
         VersionOrigin::Undo => "restored".to_owned(),
+        VersionOrigin::Import => "imported".to_owned(),
         origin => json::origin(origin),
     };
     let mut line = format!("version {} ({how})", version.number);

@@ -17,10 +17,12 @@ mod delete;
 pub mod demo;
 mod evaluate;
 mod examples;
+mod export;
 mod failure;
 mod follow;
 mod fsck;
 mod history;
+mod import;
 mod input;
 mod jobs;
 mod json;
@@ -138,6 +140,10 @@ enum Command {
     Cancel(cancel::Cancel),
     /// Point an alias to a version, `serving` if none is named
     Promote(promote::Promote),
+    /// Write a version to a file, which other programs can open as well
+    Export(export::Export),
+    /// Take a version from a file into a model
+    Import(import::Import),
     /// Print a completion script
     Completions(completions::Completions),
 }
@@ -185,6 +191,8 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Watch(command) => command.run(&global).await,
         Command::Cancel(command) => command.run(&global).await,
         Command::Promote(command) => command.run(&global).await,
+        Command::Export(command) => command.run(&global).await,
+        Command::Import(command) => command.run(&global).await,
         Command::Completions(command) => command.run(),
     }
 }

@@ -113,18 +113,18 @@ fn blob_id(what: &str, blob: Option<&storage::Blob>) -> Result<BlobId> {
         .ok_or_else(|| damaged(what, "it does not name its blobs"))
 }
 
-fn to_bytes(numbers: &[f32]) -> Vec<u8> {
+pub(super) fn to_bytes(numbers: &[f32]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size_of_val(numbers));
     numbers.iter().for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
     bytes
 }
 
 /// A remainder of less than four bytes is left out; the shape tells.
-fn from_bytes(bytes: &[u8]) -> Vec<f32> {
+pub(super) fn from_bytes(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|&number| f32::from_le_bytes(number)).collect()
 }
 
-fn to_architecture(architecture: &Architecture) -> storage::Architecture {
+pub(super) fn to_architecture(architecture: &Architecture) -> storage::Architecture {
     let pooling = match architecture.pooling {
         Pooling::Mean => storage::Pooling::Mean,
         Pooling::MeanMaxInput => storage::Pooling::MeanMaxInput,
@@ -148,7 +148,7 @@ fn to_architecture(architecture: &Architecture) -> storage::Architecture {
     }
 }
 
-fn from_architecture(what: &str, record: &storage::Architecture) -> Result<Architecture> {
+pub(super) fn from_architecture(what: &str, record: &storage::Architecture) -> Result<Architecture> {
     let pooling = match storage::Pooling::try_from(record.pooling) {
         Ok(storage::Pooling::Mean) => Pooling::Mean,
         Ok(storage::Pooling::MeanMaxInput) => Pooling::MeanMaxInput,

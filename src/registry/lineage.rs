@@ -11,6 +11,35 @@ use crate::{
     taxonomy::{LeafId, Manifest, VersionNumber},
 };
 
+/// What a version has of those it was made from. An imported version brings it along, as they stayed behind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lineage {
+    /// Whether it was learnt in the classes it answers in.
+    pub learnt: bool,
+    /// The leaves that some training had examples for.
+    pub learnt_leaves: BTreeSet<LeafId>,
+    /// What refusing unsure answers costs and brings.
+    pub rejection: Vec<RejectionPoint>,
+}
+
+impl Lineage {
+    pub(super) fn to_record(&self) -> storage::Lineage {
+        storage::Lineage {
+            learnt: self.learnt,
+            learnt_leaves: self.learnt_leaves.iter().map(|leaf| leaf.0).collect(),
+            rejection: self.rejection.iter().copied().map(RejectionPoint::to_record).collect(),
+        }
+    }
+
+    pub(super) fn from_record(record: storage::Lineage) -> Self {
+        Self {
+            learnt: record.learnt,
+            learnt_leaves: record.learnt_leaves.into_iter().map(LeafId).collect(),
+            rejection: record.rejection.into_iter().map(RejectionPoint::from_record).collect(),
+        }
+    }
+}
+
 impl Registry {
     /// One version, also if it was deleted since.
     ///
@@ -24,6 +53,18 @@ impl Registry {
         }
     }
 
+    /// What a version has of those it was made from.
+    ///
+    /// # Errors
+    /// As [`Registry::rejection`].
+    pub fn lineage(&self, version: &Version) -> Result<Lineage> {
+        Ok(Lineage {
+            learnt: self.is_learnt(version)?,
+            learnt_leaves: self.learnt_leaves(version)?,
+            rejection: self.rejection(version)?,
+        })
+    }
+
     /// The rejection curve of a version. A version that was made at once has that of the version it came from: summing
     /// leaves makes no answer less precise. Where classes were taken out there is none, for the others then get the
     /// probability of texts that are not theirs.
@@ -33,8 +74,10 @@ impl Registry {
     pub fn rejection(&self, version: &Version) -> Result<Vec<RejectionPoint>> {
         let mut version = version.clone();
         loop {
-            if let Some(report) = version.report {
-                return Ok(report.rejection);
+            match (version.lineage.take(), version.report.take()) {
+                (Some(lineage), _) => return Ok(lineage.rejection),
+                (None, Some(report)) => return Ok(report.rejection),
+                (None, None) => {}
             }
             let Some(parent) = self.parent_of(&version)? else { return Ok(Vec::new()) };
             if self.manifest_of_version(&version)?.change.removes() {
@@ -52,6 +95,9 @@ impl Registry {
     pub fn is_learnt(&self, version: &Version) -> Result<bool> {
         let mut version = version.clone();
         while version.origin != Origin::Training {
+            if let Some(lineage) = version.lineage {
+                return Ok(lineage.learnt);
+            }
             let Some(parent) = self.parent_of(&version)? else { return Ok(false) };
             if version.origin == Origin::Instant {
                 let manifest = self.manifest_of_version(&version)?;
@@ -71,6 +117,9 @@ impl Registry {
     pub fn learnt_leaves(&self, version: &Version) -> Result<BTreeSet<LeafId>> {
         let mut version = version.clone();
         loop {
+            if let Some(lineage) = version.lineage {
+                return Ok(lineage.learnt_leaves);
+            }
             if let Some(report) = &version.report {
                 let mut leaves = self.manifest_of_version(&version)?.leaves();
                 report.unlearnt.iter().for_each(|leaf| {

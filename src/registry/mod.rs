@@ -4,9 +4,11 @@
 //! model hangs on its uid and counts only while the model's record is there; so deleting the record deletes all of it at
 //! once, and the bytes go afterwards.
 
+mod archive;
 mod catalog;
 mod checkpoint;
 mod delete;
+mod exchange;
 mod job;
 pub(crate) mod key;
 mod lineage;
@@ -25,8 +27,10 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+pub use archive::{Archive, Encoded, MAX_ARCHIVE_BYTES, check_size};
 pub use checkpoint::CheckpointId;
 pub use job::{JobId, JobRecord, JobState};
+pub use lineage::Lineage;
 pub use model::{AliasName, MAX_NAME_BYTES, Model, ModelId, Selector};
 pub use publish::{Publication, PublishedManifest, Tensors};
 pub use receipt::{RECEIPT_LIFETIME, Receipt};

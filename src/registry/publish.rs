@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use prost::Message as _;
 
 use super::{
-    AliasName, JobId, JobRecord, Mode, Model, ModelId, Origin, Receipt, Registry, Report, Version,
+    AliasName, JobId, JobRecord, Lineage, Mode, Model, ModelId, Origin, Receipt, Registry, Report, Version,
     checkpoint, key, manifest,
 };
 use crate::{
@@ -37,6 +37,8 @@ pub struct Publication {
     pub job: Option<JobId>,
     /// What training measured.
     pub report: Option<Report>,
+    /// For an imported version: what it has of those it was made from.
+    pub lineage: Option<Lineage>,
     /// Whether the `serving` alias shall point to it.
     pub promote: bool,
     /// If given, what the `serving` alias must still point to.
@@ -65,6 +67,8 @@ pub enum PublishedManifest {
     New(Box<Manifest>),
     /// One that is stored already.
     Existing(Revision),
+    /// That of an imported version: the first of the model, or one that is stored already.
+    Imported(Box<Manifest>),
 }
 
 impl Registry {
@@ -73,7 +77,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Conflict`] when the serving alias moved (`SERVING_MOVED`) or another manifest took the revision
-    /// (`REVISION_TAKEN`); [`Error::NotFound`] for a model, version, manifest or job that is gone; [`Error::Internal`]
+    /// (`REVISION_TAKEN`); [`Error::Precondition`] when an imported manifest is not the model's (`MANIFEST_MISMATCH`);
+    /// [`Error::NotFound`] for a model, version, manifest or job that is gone; [`Error::Internal`]
     /// when the tensors cannot answer in the manifest.
     pub fn publish(&self, publication: Publication) -> Result<Version> {
         let mut writer = self.writer();
@@ -86,12 +91,18 @@ impl Registry {
         let manifest = match publication.manifest {
             PublishedManifest::New(new) => {
                 check_revision(&model, new.revision)?;
-                model.latest_revision = new.revision.0;
-                let record = manifest::to_record(&new).encode_to_vec();
-                batch.put(Tree::Catalog, key::manifest(model.uid, new.revision), record);
+                put_manifest(&mut batch, &mut model, &new);
                 *new
             }
             PublishedManifest::Existing(revision) => self.manifest_of(&model, revision)?,
+            PublishedManifest::Imported(first) if (model.latest_version, model.latest_revision) == (0, 0) => {
+                put_manifest(&mut batch, &mut model, &first);
+                *first
+            }
+            PublishedManifest::Imported(same) => {
+                self.check_same_manifest(&model, &same)?;
+                *same
+            }
         };
         let tensors = self.tensors(&model, publication.tensors, &manifest)?;
 
@@ -106,6 +117,7 @@ impl Registry {
             reason: publication.reason,
             job: publication.job,
             report: publication.report,
+            lineage: publication.lineage,
             size_bytes: checkpoint::size_bytes(&tensors),
             parameter_count: checkpoint::parameter_count(&tensors),
             created: SystemTime::now(),
@@ -146,6 +158,13 @@ impl Registry {
             }
         }
     }
+}
+
+/// Adds a manifest, which is the newest of the model from then on, to a batch.
+fn put_manifest(batch: &mut Batch, model: &mut Model, manifest: &Manifest) {
+    model.latest_revision = manifest.revision.0;
+    let record = manifest::to_record(manifest).encode_to_vec();
+    batch.put(Tree::Catalog, key::manifest(model.uid, manifest.revision), record);
 }
 
 /// Adds a changed model to a batch, with a new sequence.

@@ -173,12 +173,12 @@ impl Epoch {
 }
 
 impl RejectionPoint {
-    fn to_record(self) -> storage::RejectionPoint {
+    pub(super) fn to_record(self) -> storage::RejectionPoint {
         let Self { min_confidence, precision, coverage } = self;
         storage::RejectionPoint { min_confidence, precision, coverage }
     }
 
-    fn from_record(record: storage::RejectionPoint) -> Self {
+    pub(super) fn from_record(record: storage::RejectionPoint) -> Self {
         let storage::RejectionPoint { min_confidence, precision, coverage } = record;
         Self { min_confidence, precision, coverage }
     }

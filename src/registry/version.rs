@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::{
-    JobId, ModelId, Report,
+    JobId, Lineage, ModelId, Report,
     record::{damaged, from_mode, time, timestamp, to_mode},
 };
 use crate::{
@@ -33,6 +33,8 @@ pub struct Version {
     pub job: Option<JobId>,
     /// What training measured.
     pub report: Option<Report>,
+    /// For an imported version: what it has of those it was made from.
+    pub lineage: Option<Lineage>,
     /// Bytes of its tensors; equal tensors of several versions are stored once.
     pub size_bytes: u64,
     /// Network parameters.
@@ -50,6 +52,8 @@ pub enum Origin {
     Instant,
     /// An undo restored it.
     Undo,
+    /// It came from another model.
+    Import,
 }
 
 /// How a training treats what is there already.
@@ -75,6 +79,7 @@ impl Version {
             Origin::Training => storage::Origin::Training,
             Origin::Instant => storage::Origin::Instant,
             Origin::Undo => storage::Origin::Undo,
+            Origin::Import => storage::Origin::Import,
         };
         storage::Version {
             parent: self.parent.map_or(0, |number| number.0),
@@ -88,6 +93,7 @@ impl Version {
             parameter_count: self.parameter_count,
             created: timestamp(self.created),
             deleted: false,
+            lineage: self.lineage.as_ref().map(Lineage::to_record),
         }
     }
 
@@ -102,6 +108,7 @@ impl Version {
             Ok(storage::Origin::Training) => Origin::Training,
             Ok(storage::Origin::Instant) => Origin::Instant,
             Ok(storage::Origin::Undo) => Origin::Undo,
+            Ok(storage::Origin::Import) => Origin::Import,
             Ok(storage::Origin::Unspecified) | Err(_) => {
                 return Err(damaged(&what, format!("origin {} is unknown", record.origin)));
             }
@@ -116,6 +123,7 @@ impl Version {
             reason: record.reason,
             job: (record.job != 0).then_some(JobId(record.job)),
             report: record.report.map(Report::from_record),
+            lineage: record.lineage.map(Lineage::from_record),
             size_bytes: record.size_bytes,
             parameter_count: record.parameter_count,
             created: time(&what, record.created)?,

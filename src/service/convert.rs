@@ -48,6 +48,7 @@ pub(super) fn origin(origin: Origin) -> v1::VersionOrigin {
         Origin::Training => v1::VersionOrigin::Training,
         Origin::Instant => v1::VersionOrigin::Instant,
         Origin::Undo => v1::VersionOrigin::Undo,
+        Origin::Import => v1::VersionOrigin::Import,
     }
 }
 

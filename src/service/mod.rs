@@ -8,6 +8,7 @@ mod correct;
 mod dataset;
 mod edit;
 mod history;
+mod import;
 mod inference;
 mod name;
 mod predict;

@@ -185,16 +185,19 @@ impl RegistryService for Services {
 
     async fn export_version(
         &self,
-        _request: Request<v1::ExportVersionRequest>,
+        request: Request<v1::ExportVersionRequest>,
     ) -> Result<Response<Self::ExportVersionStream>, Status> {
-        Err(status(Error::Unimplemented("ExportVersion")))
+        let (id, selector) = name::version_or_alias("name", &request.into_inner().name).map_err(status)?;
+        let file = self.blocking(move |services| services.registry.export(&id, &selector)?.encode()).await?;
+        let chunks = file.chunks().map(|data| Ok(v1::ExportVersionResponse { data }));
+        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
     }
 
     async fn import_version(
         &self,
-        _request: Request<Streaming<v1::ImportVersionRequest>>,
+        request: Request<Streaming<v1::ImportVersionRequest>>,
     ) -> Result<Response<v1::ImportVersionResponse>, Status> {
-        Err(status(Error::Unimplemented("ImportVersion")))
+        self.import(request).await
     }
 }
 

@@ -63,10 +63,6 @@ pub(super) fn status(error: Error) -> Status {
             reason(&mut details, "UNAVAILABLE", &[]);
             Code::Unavailable
         }
-        Error::Unimplemented(_) => {
-            reason(&mut details, "UNIMPLEMENTED", &[]);
-            Code::Unimplemented
-        }
         Error::Corrupt { what, .. } => {
             error!(error = %message, "damaged data met");
             reason(&mut details, "DATA_DAMAGED", &[("what", what)]);

@@ -193,6 +193,12 @@ impl Manifest {
         }
     }
 
+    /// The same without what leads to other revisions and versions, which another model does not have.
+    #[must_use]
+    pub fn portable(self) -> Self {
+        Self { parent: None, undo: None, ..self }
+    }
+
     /// The active classes by id.
     pub fn active(&self) -> impl Iterator<Item = &Class> + '_ {
         self.classes.values().filter(|class| class.is_active())

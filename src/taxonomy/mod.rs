@@ -9,6 +9,7 @@
 //! So a merge is the union of two leaf sets: no weight changes, the probabilities are exact, and undoing it is exact.
 
 mod change;
+mod check;
 mod groups;
 mod id;
 mod lookup;

@@ -313,6 +313,7 @@ impl Jobs {
             reason: made.manifest.describe(),
             job: made.job,
             report: None,
+            lineage: None,
             promote: true,
             expected_serving: Some(Some(serving.number)),
             job_record: None,

@@ -312,6 +312,7 @@ impl Run<'_> {
             reason: plan.reason.clone(),
             job: Some(record.id),
             report: Some(report),
+            lineage: None,
             promote,
             expected_serving: Some(serving),
             job_record: Some(record.clone()),

@@ -24,10 +24,6 @@ def bank(daemon, fresh_id, examples):
         assert (client.model(name), client.stats(name), client.manifest(name)) == before
 
 
-def drain(stream):
-    return list(stream)
-
-
 MISSING = {
     "GetModel": (lambda c, m: c.model("models/none"), "Model", "models/none"),
     "DeleteModel": (
@@ -318,18 +314,3 @@ def test_a_request_id_given_to_another_request_is_refused(client, fresh_id):
     with refused() as refusal:
         client.model(f"models/{other}")
     assert refusal[0].code == NOT_FOUND
-
-
-LATER = {
-    "ExportVersion": lambda c, m: drain(
-        c.registry.ExportVersion(registry.ExportVersionRequest(name=f"{m}/versions/1"))
-    ),
-}
-
-
-@pytest.mark.parametrize("call", LATER)
-def test_what_is_laid_out_for_later_says_so(client, bank, call):
-    with refused() as refusal:
-        LATER[call](client, bank)
-    assert refusal[0].code == grpc.StatusCode.UNIMPLEMENTED
-    assert call in refusal[0].message, refusal

@@ -81,6 +81,7 @@ pub(crate) fn publication(model: &ModelId, tensors: Tensors, manifest: Option<Ma
         reason: "a test".to_owned(),
         job: None,
         report: None,
+        lineage: None,
         promote: true,
         expected_serving: None,
         job_record: None,

@@ -114,6 +114,7 @@ proptest! {
             let merges = matches!(edit, Edit::Merge { .. });
             prop_assert!(merges || next.active().count() >= now.active().count().min(2), "{:?}", edit);
             prop_assert!(next.next_class >= now.next_class && next.next_leaf >= now.next_leaf);
+            prop_assert_eq!(next.check(), Ok(()), "{:?}", edit);
             let made: Vec<ClassId> = next.classes.keys().filter(|id| !now.classes.contains_key(id)).copied().collect();
             prop_assert!(made.iter().all(|id| *id >= now.next_class), "{edit:?} reused an id");
             let leaves: Vec<LeafId> = next.leaves().into_iter().collect();
@@ -129,6 +130,7 @@ proptest! {
             now = undone(&now, target);
             prop_assert!(now.living().eq(target.living()), "{:?}", edits);
             prop_assert!(before.classes.keys().all(|id| now.classes.contains_key(id)), "a class was forgotten");
+            prop_assert_eq!(now.check(), Ok(()), "{:?}", edits);
             prop_assert!(now.next_class >= before.next_class && now.next_leaf >= before.next_leaf);
             let leaves: Vec<LeafId> = target.leaves().into_iter().collect();
             prop_assert_eq!(answers(&now, &leaves, &weights), answers(target, &leaves, &weights));
