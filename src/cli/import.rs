@@ -25,7 +25,7 @@ const MESSAGE_BYTES: u64 = 256 << 10;
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// The model: one without versions, or one that has the version's classes
+    /// The model: one that never had a version, or one that has the same classes
     #[arg(value_parser = names::model)]
     model: String,
     /// A file that `taxond export` wrote

@@ -91,7 +91,7 @@ enum Command {
     Demo(demo::Demo),
     /// Make a model
     Create(create::Create),
-    /// Remove a model with its examples, manifests and versions
+    /// Remove a model with its examples, manifests and versions, or one version
     Delete(delete::Delete),
     /// Labelled texts of a model
     #[command(subcommand)]
