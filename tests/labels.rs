@@ -167,19 +167,29 @@ async fn a_correction_is_refused_while_a_stream_adds() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::with_examples(dir.path()).await;
     let total = texts().len() as u64;
-    let (messages, stream) = tokio::sync::mpsc::channel(1);
-    let mut dataset = daemon.dataset.clone();
-    let adding = tokio::spawn(async move {
-        dataset.add_examples(tokio_stream::wrappers::ReceiverStream::new(stream)).await
-    });
+    let dataset = daemon.dataset.clone();
+    let open = || {
+        let (messages, stream) = tokio::sync::mpsc::channel(2);
+        let mut dataset = dataset.clone();
+        let adding = tokio::spawn(async move {
+            dataset.add_examples(tokio_stream::wrappers::ReceiverStream::new(stream)).await
+        });
+        (messages, adding)
+    };
     let message = |text: &str| v1::AddExamplesRequest {
         model: BANK.into(),
         examples: vec![labelled(text, "balance")],
         ..Default::default()
     };
+    let (mut messages, mut adding) = open();
     messages.send(message("the first of two")).await.unwrap();
     // The stream is open once a correction is refused for it; before, nothing matches and nothing happens.
     let status = loop {
+        // It is itself refused where it comes during a correction.
+        if adding.is_finished() {
+            (messages, adding) = open();
+            messages.send(message("the first of two")).await.unwrap();
+        }
         match deleted(&mut daemon, delete(of_label("nothing has this"))).await {
             Ok(told) => assert_eq!(told.deleted, 0),
             Err(status) => break status,
