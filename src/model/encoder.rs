@@ -14,6 +14,7 @@ pub struct Encoder {
     lstm: Lstm,
     pooling: Pooling,
     embedding: usize,
+    features: usize,
 }
 
 impl Encoder {
@@ -41,16 +42,13 @@ impl Encoder {
             lstm: Lstm::new(weights, architecture.lstm_directions(), embedding),
             pooling: architecture.pooling,
             embedding,
+            features: architecture.features(),
         })
     }
 
     /// F.
     pub fn features(&self) -> usize {
-        let states = self.lstm.states();
-        match self.pooling {
-            Pooling::Mean => states,
-            Pooling::MeanMaxInput => 2 * states + self.embedding,
-        }
+        self.features
     }
 
     /// Numbers that a token is before it is read: its embedding and what it adds to the gates.
@@ -70,7 +68,7 @@ impl Encoder {
     /// [`Encoder::tokens`] made it.
     pub fn forward<'a>(&self, packing: &Packing, token: impl Fn(usize) -> &'a [f32]) -> Vec<f32> {
         let states = self.lstm.states();
-        let (with_max, columns) = (self.pooling == Pooling::MeanMaxInput, self.features());
+        let (with_max, columns) = (self.pooling == Pooling::MeanMaxInput, self.features);
         let mut features = vec![0.0; packing.texts() * columns];
         let gates = |row: usize| &token(row)[self.embedding..];
         self.lstm.pool(packing, gates, &mut PooledStates { rows: &mut features, columns, with_max });

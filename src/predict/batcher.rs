@@ -28,7 +28,8 @@ use crate::{
 const STREAM_TEXTS: usize = 8 * Network::BATCH;
 /// The least and the most that a client is told to wait when the queue is full.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(5)];
-/// Bytes of a text, and states of an LSTM, up to which a text is computed by whoever asks: about a millisecond.
+/// Bytes of a text, and states of an LSTM, up to which a text is computed by whoever asks, so that what else its thread
+/// serves does not wait for long.
 const SHORT_TEXT: usize = 1024;
 const SMALL_NETWORK: usize = 256;
 /// How much the latest batch says about the pace of the next.

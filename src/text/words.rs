@@ -1,5 +1,5 @@
-//! The rows of the words that a vocabulary holds, each with those of its n-grams, looked up once: nine tokens in ten are
-//! such a word, and its n-grams need not be spelt out again.
+//! The rows of the words that a vocabulary holds, each with those of its n-grams, looked up once: most tokens are such a
+//! word, and its n-grams need not be spelt out again.
 
 use std::{collections::HashMap, ops::Range};
 

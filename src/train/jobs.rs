@@ -3,11 +3,7 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
-        mpsc,
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::JoinHandle,
     time::{Instant, SystemTime},
 };
@@ -16,7 +12,7 @@ use tracing::{Span, error, info, info_span, warn};
 
 use super::{
     EventKind, FitProgress, Optimiser, Strategy, Tolerance, VectorsDir, Watch, features::Kept, feed::Feed,
-    give_way, run,
+    give_way, run, stop::Stop,
 };
 use crate::{
     dataset::{Dataset, FeatureCache},
@@ -113,44 +109,6 @@ struct Task {
     feed: Arc<Feed>,
     stop: Arc<Stop>,
     span: Span,
-}
-
-/// Whether a job shall end early, and as what.
-#[derive(Debug, Default)]
-pub(super) struct Stop(AtomicU8);
-
-impl Stop {
-    const CANCELLED: u8 = 1;
-    const SUPERSEDED: u8 = 2;
-    const INTERRUPTED: u8 = 3;
-
-    /// The first cause counts.
-    fn set(&self, cause: u8) {
-        let _already_stopping = self.0.compare_exchange(0, cause, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != 0
-    }
-
-    /// Whether somebody asked for the job to end, so that what it learnt until then is of use to them.
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::CANCELLED
-    }
-
-    /// How a job ends that this stopped.
-    fn ending(&self) -> (JobState, &'static str) {
-        match self.0.load(Ordering::Relaxed) {
-            Self::SUPERSEDED => {
-                (JobState::Superseded, "a newer change of the classes made the job pointless")
-            }
-            Self::INTERRUPTED => (
-                JobState::Interrupted,
-                "the daemon stopped while the job ran; versions it had published are kept; start it again",
-            ),
-            _ => (JobState::Cancelled, "cancelled on request before an epoch ended; nothing was learnt"),
-        }
-    }
 }
 
 impl Jobs {

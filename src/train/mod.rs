@@ -36,6 +36,7 @@ mod run;
 mod sgd;
 mod splits;
 mod start;
+mod stop;
 mod strategy;
 mod suggest;
 mod trainer;

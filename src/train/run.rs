@@ -15,11 +15,12 @@ use super::{
     feed::Feed,
     fit,
     gate::{self, Comparison, Standing},
-    jobs::{Shared, Stop, no_examples},
+    jobs::{Shared, no_examples},
     leaves::Leaves,
     plan,
     refit::{MOST_SAMPLES, refit_all},
     start::{Samples, recipe, samples, start_network},
+    stop::Stop,
     strategy::Stage,
 };
 use crate::{
