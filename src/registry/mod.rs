@@ -5,6 +5,7 @@
 //! once, and the bytes go afterwards.
 
 mod archive;
+mod backup;
 mod catalog;
 mod checkpoint;
 mod delete;

@@ -37,7 +37,11 @@ pub fn fsck(config: &Config) -> Result<DataReport> {
         let what = format!("there is no folder {}", config.data_dir.display());
         return Err(Error::invalid("data_dir", what));
     }
-    let store = Store::open(&config.data_dir, StoreOptions { cache_bytes: config.cache_bytes })?;
+    inspect(Store::open(&config.data_dir, StoreOptions { cache_bytes: config.cache_bytes })?)
+}
+
+/// Checks everything in a store.
+pub(super) fn inspect(store: Store) -> Result<DataReport> {
     let checked = store.check();
     let mut report = DataReport {
         values: checked.values,

@@ -2,6 +2,7 @@
 
 mod fsck;
 mod health;
+mod offline;
 
 use std::{
     collections::HashSet,
@@ -19,6 +20,7 @@ use tonic::transport::{Server, server::TcpIncoming};
 use tracing::{info, info_span, warn};
 
 pub use fsck::{DataReport, fsck};
+pub use offline::{compact, restore};
 
 use crate::{
     config::Config,

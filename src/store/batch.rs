@@ -32,6 +32,11 @@ impl Batch {
         self.writes.push(Write { tree, key: key.into(), payload: None });
     }
 
+    /// What it writes or removes.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (Tree, &[u8])> {
+        self.writes.iter().map(|write| (write.tree, write.key.as_slice()))
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()

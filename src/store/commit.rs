@@ -66,11 +66,15 @@ impl Store {
     /// As [`commit`](Self::commit).
     pub fn append(&self, batch: Batch) -> Result<()> {
         self.check_writable()?;
+        let _writing = self.inner.gate.enter();
         let mut bulk = Bulk::new(self);
-        for Write { tree, key, payload } in &batch.writes {
-            bulk.write(*tree, key, payload.as_deref()).map_err(|error| self.fail(error))?;
-        }
-        bulk.finish().map_err(|error| self.fail(error))
+        let outcome = batch
+            .writes
+            .iter()
+            .try_for_each(|Write { tree, key, payload }| bulk.write(*tree, key, payload.as_deref()))
+            .and_then(|()| bulk.finish());
+        self.inner.gate.touch(batch.keys());
+        outcome.map_err(|error| self.fail(error))
     }
 
     /// Makes everything durable that was written before.
@@ -115,15 +119,21 @@ impl Store {
             if keys == 0 {
                 return Ok(removed);
             }
-            sled.apply_batch(batch).map_err(|error| self.fail(error))?;
+            let _writing = self.inner.gate.enter();
+            let outcome = sled.apply_batch(batch);
+            self.inner.gate.touch_prefix(tree, prefix);
+            outcome.map_err(|error| self.fail(error))?;
         }
     }
 
     /// Writes the cells of one value in bulk.
     pub(super) fn append_value(&self, tree: Tree, key: &[u8], payload: &[u8]) -> Result<()> {
         self.check_writable()?;
+        let _writing = self.inner.gate.enter();
         let mut bulk = Bulk::new(self);
-        bulk.write(tree, key, Some(payload)).and_then(|()| bulk.finish()).map_err(|error| self.fail(error))
+        let outcome = bulk.write(tree, key, Some(payload)).and_then(|()| bulk.finish());
+        self.inner.gate.touch([(tree, key)].into_iter());
+        outcome.map_err(|error| self.fail(error))
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), sled::Error> {
@@ -132,6 +142,7 @@ impl Store {
             .filter(|tree| batch.writes.iter().any(|write| write.tree == *tree))
             .collect();
         let trees: Vec<&sled::Tree> = used.iter().map(|tree| self.sled(*tree)).collect();
+        let _writing = self.inner.gate.enter();
         let outcome = trees.as_slice().transaction(|views| {
             for Write { tree, key, payload } in &batch.writes {
                 let view = used.iter().position(|other| other == tree).map(|at| &views[at]);
@@ -140,6 +151,7 @@ impl Store {
             }
             Ok(())
         });
+        self.inner.gate.touch(batch.keys());
         outcome.map_err(|error| match error {
             TransactionError::Storage(error) | TransactionError::Abort(error) => error,
         })

@@ -5,6 +5,9 @@
 //! format      number of the format, in decimal
 //! high-water  number of the last sync that was acknowledged
 //! db/         sled's files
+//! restoring   only while the backup that it is made from is not all there yet
+//! compacted/  a copy of the database that is to take its place
+//! replaced/   the database whose place a copy took
 //! ```
 
 use std::{
@@ -24,6 +27,10 @@ const RELEASE_POLL: Duration = Duration::from_millis(5);
 /// Number of the format in which this build keeps its data.
 const FORMAT: u32 = 1;
 
+const DATABASE: &str = "db";
+const COPY: &str = "compacted";
+const REPLACED: &str = "replaced";
+
 /// A data directory that this process owns. Dropping it gives it up.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -37,15 +44,101 @@ impl Directory {
     pub(super) fn open(path: &Path) -> Result<Self> {
         create(path)?;
         let directory = Self { path: path.to_owned(), _lock: lock(path)? };
+        directory.check_restored()?;
         directory.check_format()?;
+        directory.settle_copies()?;
         directory.wait_for_release()?;
         directory.remove_unfinished_snapshots()?;
         Ok(directory)
     }
 
+    /// Takes a directory that is empty or not there, to be opened by nobody else before [`end`](Self::end).
+    pub(super) fn begin(path: &Path) -> Result<Self> {
+        create(path)?;
+        if let Some(found) = first_file(path)? {
+            return Err(Error::Precondition {
+                reason: "DATA_DIR_NOT_EMPTY",
+                subject: path.display().to_string(),
+                description: format!(
+                    "the directory {} is not empty, it holds '{found}'; name one that is empty or not there",
+                    path.display()
+                ),
+            });
+        }
+        let directory = Self { path: path.to_owned(), _lock: lock(path)? };
+        let marker = directory.marker();
+        File::create(&marker)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| Error::io(format!("writing {}", marker.display()), error))?;
+        directory.check_format()?;
+        sync_directory(path)?;
+        Ok(directory)
+    }
+
+    /// Lets the directory be opened from now on.
+    pub(super) fn end(&self) -> Result<()> {
+        let marker = self.marker();
+        sync_directory(&self.database())?;
+        fs::remove_file(&marker)
+            .map_err(|error| Error::io(format!("removing {}", marker.display()), error))?;
+        sync_directory(&self.path)
+    }
+
+    /// A directory for a copy of the database.
+    pub(super) fn begin_copy(&self) -> Result<Self> {
+        Self::begin(&self.path.join(COPY))
+    }
+
+    /// Puts a copy that is all there in the place of the database. Nobody has either open.
+    pub(super) fn take_copy(&self, copy: Self) -> Result<()> {
+        sync_directory(&copy.database())?;
+        sync_directory(&copy.path)?;
+        drop(copy);
+        rename(&self.database(), &self.path.join(REPLACED))?;
+        sync_directory(&self.path)?;
+        self.settle_copies()
+    }
+
+    /// Ends what an interrupted [`take_copy`](Self::take_copy) left: where the database is away, the copy that was to take its
+    /// place is all there.
+    fn settle_copies(&self) -> Result<()> {
+        let (copy, replaced) = (self.path.join(COPY), self.path.join(REPLACED));
+        if !self.database().exists() && replaced.exists() {
+            rename(&copy.join(DATABASE), &self.database())?;
+            sync_directory(&self.path)?;
+        }
+        for left in [copy, replaced] {
+            match fs::remove_dir_all(&left) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io(format!("removing {}", left.display()), error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_restored(&self) -> Result<()> {
+        if !self.marker().exists() {
+            return Ok(());
+        }
+        Err(Error::Precondition {
+            reason: "NOT_RESTORED",
+            subject: self.path.display().to_string(),
+            description: format!(
+                "restoring a backup into {} was not finished; remove the directory and restore again",
+                self.path.display()
+            ),
+        })
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.path.join("restoring")
+    }
+
     /// Where sled keeps its files.
     pub(super) fn database(&self) -> PathBuf {
-        self.path.join("db")
+        self.path.join(DATABASE)
     }
 
     /// The file that says how far the database must reach.
@@ -102,7 +195,7 @@ impl Directory {
 
     /// Waits until nobody has the log locked: sled's threads may outlive its handle by a moment, and sled itself does not
     /// wait.
-    fn wait_for_release(&self) -> Result<()> {
+    pub(super) fn wait_for_release(&self) -> Result<()> {
         let file = self.database().join("db");
         let context = || format!("locking {}", file.display());
         let log = match File::open(&file) {
@@ -151,6 +244,23 @@ fn create(path: &Path) -> Result<()> {
     builder
         .create(path)
         .map_err(|error| Error::io(format!("creating the data directory {}", path.display()), error))
+}
+
+/// The name of something in a directory that is not its file system's own.
+fn first_file(path: &Path) -> Result<Option<String>> {
+    let failed = |error| Error::io(format!("reading {}", path.display()), error);
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if name != "lost+found" {
+            return Ok(Some(name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to)
+        .map_err(|error| Error::io(format!("renaming {} to {}", from.display(), to.display()), error))
 }
 
 fn lock(path: &Path) -> Result<File> {

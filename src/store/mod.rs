@@ -15,26 +15,33 @@
 //!
 //! [`Unavailable`]: crate::error::Error::Unavailable
 
+mod backup;
 mod batch;
 mod blob;
 mod cell;
 mod check;
 mod closing;
 mod commit;
+mod compact;
+mod copy;
 mod directory;
 mod high_water;
 mod open;
+mod restore;
 mod scan;
 
+pub use backup::BackupWriter;
 pub use batch::Batch;
 pub use blob::BlobId;
 pub use check::Checked;
 pub use closing::Closing;
+pub use compact::Compacted;
+pub use copy::Entry;
 pub use open::{Store, StoreOptions};
 pub use scan::Scan;
 
 /// The keyspaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tree {
     /// Models, versions, manifests, checkpoints and counters.
     Catalog,

@@ -15,6 +15,7 @@ use super::{
     cell::{self, Checksum, cell_key, damaged},
     closing::{Closing, OpensLatch},
     commit::GroupSync,
+    copy::Gate,
     directory::Directory,
     high_water::{self, HighWater},
 };
@@ -52,7 +53,8 @@ pub(super) struct Inner {
     /// How far the database was known to reach when something was last acknowledged.
     pub(super) high_water: HighWater,
     pub(super) failed: AtomicBool,
-    _directory: Directory,
+    pub(super) gate: Gate,
+    pub(super) directory: Directory,
     closing: OpensLatch,
 }
 
@@ -69,7 +71,11 @@ impl Store {
     /// [`Error::Precondition`] when another process has it open or its format is another; [`Error::Corrupt`] and
     /// [`Error::Io`] when it cannot be read.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self> {
-        let directory = Directory::open(path)?;
+        Self::open_in(Directory::open(path)?, options)
+    }
+
+    /// Opens the store of a directory, or makes it there.
+    pub(super) fn open_in(directory: Directory, options: StoreOptions) -> Result<Self> {
         let database = directory.database();
         let failed = |error| storage_error(&format!("opening the database {}", database.display()), error);
         let config = sled::Config::new()
@@ -100,7 +106,8 @@ impl Store {
             group: GroupSync::default(),
             high_water,
             failed: AtomicBool::new(false),
-            _directory: directory,
+            gate: Gate::default(),
+            directory,
             closing: OpensLatch::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -181,7 +188,6 @@ impl Store {
     }
 }
 
-/// The error for whatever a store cannot do any more after a failed write.
 /// Runs what reads a database. sled panics on some kinds of damage.
 fn whole<T>(database: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
@@ -193,6 +199,7 @@ fn whole<T>(database: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
+/// The error for whatever a store cannot do any more after a failed write.
 pub(super) fn closed() -> Error {
     let remedy =
         "the store is read-only since a write failed; free space or mend the disk, then restart taxond";
