@@ -112,6 +112,8 @@ fn a_copy_holds_what_was_written_together_together() {
         });
         for _ in 0..12 {
             let before = acknowledged.load(Ordering::Acquire);
+            let checked = store.check_while(|_| true);
+            assert!(checked.damage.is_empty() && checked.values >= 78, "{checked:?}");
             let all = copied(&store);
             for key in &keys {
                 let at = |tree| all.get(&(tree, key.clone().into_bytes()));

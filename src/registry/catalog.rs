@@ -89,7 +89,7 @@ impl Registry {
         let mut writer = self.writer();
         let model = self.model(id)?;
         model.expect_sequence(expected_sequence)?;
-        let mut batch = Batch::new();
+        let mut batch = Batch::freeing();
         batch.delete(Tree::Catalog, key::model(id));
         for job in self.jobs(Some(id), None, usize::MAX)? {
             batch.delete(Tree::Jobs, key::job(job.id));

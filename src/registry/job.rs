@@ -174,7 +174,7 @@ impl Registry {
     pub fn put_job(&self, job: &JobRecord) -> Result<()> {
         let _writer = self.writer();
         self.job(job.id)?;
-        let mut batch = Batch::new();
+        let mut batch = Batch::freeing();
         job.put(&mut batch);
         self.store.commit(batch)
     }
@@ -215,7 +215,7 @@ impl Registry {
 
     /// Ends the jobs that the last run of the daemon left unended.
     pub(super) fn interrupt_jobs(&self) -> Result<()> {
-        let mut batch = Batch::new();
+        let mut batch = Batch::freeing();
         for job in self.jobs(None, None, usize::MAX)? {
             if !job.state.is_ended() {
                 let ended = Some(SystemTime::now());

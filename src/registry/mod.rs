@@ -19,6 +19,7 @@ mod publish;
 mod receipt;
 pub(crate) mod record;
 mod report;
+mod retention;
 mod vectors;
 mod version;
 
@@ -36,6 +37,7 @@ pub use model::{AliasName, MAX_NAME_BYTES, Model, ModelId, Selector};
 pub use publish::{Publication, PublishedManifest, Tensors};
 pub use receipt::{RECEIPT_LIFETIME, Receipt};
 pub use report::{Epoch, LostClass, RejectionPoint, Report};
+pub use retention::Retention;
 pub use vectors::{Design, FileName, PretrainedVectors};
 pub use version::{Mode, Origin, Version};
 
@@ -71,7 +73,7 @@ impl Registry {
         let writer = Mutex::new(Writer { receipts_swept: Instant::now() });
         let registry = Self { store, writer };
         registry.interrupt_jobs()?;
-        let mut batch = Batch::new();
+        let mut batch = Batch::freeing();
         registry.drop_expired_receipts(&mut batch, SystemTime::now())?;
         if !batch.is_empty() {
             registry.store.commit(batch)?;

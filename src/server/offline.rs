@@ -29,6 +29,7 @@ pub fn compact(config: &Config) -> Result<Compacted> {
     Store::compact(&config.data_dir, options(config))
 }
 
-fn options(config: &Config) -> StoreOptions {
-    StoreOptions { cache_bytes: config.cache_bytes }
+/// How the store is opened by who is alone with it: as small as that of the daemon, and free to use what room there is.
+pub(super) fn options(config: &Config) -> StoreOptions {
+    StoreOptions { cache_bytes: config.cache_bytes, ..StoreOptions::default() }
 }

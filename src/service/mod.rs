@@ -23,6 +23,8 @@ mod training;
 
 use std::{pin::Pin, sync::Arc};
 
+pub use repeat::Requests;
+
 use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::{Status, service::Routes};
@@ -69,6 +71,8 @@ pub struct Services {
     pub predictor: Arc<Predictor>,
     /// Turns true when the daemon begins to stop; the sender that is gone means the same.
     pub stopping: watch::Receiver<bool>,
+    /// Calls under way that may be repeated.
+    pub requests: Requests,
 }
 
 impl Services {

@@ -6,6 +6,8 @@ use super::Tree;
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     pub(super) writes: Vec<Write>,
+    /// Whether it is written also where the disk has little room left.
+    pub(super) frees: bool,
 }
 
 /// One put, or one delete where there is no payload.
@@ -20,6 +22,12 @@ impl Batch {
     /// An empty batch.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty batch that is written also where the disk has little room left: it gives room back, or ends something in
+    /// a few bytes.
+    pub fn freeing() -> Self {
+        Self { frees: true, ..Self::default() }
     }
 
     /// Stores a value under a key.

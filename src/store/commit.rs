@@ -50,9 +50,11 @@ impl Store {
     /// Others can read it a moment before.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store is read-only; [`Error::Io`] when this write failed and made it so.
+    /// [`Error::Unavailable`] when the store is read-only; [`Error::Io`] when this write failed and made it so;
+    /// [`Error::Exhausted`] with reason `DISK_SPACE` where little room is left: then nothing was written.
     pub fn commit(&self, batch: Batch) -> Result<()> {
         self.check_writable()?;
+        self.check_room_for(&batch)?;
         if !batch.is_empty() {
             self.apply(&batch).map_err(|error| self.fail(error))?;
         }
@@ -66,6 +68,9 @@ impl Store {
     /// As [`commit`](Self::commit).
     pub fn append(&self, batch: Batch) -> Result<()> {
         self.check_writable()?;
+        if !batch.frees {
+            self.check_room_for_bulk()?;
+        }
         let _writing = self.inner.gate.enter();
         let mut bulk = Bulk::new(self);
         let outcome = batch
@@ -106,6 +111,8 @@ impl Store {
     pub fn delete_prefix(&self, tree: Tree, prefix: &[u8]) -> Result<u64> {
         self.check_writable()?;
         let sled = self.sled(tree);
+        // Held to the end: a part of a value is damage to whoever checks.
+        let _writing = self.inner.gate.enter();
         let mut removed = 0;
         loop {
             let mut batch = sled::Batch::default();
@@ -119,7 +126,6 @@ impl Store {
             if keys == 0 {
                 return Ok(removed);
             }
-            let _writing = self.inner.gate.enter();
             let outcome = sled.apply_batch(batch);
             self.inner.gate.touch_prefix(tree, prefix);
             outcome.map_err(|error| self.fail(error))?;
@@ -129,6 +135,7 @@ impl Store {
     /// Writes the cells of one value in bulk.
     pub(super) fn append_value(&self, tree: Tree, key: &[u8], payload: &[u8]) -> Result<()> {
         self.check_writable()?;
+        self.check_room_for_bulk()?;
         let _writing = self.inner.gate.enter();
         let mut bulk = Bulk::new(self);
         let outcome = bulk.write(tree, key, Some(payload)).and_then(|()| bulk.finish());

@@ -50,7 +50,7 @@ pub enum Entry {
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     /// Held shared by each write, and alone while a copy ends.
-    writing: RwLock<()>,
+    pub(super) writing: RwLock<()>,
     /// What was written since it was last looked at; none while nobody copies.
     touched: Mutex<Option<Touched>>,
 }
@@ -174,7 +174,7 @@ impl Store {
     }
 
     /// What stands under a key now.
-    fn entry(&self, tree: Tree, key: &[u8]) -> Result<Entry> {
+    pub(super) fn entry(&self, tree: Tree, key: &[u8]) -> Result<Entry> {
         let Some(value) = self.get(tree, key)? else { return Ok(Entry::Removed { tree, key: key.to_vec() }) };
         if let (Tree::Chunks, Ok(hash)) = (tree, key.try_into()) {
             blob::check(BlobId(hash), &value)?;

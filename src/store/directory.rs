@@ -136,6 +136,11 @@ impl Directory {
         self.path.join("restoring")
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where sled keeps its files.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)

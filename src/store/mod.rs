@@ -11,7 +11,7 @@
 //!   sled neither fsyncs nor reclaims; so values are cut into cells of 16 KiB, of which a node of at most 17 items stays
 //!   well below that.
 //! - **A failed write ends writing.** sled cannot go on after an I/O error, so the store turns read-only until it is
-//!   opened again. Reads go on, except of pages that the failed write touched: those are [`Unavailable`] until then.
+//!   opened again. So that it never meets a full disk, nothing comes in below a limit of free bytes. Reads go on, except of pages that the failed write touched: those are [`Unavailable`] until then.
 //!
 //! [`Unavailable`]: crate::error::Error::Unavailable
 
@@ -29,6 +29,7 @@ mod high_water;
 mod open;
 mod restore;
 mod scan;
+mod space;
 
 pub use backup::BackupWriter;
 pub use batch::Batch;

@@ -34,6 +34,8 @@ const READS: usize = 3;
 pub struct StoreOptions {
     /// Bytes of pages kept in memory; 256 MiB by default. sled's own default would be 1 GiB.
     pub cache_bytes: u64,
+    /// Bytes that are to stay free on the disk: below that nothing comes in. 0 by default, which sets no limit.
+    pub min_free_bytes: u64,
 }
 
 /// An open store. Clones share it; it closes with the last.
@@ -53,6 +55,7 @@ pub(super) struct Inner {
     /// How far the database was known to reach when something was last acknowledged.
     pub(super) high_water: HighWater,
     pub(super) failed: AtomicBool,
+    pub(super) min_free_bytes: u64,
     pub(super) gate: Gate,
     pub(super) directory: Directory,
     closing: OpensLatch,
@@ -60,7 +63,7 @@ pub(super) struct Inner {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { cache_bytes: 256 * 1024 * 1024 }
+        Self { cache_bytes: 256 * 1024 * 1024, min_free_bytes: 0 }
     }
 }
 
@@ -106,6 +109,7 @@ impl Store {
             group: GroupSync::default(),
             high_water,
             failed: AtomicBool::new(false),
+            min_free_bytes: options.min_free_bytes,
             gate: Gate::default(),
             directory,
             closing: OpensLatch::default(),
