@@ -5,6 +5,7 @@
 //! format      number of the format, in decimal
 //! high-water  number of the last sync that was acknowledged
 //! db/         sled's files
+//! creating    only while the database is made
 //! restoring   only while the backup that it is made from is not all there yet
 //! compacted/  a copy of the database that is to take its place
 //! replaced/   the database whose place a copy took
@@ -30,6 +31,8 @@ const FORMAT: u32 = 1;
 const DATABASE: &str = "db";
 const COPY: &str = "compacted";
 const REPLACED: &str = "replaced";
+const CREATING: &str = "creating";
+const RESTORING: &str = "restoring";
 
 /// A data directory that this process owns. Dropping it gives it up.
 #[derive(Debug)]
@@ -45,6 +48,7 @@ impl Directory {
         create(path)?;
         let directory = Self { path: path.to_owned(), _lock: lock(path)? };
         directory.check_restored()?;
+        directory.remove_unfinished_database()?;
         directory.check_format()?;
         directory.settle_copies()?;
         directory.wait_for_release()?;
@@ -66,22 +70,14 @@ impl Directory {
             });
         }
         let directory = Self { path: path.to_owned(), _lock: lock(path)? };
-        let marker = directory.marker();
-        File::create(&marker)
-            .and_then(|file| file.sync_all())
-            .map_err(|error| Error::io(format!("writing {}", marker.display()), error))?;
+        directory.mark(RESTORING)?;
         directory.check_format()?;
-        sync_directory(path)?;
         Ok(directory)
     }
 
     /// Lets the directory be opened from now on.
     pub(super) fn end(&self) -> Result<()> {
-        let marker = self.marker();
-        sync_directory(&self.database())?;
-        fs::remove_file(&marker)
-            .map_err(|error| Error::io(format!("removing {}", marker.display()), error))?;
-        sync_directory(&self.path)
+        self.unmark(RESTORING)
     }
 
     /// A directory for a copy of the database.
@@ -119,7 +115,7 @@ impl Directory {
     }
 
     fn check_restored(&self) -> Result<()> {
-        if !self.marker().exists() {
+        if !self.path.join(RESTORING).exists() {
             return Ok(());
         }
         Err(Error::Precondition {
@@ -130,10 +126,6 @@ impl Directory {
                 self.path.display()
             ),
         })
-    }
-
-    fn marker(&self) -> PathBuf {
-        self.path.join("restoring")
     }
 
     /// Where it is.
@@ -151,10 +143,50 @@ impl Directory {
         self.path.join("high-water")
     }
 
-    /// Makes the names of new files durable.
+    /// Makes the files of a database that was opened durable, where they are new. sled itself syncs neither its `conf`, nor
+    /// any names.
     pub(super) fn sync(&self) -> Result<()> {
+        let settings = self.database().join("conf");
+        File::open(&settings)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| Error::io(format!("syncing {}", settings.display()), error))?;
         sync_directory(&self.database())?;
+        self.unmark(CREATING)
+    }
+
+    /// A database whose making was interrupted holds nothing that anybody was told, and may keep sled from opening it.
+    fn remove_unfinished_database(&self) -> Result<()> {
+        if !self.path.join(CREATING).exists() {
+            return Ok(());
+        }
+        let database = self.database();
+        match fs::remove_dir_all(&database) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(format!("removing {}", database.display()), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a marker file, durably.
+    fn mark(&self, name: &str) -> Result<()> {
+        let marker = self.path.join(name);
+        File::create(&marker)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| Error::io(format!("writing {}", marker.display()), error))?;
         sync_directory(&self.path)
+    }
+
+    /// Takes a marker file away, durably and after all names before.
+    fn unmark(&self, name: &str) -> Result<()> {
+        sync_directory(&self.path)?;
+        let marker = self.path.join(name);
+        match fs::remove_file(&marker) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(format!("removing {}", marker.display()), error))
+            }
+            _ => sync_directory(&self.path),
+        }
     }
 
     fn check_format(&self) -> Result<()> {
@@ -163,6 +195,7 @@ impl Directory {
             Ok(text) => text,
             // The file is written before the database, so only a new directory has neither.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.database().exists() => {
+                self.mark(CREATING)?;
                 return self.write_format();
             }
             Err(error) => return Err(Error::io(format!("reading {}", file.display()), error)),
