@@ -52,7 +52,7 @@ impl Registry {
         batch.put(Tree::Catalog, key::COUNTERS, counters.encode_to_vec());
         put_model(&mut batch, &mut model);
         self.add_receipt(&mut writer, &mut batch, receipt, || id.name())?;
-        self.store.commit(batch)?;
+        self.commit(writer, batch)?;
         Ok(model)
     }
 
@@ -123,7 +123,7 @@ impl Registry {
         let mut batch = Batch::new();
         put_model(&mut batch, &mut model);
         self.add_receipt(&mut writer, &mut batch, receipt, || name)?;
-        self.store.commit(batch)?;
+        self.commit(writer, batch)?;
         Ok(model)
     }
 

@@ -163,7 +163,7 @@ impl Registry {
         batch.put(Tree::Catalog, key::COUNTERS, counters.encode_to_vec());
         job.put(&mut batch);
         self.add_receipt(&mut writer, &mut batch, receipt, || job.id.name())?;
-        self.store.commit(batch)?;
+        self.commit(writer, batch)?;
         Ok(job)
     }
 
@@ -172,11 +172,11 @@ impl Registry {
     /// # Errors
     /// [`Error::NotFound`] for a job that does not exist: it went with its model.
     pub fn put_job(&self, job: &JobRecord) -> Result<()> {
-        let _writer = self.writer();
+        let writer = self.writer();
         self.job(job.id)?;
         let mut batch = Batch::freeing();
         job.put(&mut batch);
-        self.store.commit(batch)
+        self.commit(writer, batch)
     }
 
     /// One job.

@@ -102,6 +102,14 @@ impl Registry {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Applies what the writer has prepared, and returns when it is durable. The next writer need not wait for that: it sees what
+    /// was applied, and where it is durable, so is that.
+    fn commit(&self, writer: MutexGuard<'_, Writer>, batch: Batch) -> Result<()> {
+        self.store.apply(batch)?;
+        drop(writer);
+        self.store.sync()
+    }
+
     /// The numbers handed out so far.
     fn counters(&self) -> Result<storage::Counters> {
         let bytes = self.store.get(Tree::Catalog, key::COUNTERS)?;

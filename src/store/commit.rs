@@ -53,12 +53,19 @@ impl Store {
     /// [`Error::Unavailable`] when the store is read-only; [`Error::Io`] when this write failed and made it so;
     /// [`Error::Exhausted`] with reason `DISK_SPACE` where little room is left: then nothing was written.
     pub fn commit(&self, batch: Batch) -> Result<()> {
+        self.apply(batch)?;
+        self.sync()
+    }
+
+    /// Applies a batch, all or nothing. Others can read it on return; it is durable with the next [`sync`](Self::sync), which
+    /// several writers may share.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn apply(&self, batch: Batch) -> Result<()> {
         self.check_writable()?;
         self.check_room_for(&batch)?;
-        if !batch.is_empty() {
-            self.apply(&batch).map_err(|error| self.fail(error))?;
-        }
-        self.sync()
+        if batch.is_empty() { Ok(()) } else { self.transact(&batch).map_err(|error| self.fail(error)) }
     }
 
     /// Applies a batch value by value: a crash may leave a part of it. Nothing is durable before the next
@@ -143,7 +150,7 @@ impl Store {
         outcome.map_err(|error| self.fail(error))
     }
 
-    fn apply(&self, batch: &Batch) -> Result<(), sled::Error> {
+    fn transact(&self, batch: &Batch) -> Result<(), sled::Error> {
         let used: Vec<Tree> = Tree::ALL
             .into_iter()
             .filter(|tree| batch.writes.iter().any(|write| write.tree == *tree))
