@@ -358,15 +358,28 @@ mod tests {
     #[test]
     fn only_unfinished_snapshots_are_removed() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Directory::open(dir.path()).unwrap());
+        let directory = Directory::open(dir.path()).unwrap();
         let database = dir.path().join("db");
         fs::create_dir(&database).unwrap();
         for name in ["snap.00A0", "snap.00B0.generating", "conf"] {
             fs::write(database.join(name), "x").unwrap();
         }
+        directory.sync().unwrap();
+        drop(directory);
         drop(Directory::open(dir.path()).unwrap());
         assert!(database.join("snap.00A0").exists() && database.join("conf").exists());
         assert!(!database.join("snap.00B0.generating").exists());
+    }
+
+    #[test]
+    fn a_database_whose_making_was_interrupted_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Directory::open(dir.path()).unwrap());
+        let database = dir.path().join("db");
+        fs::create_dir(&database).unwrap();
+        fs::write(database.join("conf"), "torn").unwrap();
+        drop(Directory::open(dir.path()).unwrap());
+        assert!(!database.exists());
     }
 
     #[cfg(unix)]
