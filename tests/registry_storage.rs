@@ -15,7 +15,7 @@ use taxond::{
     model::Preset,
     registry::{
         Epoch, JobRecord, JobState, LostClass, Mode, Origin, RECEIPT_LIFETIME, Receipt, Registry,
-        RejectionPoint, Report, Selector, Tensors,
+        RejectionPoint, Report, Retention, Selector, Tensors,
     },
     store::{Batch, Store, Tree},
     taxonomy::{LeafId, VersionNumber},
@@ -324,4 +324,32 @@ fn receipts_are_kept_for_a_day_and_come_with_their_change() {
     let store = open(dir.path());
     check(&Registry::open(store.clone()).expect("it opens"));
     assert_eq!(store.scan(Tree::Receipts, &[], None).count(), 3, "the expired one is gone");
+}
+
+#[test]
+fn the_files_stay_small_however_many_versions_come_and_go() {
+    const KEPT: u64 = 3;
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let registry = Registry::open(store.clone()).expect("it opens");
+    let bank = id("bank");
+    registry.create_model(&bank, Preset::Default, None).expect("created");
+    let retention = Retention { versions: Some(KEPT as usize), age: None, bytes: None };
+    for round in 1..=500 {
+        let mut next = publication(
+            &bank,
+            Tensors::New(checkpoint(round as u32, 1, 100_000)),
+            (round == 1).then(|| manifest(1, "")),
+        );
+        next.parent = None;
+        registry.publish(next).expect("published");
+        registry.retire(&bank, retention, SystemTime::now()).expect("retired");
+    }
+    let kept: Vec<u64> =
+        registry.versions(&bank, None, 9).expect("readable").iter().map(|version| version.number.0).collect();
+    assert_eq!(kept, [500, 499, 498]);
+    let (live, file) = (store.check().bytes, store.file_bytes().expect("readable"));
+    assert!(live >= KEPT * 400_000 && file <= 3 * live + (128 << 20), "{file} bytes for {live}");
+    let blobs = std::fs::read_dir(dir.path().join("db/blobs")).map_or(0, Iterator::count);
+    assert_eq!(blobs, 0, "sled neither syncs nor reclaims those");
 }

@@ -116,4 +116,5 @@ def test_sigkill_at_any_moment_of_a_merge_leaves_all_or_nothing(own_daemon, bank
         response = client.predict(bank, TEXTS)
         assert response.version == f"{bank}/versions/{serving}"
         assert {c.name for c in response.predictions[0].classes} == names
-        assert client.model(bank).running_job == ""
+        # Work that was begun is gone on with.
+        assert merged or client.model(bank).running_job == ""
