@@ -18,6 +18,7 @@ mod curves;
 mod data_folder;
 mod delete;
 pub mod demo;
+mod doctor;
 mod download;
 mod evaluate;
 mod examples;
@@ -30,6 +31,7 @@ mod import;
 mod input;
 mod jobs;
 mod json;
+mod man;
 mod manifests;
 mod merge;
 mod models;
@@ -155,8 +157,12 @@ enum Command {
     Export(export::Export),
     /// Take a version from a file into a model
     Import(import::Import),
+    /// Look at this machine and tell what stands in the way of a daemon
+    Doctor(doctor::Doctor),
     /// Print a completion script
     Completions(completions::Completions),
+    /// Write manual pages
+    Man(man::Man),
 }
 
 /// Runs a command line to its end; prints a failure and turns it into an exit code.
@@ -207,7 +213,9 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Promote(command) => command.run(&global).await,
         Command::Export(command) => command.run(&global).await,
         Command::Import(command) => command.run(&global).await,
+        Command::Doctor(command) => command.run(&global).await,
         Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     }
 }
 
@@ -247,6 +255,31 @@ mod tests {
     #[test]
     fn help_tells_the_exit_codes() {
         assert!(Cli::command().render_long_help().to_string().contains("130  interrupted"));
+    }
+
+    /// Each command with those below it.
+    fn walk(command: clap::Command) -> Vec<clap::Command> {
+        let below = command.get_subcommands().cloned().flat_map(walk).collect::<Vec<_>>();
+        [command].into_iter().chain(below).collect()
+    }
+
+    #[test]
+    fn the_help_of_every_command_fits_a_terminal_and_explains_every_word() {
+        let mut command = Cli::command().term_width(80);
+        command.build();
+        let commands = walk(command);
+        assert!(commands.len() > 40, "{}", commands.len());
+        for mut command in commands {
+            let name = command.get_name().to_owned();
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name}: {}", argument.get_id());
+            }
+            for help in [command.render_help(), command.render_long_help()] {
+                for line in help.to_string().lines() {
+                    assert!(line.chars().count() <= 80 || line.starts_with("Usage:"), "{name}: {line}");
+                }
+            }
+        }
     }
 
     #[test]

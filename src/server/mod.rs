@@ -1,5 +1,6 @@
 //! The daemon put together: store, registry, jobs, predictor and the services over them, from start to drained stop.
 
+mod doctor;
 mod fsck;
 mod health;
 mod offline;
@@ -20,6 +21,7 @@ use tokio::{
 use tonic::transport::{Server, server::TcpIncoming};
 use tracing::{info, info_span, warn};
 
+pub use doctor::{Finding, examine};
 pub use fsck::{DataReport, fsck};
 pub use offline::{compact, restore};
 

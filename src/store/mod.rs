@@ -40,6 +40,7 @@ pub use compact::Compacted;
 pub use copy::Entry;
 pub use open::{Store, StoreOptions};
 pub use scan::Scan;
+pub use space::free_and_needed_bytes;
 
 /// The keyspaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -40,6 +40,12 @@ impl Store {
     }
 }
 
+/// Bytes that are free on the disk of a path, and those below which nothing more comes in where nobody says otherwise. None where
+/// the system does not tell.
+pub fn free_and_needed_bytes(path: &Path) -> Option<(u64, u64)> {
+    Some((free_bytes(path)?, default_min_free_bytes(path)))
+}
+
 /// Bytes to keep free where nobody says how many: so many that much can still be deleted, and of a small disk a tenth.
 pub(super) fn default_min_free_bytes(path: &Path) -> u64 {
     disk_bytes(path).map_or(DEFAULT_MIN_FREE_BYTES, |disk| DEFAULT_MIN_FREE_BYTES.min(disk / 10))

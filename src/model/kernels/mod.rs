@@ -26,6 +26,7 @@ mod tile;
 pub use adamw::AdamW;
 pub use bag::{TokenMask, bag_backward, bag_forward, embedding_bag};
 pub use inference::PooledStates;
+pub use lanes::{PORTABLE, instructions};
 pub use linear::{Inputs, Linear, LinearGradients};
 pub use loss::ClassTargets;
 pub use lstm::{Directions, Lstm, LstmTrace, LstmWeights};

@@ -5,6 +5,23 @@
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+/// What is computed with on a processor whose vector instructions are not known.
+pub const PORTABLE: &str = "no vector instructions that are known";
+
+/// The vector instructions that kernels run on here.
+pub fn instructions() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if x86::has_avx512() {
+            return "AVX-512";
+        }
+        if x86::has_avx2() {
+            return "AVX2 and FMA";
+        }
+    }
+    PORTABLE
+}
+
 /// Numbers that are computed with together. Operations are lane by lane.
 pub(super) trait Lanes: Copy {
     /// Lanes: 8 or 16.
