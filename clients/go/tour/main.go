@@ -46,21 +46,13 @@ func tour(ctx context.Context, path, address string) error {
 	if _, err := client.Registry.CreateModel(ctx, &pb.CreateModelRequest{ModelId: "go-tour"}); err != nil {
 		return err
 	}
-	defer client.Registry.DeleteModel(ctx, &pb.DeleteModelRequest{Name: model})
 	added, err := client.AddExamples(ctx, model, examples)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%d examples\n", added.GetAdded())
 
-	job, err := client.Train(ctx, &pb.TrainRequest{Model: model, Seed: proto.Uint64(1)}, func(event *pb.JobEvent) {
-		if progress := event.GetProgress(); progress != nil {
-			fmt.Fprintf(os.Stderr, "%s %d/%d loss %.3f\n", progress.Stage, progress.Epoch, progress.Epochs, progress.Loss)
-		}
-		if version := event.GetPublished().GetVersion(); version != nil {
-			fmt.Printf("%s: %s\n", version.GetName(), version.GetReport().GetGate())
-		}
-	})
+	job, err := client.Train(ctx, &pb.TrainRequest{Model: model, Seed: proto.Uint64(1)}, tell)
 	if err != nil {
 		return err
 	}
@@ -78,10 +70,26 @@ func tour(ctx context.Context, path, address string) error {
 	if err := ask(ctx, client); err != nil {
 		return err
 	}
+	if _, err := client.Watch(ctx, applied.GetJob(), tell); err != nil {
+		return err
+	}
 	if _, err := client.Taxonomy.UndoChange(ctx, &pb.UndoChangeRequest{Model: model}); err != nil {
 		return err
 	}
-	return ask(ctx, client)
+	if err := ask(ctx, client); err != nil {
+		return err
+	}
+	_, err = client.Registry.DeleteModel(ctx, &pb.DeleteModelRequest{Name: model})
+	return err
+}
+
+func tell(event *pb.JobEvent) {
+	if progress := event.GetProgress(); progress != nil {
+		fmt.Fprintf(os.Stderr, "%s %d/%d loss %.3f\n", progress.Stage, progress.Epoch, progress.Epochs, progress.Loss)
+	}
+	if version := event.GetPublished().GetVersion(); version != nil {
+		fmt.Printf("%s: %s\n", version.GetName(), version.GetReport().GetGate())
+	}
 }
 
 func ask(ctx context.Context, client *taxond.Client) error {
