@@ -5,7 +5,7 @@ import json
 
 import pytest
 from conftest import HERE
-from daemon import Daemon, binary
+from daemon import binary
 from transcript import Step, blocks, differs, run, steps, workplace
 
 TREE = HERE.parent.parent
@@ -33,10 +33,10 @@ INSTEAD = {
 
 
 @pytest.mark.parametrize("session", SESSIONS)
-def test_a_document_tells_the_truth(session, tmp_path, examples):
+def test_a_document_tells_the_truth(session, own_daemon, tmp_path, examples):
     document, headings = SESSIONS[session]
     chosen = [block for block in blocks(TREE / document) if headings is None or block.heading in headings]
-    daemon = Daemon(tmp_path / "data", tmp_path / "log").start()
+    daemon = own_daemon
     place = tmp_path / "checkout"
     place.mkdir()
     environment = workplace(place, TREE, binary(), daemon.address)

@@ -120,8 +120,9 @@ def test_the_methods_are_those_of_the_protos():
     assert found == expected
 
 
-def test_a_restart_is_waited_for(tmp_path, examples):
+def test_a_restart_is_waited_for(tmp_path, examples, request):
     first = Daemon(tmp_path)
+    request.addfinalizer(first.process.kill)
     port = int(first.address.rsplit(":", 1)[1])
     with Client(first.address) as client:
         client.create_model("bank")
@@ -134,6 +135,7 @@ def test_a_restart_is_waited_for(tmp_path, examples):
             seen.append(next(events).kind)
         first.stop(signal.SIGKILL)
         second = Daemon(tmp_path, port)
+        request.addfinalizer(second.process.kill)
         assert client.predict("bank", "please block my lost card")
         seen += [event.kind for event in events]
         assert seen[-1] == "finished" and seen.count("accepted") == 1
