@@ -39,6 +39,8 @@ JobError::JobError(pb::Job job) : std::runtime_error(Describe(job)), job_(std::m
 Client::Client(const std::string& address, const std::string& service_config,
                std::shared_ptr<grpc::ChannelCredentials> credentials) {
   grpc::ChannelArguments arguments;
+  // Else gRPC sends the path of the socket, percent-encoded, which the daemon's HTTP/2 takes for no host at all.
+  if (address.rfind("unix:", 0) == 0) arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
   if (!service_config.empty()) arguments.SetServiceConfigJSON(service_config);
   auto channel = grpc::CreateCustomChannel(address, credentials, arguments);
   registry_ = pb::RegistryService::NewStub(channel);

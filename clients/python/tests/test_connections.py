@@ -190,7 +190,7 @@ def certificates(tmp_path_factory):
     openssl(*new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority")
     for name, extension in (("server", "subjectAltName=IP:127.0.0.1"), ("client", "subjectAltName=DNS:ann")):
         signed = ["-x509", "-CA", "ca.pem", "-CAkey", "ca.key", "-subj", f"/CN={name}", "-addext", extension]
-        openssl(*new, *signed, "-keyout", f"{name}.key", "-out", f"{name}.pem")
+        openssl(*new, *signed, "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", f"{name}.key", "-out", f"{name}.pem")
     return folder
 
 

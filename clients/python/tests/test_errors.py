@@ -19,6 +19,7 @@ from taxond import (
     Tls,
     Unavailable,
 )
+from taxond.address import connection
 from taxond.errors import from_call
 
 
@@ -93,3 +94,6 @@ def test_addresses_and_tokens_are_checked():
         Client("10.0.0.1:50061", tls=Tls(certificate=b"x"))
     Client("https://10.0.0.1:50061", token="secret").close()
     Client("unix:///nowhere.sock", token="secret").close()
+    # The path of a socket is no name of a host, which an HTTP/2 server may insist on.
+    options = connection("unix:///nowhere.sock", None, None, None, {}, ()).options
+    assert dict(options)["grpc.default_authority"] == "localhost"

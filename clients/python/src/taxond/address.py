@@ -98,6 +98,9 @@ def connection(
         ("grpc.max_metadata_size", 1 << 20),
         ("grpc.absolute_max_metadata_size", 1 << 20),
     ]
+    if target.startswith("unix:"):
+        # Else gRPC sends the path of the socket, percent-encoded, which the daemon's HTTP/2 takes for no host at all.
+        defaults.append(("grpc.default_authority", "localhost"))
     if chosen is not None and chosen.server_name is not None:
         defaults.append(("grpc.ssl_target_name_override", chosen.server_name))
     return Connection(target, chosen, [*defaults, *options], token, user)

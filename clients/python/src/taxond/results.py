@@ -6,7 +6,26 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from typing_extensions import TypedDict
+
 from .v1 import job_pb2, predict_service_pb2
+
+
+class AskOptions(TypedDict, total=False):
+    """Which version answers, and in which classes; as in `classify`."""
+
+    level: int | None
+    revision: int | None
+    version: int | None
+    alias: str | None
+    column: str
+
+
+class ScoreOptions(AskOptions, total=False):
+    """And how many of the classes."""
+
+    top_k: int
+    min_confidence: float | None
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from typing_extensions import Unpack
+
 from .. import _methods as rpc
 from ..batches import text_batches
 from ..frames import Texts, like, table_like, texts_of
 from ..names import version_name
-from ..results import Answer, answers
+from ..results import Answer, AskOptions, ScoreOptions, answers
 from ..v1.predict_service_pb2 import PredictRequest, PredictStreamRequest
 from .calls import Calls
 
@@ -25,15 +27,19 @@ class Predict:
     _calls: Calls
 
     @overload
-    def predict(self, model: str, texts: str, **options: Any) -> str: ...
+    def predict(  # type: ignore[overload-overlap]  # A string is a sequence of strings too; the first that fits counts.
+        self, model: str, texts: str, **options: Unpack[AskOptions]
+    ) -> str: ...
 
     @overload
-    def predict(self, model: str, texts: Sequence[str], **options: Any) -> list[str]: ...
+    def predict(self, model: str, texts: Sequence[str], **options: Unpack[AskOptions]) -> list[str]: ...
 
     @overload
-    def predict(self, model: str, texts: pd.Series[Any] | pd.DataFrame, **options: Any) -> pd.Series[Any]: ...
+    def predict(
+        self, model: str, texts: pd.Series[Any] | pd.DataFrame, **options: Unpack[AskOptions]
+    ) -> pd.Series[Any]: ...
 
-    def predict(self, model: str, texts: Any, **options: Any) -> Any:
+    def predict(self, model: str, texts: Any, **options: Unpack[AskOptions]) -> Any:
         """The most probable class of each text.
 
         A string gives a string, a sequence a list; a Series, or the column `text` of a DataFrame, gives a Series with the
@@ -49,15 +55,15 @@ class Predict:
 
     @overload
     def predict_probabilities(
-        self, model: str, texts: Sequence[str], **options: Any
+        self, model: str, texts: Sequence[str], **options: Unpack[ScoreOptions]
     ) -> list[dict[str, float]]: ...
 
     @overload
     def predict_probabilities(
-        self, model: str, texts: pd.Series[Any] | pd.DataFrame, **options: Any
+        self, model: str, texts: pd.Series[Any] | pd.DataFrame, **options: Unpack[ScoreOptions]
     ) -> pd.DataFrame: ...
 
-    def predict_probabilities(self, model: str, texts: Any, **options: Any) -> Any:
+    def predict_probabilities(self, model: str, texts: Any, **options: Unpack[ScoreOptions]) -> Any:
         """The probability of each class for each text: a list of dicts, or a DataFrame with a column a class.
 
         Classes are in the order of their ids; at most the 1,000 most probable of a text. Options as in `classify`.
