@@ -70,7 +70,11 @@ def names_are_there(manifests):
     used = {port["targetPort"] for port in the(manifests, "Service")["spec"]["ports"]}
     used |= {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
     assert used <= ports, used - ports
-    selectors = [set_["spec"]["selector"], the(manifests, "PodDisruptionBudget")["spec"]["selector"], policy["podSelector"]]
+    selectors = [
+        set_["spec"]["selector"],
+        the(manifests, "PodDisruptionBudget")["spec"]["selector"],
+        policy["podSelector"],
+    ]
     for selector in [*(s["matchLabels"] for s in selectors), the(manifests, "Service")["spec"]["selector"]]:
         assert selector and selector.items() <= labels.items(), selector
 

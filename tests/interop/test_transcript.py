@@ -25,7 +25,10 @@ def test_commands_go_on_over_lines():
         Step("cat > f <<E\none\nE", ["said"]),
         Step("curl a \\\n    b", ["{}"]),
     ]
-    assert [step.command for step in steps(Block("sh", "a  # why\n# only a comment\nb \\\n  c\n", ""))] == ["a", "b   c"]
+    assert [step.command for step in steps(Block("sh", "a  # why\n# only a comment\nb \\\n  c\n", ""))] == [
+        "a",
+        "b   c",
+    ]
 
 
 def test_a_failure_must_be_told():

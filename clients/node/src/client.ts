@@ -155,7 +155,8 @@ export class Client {
     for await (const message of answers(this.#taxonomy.mergeClasses(request, this.#metadata))) {
       applied ??= message.applied;
     }
-    return applied!;
+    if (!applied) throw new Error("the daemon did not say that the change stands");
+    return applied;
   }
 
   /** Undoes the latest change: classes and answers are what they were before it. */

@@ -143,7 +143,9 @@ def test_a_restart_is_waited_for(tmp_path, examples, request):
             run.wait()
         # A repeat after the restart is told from a second change.
         once = client.merge("bank", [SMALL, LARGE], "取款", learn="none", request_id="merge-1")
-        assert client.merge("bank", [SMALL, LARGE], "取款", learn="none", request_id="merge-1").revision == once.revision
+        assert (
+            client.merge("bank", [SMALL, LARGE], "取款", learn="none", request_id="merge-1").revision == once.revision
+        )
         second.stop()
         with Client(first.address, service_config={}) as alone, pytest.raises(Unavailable):
             alone.models()
@@ -190,7 +192,16 @@ def certificates(tmp_path_factory):
     openssl(*new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority")
     for name, extension in (("server", "subjectAltName=IP:127.0.0.1"), ("client", "subjectAltName=DNS:ann")):
         signed = ["-x509", "-CA", "ca.pem", "-CAkey", "ca.key", "-subj", f"/CN={name}", "-addext", extension]
-        openssl(*new, *signed, "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", f"{name}.key", "-out", f"{name}.pem")
+        openssl(
+            *new,
+            *signed,
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.pem",
+        )
     return folder
 
 

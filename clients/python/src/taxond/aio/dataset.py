@@ -48,9 +48,7 @@ class AsyncDataset:
         """Stored examples, in the order they came, read page by page."""
         token = ""
         while True:
-            request = pb.ListExamplesRequest(
-                model=model_name(model), filter=filter, page_size=PAGE, page_token=token
-            )
+            request = pb.ListExamplesRequest(model=model_name(model), filter=filter, page_size=PAGE, page_token=token)
             response = await self._calls.unary(rpc.LIST_EXAMPLES, request)
             for example in response.examples:
                 yield example
