@@ -27,6 +27,7 @@ def test_the_main_job(daemon, fresh, examples):
             await client.undo(name)
             many = await client.predict(name, TEXTS * 300)
             assert len(many) == 1200
+            assert [answer.label async for answer in client.classify_each(name, iter(TEXTS * 300))] == many
             assert len([example async for example in client.examples(name)]) == len(examples)
             answers = await asyncio.gather(*(client.predict(name, text) for text in TEXTS * 10))
             assert answers == before * 10
@@ -54,6 +55,9 @@ def test_failures(daemon, fresh):
 
             with pytest.raises(OSError, match="the disk is gone"):
                 await client.add_examples(name, rows())
+            with pytest.raises(TypeError, match="text 1 is no string"):
+                async for _ in client.classify_each(name, ["fine", None]):
+                    pass
             assert (await client.stats(name)).total == 0
 
     asyncio.run(session())

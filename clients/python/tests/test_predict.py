@@ -64,6 +64,38 @@ def test_many_texts_are_answered_in_their_order(client, bank):
     assert client.classify(bank, []) == []
 
 
+def test_texts_are_read_as_they_are_answered(client, bank):
+    read = 0
+
+    def endless():
+        nonlocal read
+        while True:
+            yield TEXTS[read % 4]
+            read += 1
+
+    expected = client.predict(bank, TEXTS)
+    answers = client.classify_each(bank, endless())
+    assert [next(answers).label for _ in range(1000)] == [expected[n % 4] for n in range(1000)]
+    answers.close()
+    assert [a.label for a in client.classify_each(bank, iter(TEXTS))] == expected
+    assert list(client.classify_each(bank, [])) == []
+
+
+def test_what_an_iterable_of_texts_raises_is_raised_after_the_answers_before(client, bank):
+    def lines():
+        yield from TEXTS * 64
+        yield "one more"
+        raise OSError("the disk is gone")
+
+    answered = 0
+    with pytest.raises(OSError, match="the disk is gone"):
+        for _ in client.classify_each(bank, lines()):
+            answered += 1
+    assert answered in (0, 256)
+    with pytest.raises(TypeError, match="text 1 is no string"):
+        list(client.classify_each(bank, ["fine", None]))
+
+
 def test_an_answer_in_full(client, bank):
     [answer] = client.classify(bank, TEXTS[:1], top_k=3, min_precision=0.0)
     assert answer.label == answer.classes[0].name and answer.probability == answer.classes[0].probability

@@ -13,7 +13,9 @@ def blocks():
     return re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def test_the_blocks_run_and_print_what_they_say(daemon, examples, capsys, monkeypatch):
+def test_the_blocks_run_and_print_what_they_say(daemon, examples, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("mail.txt").write_text("please block my lost card\n" * 3, encoding="utf-8")
     monkeypatch.setenv("TAXOND_ADDR", daemon.address)
     first, asking, learning, changing, wrong, _ = [b.replace("127.0.0.1:50061", daemon.address) for b in blocks()]
     names = {"examples": examples, "texts": ["please block my lost card", "取款800"]}
@@ -23,7 +25,7 @@ def test_the_blocks_run_and_print_what_they_say(daemon, examples, capsys, monkey
     names["client"] = Client(daemon.address)
     names["client"].promote("bank", 1, alias="canary")
     exec(asking, names)
-    assert re.fullmatch(r"(.+ 0\.\d+ (True|False) \d+ \d+\n){2}", capsys.readouterr().out)
+    assert re.fullmatch(r"(.+ 0\.\d+ (True|False) \d+ \d+\n){2}(挂失银行卡\n){3}", capsys.readouterr().out)
     if job := names["client"].model("bank").running_job:
         names["client"].watch(job).wait(check=False)
     exec(learning, names)

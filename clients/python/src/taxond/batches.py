@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .frames import pairs
@@ -18,18 +18,20 @@ MAX_EXAMPLES = 1000
 """Examples in a message."""
 
 
-def text_batches(texts: Sequence[str], top_k: int) -> Iterator[Sequence[str]]:
-    """Runs of texts whose request and answer each fit a message."""
+def text_batches(texts: Iterable[str], top_k: int) -> Iterator[list[str]]:
+    """Runs of texts whose request and answer each fit a message, read as they are sent."""
     most = max(1, min(MAX_TEXTS, MAX_SCORES // max(top_k, 1)))
-    start = size = 0
-    for n, text in enumerate(texts):
+    batch: list[str] = []
+    size = 0
+    for text in texts:
         length = len(text.encode()) + 8
-        if n > start and (n - start == most or size + length > MAX_BYTES):
-            yield texts[start:n]
-            start, size = n, 0
+        if batch and (len(batch) == most or size + length > MAX_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
         size += length
-    if start < len(texts):
-        yield texts[start:]
+    if batch:
+        yield batch
 
 
 def example_batches(examples: Iterable[Any], text: str, label: str) -> Iterator[list[LabelledText]]:

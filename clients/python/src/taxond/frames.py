@@ -22,11 +22,19 @@ def texts_of(data: Any, column: str) -> list[str]:
     """
     if isinstance(data, str):
         raise TypeError("give a sequence of texts, not one string")
-    values = list(data[column] if is_frame(data) else data)
-    for position, value in enumerate(values):
-        if not isinstance(value, str):
-            raise TypeError(f"text {position} is no string, got {value!r}")
-    return values
+    return list(checked(data[column] if is_frame(data) else data))
+
+
+def checked(texts: Iterable[Any]) -> Iterator[str]:
+    """The texts one by one.
+
+    Raises:
+        TypeError: for something that is no text, with its position.
+    """
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"text {position} is no string, got {text!r}")
+        yield text
 
 
 def pairs(examples: Any, text: str, label: str) -> Iterator[tuple[str, str]]:

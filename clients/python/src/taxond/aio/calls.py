@@ -12,6 +12,7 @@ from .._methods import Duplex, Q, R, Streamed, Unary, Upload
 from ..address import Connection
 from ..errors import from_call
 from ..request_ids import identified
+from ..source import Source
 from ..sync.calls import Calls
 
 
@@ -69,13 +70,18 @@ class AsyncCalls:
             call.cancel()
 
     async def duplex(self, method: Duplex[Q, R], requests: Iterable[Q]) -> AsyncIterator[R]:
-        """Sends messages while it yields the answers."""
+        """Sends messages while it yields the answers. What the iterator raises ends the call and is raised."""
         stub = self._channel.stream_stream(method.path, method.request.SerializeToString, method.response.FromString)
-        call = stub(iter(requests), metadata=self._connection.metadata())
+        source = Source(iter(requests))
+        call = stub(source, metadata=self._connection.metadata())
         try:
             async for response in call:
                 yield response
-        except grpc.RpcError as error:
+        except (grpc.RpcError, asyncio.CancelledError) as error:
+            if source.failure is not None:
+                raise source.failure from None
+            if isinstance(error, asyncio.CancelledError):
+                raise
             raise from_call(error) from None
         finally:
             call.cancel()

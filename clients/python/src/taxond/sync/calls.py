@@ -11,6 +11,7 @@ from .._methods import Duplex, Q, R, Streamed, Unary, Upload
 from ..address import Connection
 from ..errors import from_call
 from ..request_ids import first_identified, identified
+from ..source import Source
 
 
 class Calls:
@@ -55,16 +56,19 @@ class Calls:
     def begin_upload(self, method: Upload[Q, R], requests: Iterable[Q]) -> Uploading[R]:
         """Begins what `upload` does; grpc reads the iterator in a thread."""
         stub = self._channel.stream_unary(method.path, method.request.SerializeToString, method.response.FromString)
-        source = _Source(first_identified(requests))
+        source = Source(first_identified(requests))
         return Uploading(stub.future(source, metadata=self._connection.metadata()), source)
 
     def duplex(self, method: Duplex[Q, R], requests: Iterable[Q]) -> Iterator[R]:
-        """Sends messages while it yields the answers."""
+        """Sends messages while it yields the answers. What the iterator raises ends the call and is raised."""
         stub = self._channel.stream_stream(method.path, method.request.SerializeToString, method.response.FromString)
-        call = stub(iter(requests), metadata=self._connection.metadata())
+        source = Source(iter(requests))
+        call = stub(source, metadata=self._connection.metadata())
         try:
             yield from call
         except grpc.RpcError as error:
+            if source.failure is not None:
+                raise source.failure from None
             raise from_call(error) from None
         finally:
             call.cancel()
@@ -73,7 +77,7 @@ class Calls:
 class Uploading(Generic[R]):
     """An upload under way."""
 
-    def __init__(self, call: Any, source: _Source) -> None:
+    def __init__(self, call: Any, source: Source) -> None:
         self._call = call
         self._source = source
 
@@ -90,23 +94,3 @@ class Uploading(Generic[R]):
     def cancel(self) -> None:
         """Ends the call, if it has not ended."""
         self._call.cancel()
-
-
-class _Source:
-    """Keeps what an iterator raises: grpc ends the call then, and logs the exception instead of raising it."""
-
-    def __init__(self, items: Iterator[Any]) -> None:
-        self._items = items
-        self.failure: Exception | None = None
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        try:
-            return next(self._items)
-        except StopIteration:
-            raise
-        except Exception as failure:
-            self.failure = failure
-            raise

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from typing_extensions import Unpack
 
 from .. import _methods as rpc
 from ..batches import text_batches
-from ..frames import Texts, like, table_like, texts_of
+from ..frames import Texts, checked, like, table_like, texts_of
 from ..names import version_name
 from ..results import Answer, AskOptions, ScoreOptions, answers
 from ..v1.predict_service_pb2 import PredictRequest, PredictStreamRequest
@@ -119,13 +119,46 @@ class Predict:
             request = PredictRequest(model=name, texts=listed, **options)
             response = self._calls.unary(rpc.PREDICT, request)
             return answers(response)
-
-        def requests() -> Iterator[PredictStreamRequest]:
-            yield PredictStreamRequest(model=name, texts=batches[0], **options)
-            for batch in batches[1:]:
-                yield PredictStreamRequest(texts=batch)
-
         found: list[Answer] = []
-        for message in self._calls.duplex(rpc.PREDICT_STREAM, requests()):
+        for message in self._calls.duplex(rpc.PREDICT_STREAM, _messages(name, batches, options)):
             found += answers(message)
         return found
+
+    def classify_each(
+        self,
+        model: str,
+        texts: Iterable[str],
+        *,
+        top_k: int = 1,
+        min_confidence: float | None = None,
+        min_precision: float | None = None,
+        level: int | None = None,
+        revision: int | None = None,
+        version: int | None = None,
+        alias: str | None = None,
+    ) -> Iterator[Answer]:
+        """Yields the answers one by one, while the texts are read as they are sent: for more texts than memory holds.
+
+        Args: as in `classify`. A wrong text ends it after the answers to the messages before that one.
+        """
+        options: dict[str, Any] = {
+            "top_k": top_k,
+            "min_confidence": min_confidence,
+            "min_precision": min_precision,
+            "level": level,
+            "manifest_revision": revision,
+        }
+        name = version_name(model, version, alias)
+        requests = _messages(name, text_batches(checked(texts), top_k), options)
+        for message in self._calls.duplex(rpc.PREDICT_STREAM, requests):
+            for answer in answers(message):
+                yield answer
+
+
+def _messages(name: str, batches: Iterable[list[str]], options: dict[str, Any]) -> Iterator[PredictStreamRequest]:
+    """The messages of a stream; the first says what holds for all."""
+    for n, batch in enumerate(batches):
+        if n == 0:
+            yield PredictStreamRequest(model=name, texts=batch, **options)
+        else:
+            yield PredictStreamRequest(texts=batch)
