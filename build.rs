@@ -6,7 +6,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 
 const INFERENCE: [&str; 1] = ["inference/grpc_inference_service.proto"];
-const API: [&str; 7] = [
+const API: [&str; 8] = [
+    "taxond/v1/admin_service.proto",
     "taxond/v1/dataset_service.proto",
     "taxond/v1/job.proto",
     "taxond/v1/manifest.proto",

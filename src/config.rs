@@ -27,9 +27,14 @@ const DEFAULT_MODEL_CACHE_BYTES: u64 = 1024 * MIB;
 const DEFAULT_TRAINING_NICENESS: u8 = 19;
 const DEFAULT_DRAIN_SECONDS: f64 = 10.0;
 const DEFAULT_GATE_CLASS_F1: f64 = 0.1;
+const DEFAULT_MIN_FREE_BYTES: u64 = 256 * MIB;
+const DEFAULT_KEEP_VERSIONS: usize = 50;
+const DEFAULT_SCRUB_HOURS: f64 = 24.0;
 const DEFAULT_LOG: &str = "info";
 
 const MIB: u64 = 1024 * 1024;
+/// A hundred years, which every clock can add.
+const MAX_DAYS: f64 = 36_525.0;
 const MAX_MEMORY: u64 = 64 * 1024 * 1024 * MIB;
 
 /// The checked configuration.
@@ -76,6 +81,17 @@ pub struct Config {
     /// By how much the F1 of a class that was not to change may fall by what was learnt, 0 to 1; by one or two answers it
     /// always may. Default 0.1.
     pub gate_class_f1: f64,
+    /// Bytes that are to stay free on the disk of the store, 0 to 64 TiB: below that nothing comes in. Default 256 MiB.
+    pub min_free_bytes: u64,
+    /// Versions of a model that are kept, the newest; 0 for all. What an alias points to stays in any case, with what that was
+    /// made from and what an undo would restore. Default 50.
+    pub keep_versions: usize,
+    /// Days for which versions are kept, 0 for ever. Default 0.
+    pub keep_days: f64,
+    /// Bytes of the versions of a model that are kept, 0 without limit. Default 0.
+    pub keep_bytes: u64,
+    /// Hours after which everything stored is read again to find damage, 0 for never. Default 24.
+    pub scrub_hours: f64,
 }
 
 /// How log lines look.
@@ -150,6 +166,21 @@ pub struct Settings {
     /// By how much the F1 of a class that was not to change may fall by what was learnt, 0 to 1 [default: 0.1]
     #[arg(long, env = "TAXOND_GATE_CLASS_F1", value_name = "SHARE")]
     pub gate_class_f1: Option<f64>,
+    /// Bytes that are to stay free on the disk of the store [default: 256 MiB]
+    #[arg(long, env = "TAXOND_MIN_FREE_BYTES", value_name = "BYTES")]
+    pub min_free_bytes: Option<u64>,
+    /// Versions of a model that are kept, the newest; 0 for all [default: 50]
+    #[arg(long, env = "TAXOND_KEEP_VERSIONS", value_name = "N")]
+    pub keep_versions: Option<usize>,
+    /// Days for which versions are kept, 0 for ever [default: 0]
+    #[arg(long, env = "TAXOND_KEEP_DAYS", value_name = "DAYS")]
+    pub keep_days: Option<f64>,
+    /// Bytes of the versions of a model that are kept, 0 without limit [default: 0]
+    #[arg(long, env = "TAXOND_KEEP_BYTES", value_name = "BYTES")]
+    pub keep_bytes: Option<u64>,
+    /// Hours after which everything stored is read again to find damage, 0 for never [default: 24]
+    #[arg(long, env = "TAXOND_SCRUB_HOURS", value_name = "HOURS")]
+    pub scrub_hours: Option<f64>,
 }
 
 impl Settings {
@@ -190,6 +221,11 @@ impl Settings {
             training_memory_limit: self.training_memory_limit.or(base.training_memory_limit),
             gate_accuracy: self.gate_accuracy.or(base.gate_accuracy),
             gate_class_f1: self.gate_class_f1.or(base.gate_class_f1),
+            min_free_bytes: self.min_free_bytes.or(base.min_free_bytes),
+            keep_versions: self.keep_versions.or(base.keep_versions),
+            keep_days: self.keep_days.or(base.keep_days),
+            keep_bytes: self.keep_bytes.or(base.keep_bytes),
+            scrub_hours: self.scrub_hours.or(base.scrub_hours),
         }
     }
 }
@@ -245,6 +281,12 @@ impl Config {
         let gate_class_f1 = settings.gate_class_f1.unwrap_or(DEFAULT_GATE_CLASS_F1);
         within("gate_accuracy", gate_accuracy, 0.0, 1.0)?;
         within("gate_class_f1", gate_class_f1, 0.0, 1.0)?;
+        let min_free_bytes = settings.min_free_bytes.unwrap_or(DEFAULT_MIN_FREE_BYTES);
+        within("min_free_bytes", min_free_bytes, 0, MAX_MEMORY)?;
+        let keep_days = settings.keep_days.unwrap_or(0.0);
+        within("keep_days", keep_days, 0.0, MAX_DAYS)?;
+        let scrub_hours = settings.scrub_hours.unwrap_or(DEFAULT_SCRUB_HOURS);
+        within("scrub_hours", scrub_hours, 0.0, 24.0 * MAX_DAYS)?;
 
         let log = settings.log.unwrap_or_else(|| DEFAULT_LOG.to_owned());
         tracing_subscriber::EnvFilter::try_new(&log)
@@ -269,6 +311,11 @@ impl Config {
             training_memory_limit,
             gate_accuracy,
             gate_class_f1,
+            min_free_bytes,
+            keep_versions: settings.keep_versions.unwrap_or(DEFAULT_KEEP_VERSIONS),
+            keep_days,
+            keep_bytes: settings.keep_bytes.unwrap_or(0),
+            scrub_hours,
         })
     }
 }
@@ -385,6 +432,13 @@ mod tests {
             (Settings { training_memory_limit: Some(6), ..none() }, "training_memory_limit", "got 6"),
             (Settings { gate_accuracy: Some(-0.1), ..none() }, "gate_accuracy", "got -0.1"),
             (Settings { gate_class_f1: Some(2.0), ..none() }, "gate_class_f1", "got 2"),
+            (
+                Settings { min_free_bytes: Some(u64::MAX), ..none() },
+                "min_free_bytes",
+                "got 18446744073709551615",
+            ),
+            (Settings { keep_days: Some(-1.0), ..none() }, "keep_days", "got -1"),
+            (Settings { scrub_hours: Some(f64::INFINITY), ..none() }, "scrub_hours", "got inf"),
             (Settings { drain_seconds: Some(f64::NAN), ..none() }, "drain_seconds", "got NaN"),
             (Settings { drain_seconds: Some(-1.0), ..none() }, "drain_seconds", "got -1"),
             (Settings { log: Some("info,=".into()), ..none() }, "log", "'info,='"),

@@ -166,7 +166,46 @@ async fn a_job_that_the_stop_of_the_daemon_ends_is_interrupted() {
     let mut daemon = Daemon::start(dir.path()).await;
     let stored = daemon.job(&job).await;
     assert_eq!(stored.state(), JobState::Interrupted);
-    assert!(stored.message.contains("start it again"), "{}", stored.message);
+    assert_eq!(stored.continued_by, "jobs/2");
+    assert!(stored.message.contains("jobs/2 does the work again"), "{}", stored.message);
+    // The work goes on over as many stops as there are, and ends when somebody says so.
+    until_progress(&mut daemon, "jobs/2").await;
+    daemon.stop().await;
+    let mut daemon = Daemon::start(dir.path()).await;
+    assert_eq!(daemon.job("jobs/2").await.continued_by, "jobs/3");
+    let again = daemon.job("jobs/3").await;
+    assert_eq!((again.continues.as_str(), again.continued_by.as_str()), ("jobs/2", ""));
+    let cancel = v1::CancelJobRequest { name: "jobs/3".into() };
+    daemon.training.cancel_job(cancel).await.unwrap();
+    while daemon.job("jobs/3").await.end_time.is_none() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    daemon.stop().await;
+    let mut daemon = Daemon::start(dir.path()).await;
+    assert_eq!(daemon.job("jobs/3").await.continued_by, "", "it was cancelled");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_done_again_makes_what_it_would_have_made() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let request = || TrainRequest { epochs: Some(6), seed: Some(7), ..long_train_request() };
+    let mut daemon = Daemon::with_examples(dir.path()).await;
+    let mut stream = daemon.training.train(request()).await.unwrap().into_inner();
+    let job = stream.message().await.unwrap().unwrap().event.unwrap().job;
+    until_progress(&mut daemon, &job).await;
+    drop(stream);
+    daemon.stop().await;
+    let mut daemon = Daemon::start(dir.path()).await;
+    let watch = v1::WatchJobRequest { name: daemon.job(&job).await.continued_by };
+    let mut stream = daemon.training.watch_job(watch).await.unwrap().into_inner();
+    while stream.message().await.unwrap().is_some() {}
+    let again = daemon.ask(BANK, &QUESTIONS).await;
+    daemon.stop().await;
+
+    let mut daemon = Daemon::with_examples(other.path()).await;
+    support::assert_succeeded(&daemon.train(request()).await);
+    assert_eq!(daemon.ask(BANK, &QUESTIONS).await.predictions, again.predictions);
     daemon.stop().await;
 }
 

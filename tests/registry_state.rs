@@ -257,7 +257,7 @@ fn apply(registry: &Registry, reference: &mut Reference, step: Step) -> Result<(
         }
         Step::NewJob(name) => {
             let id = id(NAMES[name]);
-            let answer = registry.new_job(&id, None).map_err(|error| kind(&error));
+            let answer = registry.new_job(&id, "", None).map_err(|error| kind(&error));
             match reference.entry(&id) {
                 Ok(_) => {
                     let job = answer.map_err(TestCaseError::fail)?;
@@ -303,6 +303,10 @@ fn unknown_job(job: JobId, model: ModelId) -> JobRecord {
         message: String::new(),
         created: SystemTime::UNIX_EPOCH,
         ended: None,
+        order: String::new(),
+        crashes: 0,
+        continues: None,
+        continued_by: None,
     }
 }
 
@@ -312,7 +316,8 @@ fn interrupt(registry: &Registry, reference: &mut Reference) -> Result<(), TestC
         let stored = registry.job(job.id).map_err(fail)?;
         prop_assert!(stored.ended.is_some() && stored.message.contains("the daemon stopped"));
         let (message, ended) = (stored.message, stored.ended);
-        *job = JobRecord { state: JobState::Interrupted, message, ended, ..job.clone() };
+        let crashes = job.crashes + u32::from(job.state == JobState::Running);
+        *job = JobRecord { state: JobState::Interrupted, message, ended, crashes, ..job.clone() };
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ use taxond::{
     error::Error,
     model::Preset,
     registry::{
-        Epoch, JobState, LostClass, Mode, Origin, RECEIPT_LIFETIME, Receipt, Registry, RejectionPoint,
-        Report, Selector, Tensors,
+        Epoch, JobRecord, JobState, LostClass, Mode, Origin, RECEIPT_LIFETIME, Receipt, Registry,
+        RejectionPoint, Report, Retention, Selector, Tensors,
     },
     store::{Batch, Store, Tree},
     taxonomy::{LeafId, VersionNumber},
@@ -113,7 +113,7 @@ fn a_version_comes_back_with_all_that_is_known_of_it() {
     let registry = reopen(dir.path());
     let bank = id("bank");
     registry.create_model(&bank, Preset::Seed, None).expect("created");
-    let job = registry.new_job(&bank, None).expect("accepted");
+    let job = registry.new_job(&bank, "", None).expect("accepted");
     let mut all = publication(&bank, Tensors::New(checkpoint(1, 1, 10)), Some(manifest(1, "first")));
     all.parent = Some(VersionNumber(4));
     all.origin = Origin::Instant;
@@ -174,7 +174,7 @@ fn a_model_made_again_sees_nothing_of_the_old_one() {
     let dataset = Dataset::open(store, &registry.uids().expect("readable")).expect("it opens");
     let bank = id("bank");
     let old = registry.create_model(&bank, Preset::Default, None).expect("created");
-    let job = registry.new_job(&bank, None).expect("accepted");
+    let job = registry.new_job(&bank, "", None).expect("accepted");
     registry
         .publish(publication(&bank, Tensors::New(checkpoint(1, 1, 10)), Some(manifest(1, ""))))
         .expect("published");
@@ -237,12 +237,12 @@ fn a_job_that_ran_when_the_daemon_stopped_is_interrupted() {
     let registry = reopen(dir.path());
     let bank = id("bank");
     registry.create_model(&bank, Preset::Default, None).expect("created");
-    let mut running = registry.new_job(&bank, None).expect("accepted");
+    let mut running = registry.new_job(&bank, "", None).expect("accepted");
     running.state = JobState::Running;
     let mut first = publication(&bank, Tensors::New(checkpoint(1, 1, 10)), Some(manifest(1, "")));
     first.job_record = Some(running.clone());
     registry.publish(first).expect("published");
-    let mut done = registry.new_job(&bank, None).expect("accepted");
+    let mut done = registry.new_job(&bank, "", None).expect("accepted");
     done.state = JobState::Succeeded;
     done.ended = Some(SystemTime::now());
     registry.put_job(&done).expect("stored");
@@ -255,6 +255,37 @@ fn a_job_that_ran_when_the_daemon_stopped_is_interrupted() {
     assert_eq!(registry.job(done.id).expect("kept"), done);
     drop(registry);
     assert_eq!(reopen(dir.path()).job(running.id).expect("kept"), job, "once is enough");
+    assert_eq!(
+        reopen(dir.path()).jobs_to_continue().expect("readable"),
+        [],
+        "nobody said how to do it again"
+    );
+}
+
+#[test]
+fn work_over_which_the_daemon_ended_twice_is_left_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bank = id("bank");
+    let registry = reopen(dir.path());
+    registry.create_model(&bank, Preset::Default, None).expect("created");
+    registry.new_job(&bank, "the order", None).expect("accepted");
+    drop(registry);
+    // At the first end it had not begun, so it cannot be the cause; then it had, twice.
+    for crashes in 0..2 {
+        let registry = reopen(dir.path());
+        let [left] = &registry.jobs_to_continue().expect("readable")[..] else { panic!("one job") };
+        assert_eq!((left.crashes, left.order.as_str()), (crashes, "the order"));
+        assert!(left.message.contains("done again when the daemon starts"), "{}", left.message);
+        let job = registry.continue_job(left.clone()).expect("accepted");
+        assert_eq!((job.continues, job.crashes), (Some(left.id), crashes));
+        assert_eq!(registry.job(left.id).expect("kept").continued_by, Some(job.id));
+        assert_eq!(registry.jobs_to_continue().expect("readable"), []);
+        registry.put_job(&JobRecord { state: JobState::Running, ..job }).expect("stored");
+    }
+    let registry = reopen(dir.path());
+    assert_eq!(registry.jobs_to_continue().expect("readable"), []);
+    let last = registry.jobs(None, None, 1).expect("readable").remove(0);
+    assert!(last.crashes == 2 && last.message.contains("not done again by itself"), "{last:?}");
 }
 
 #[test]
@@ -267,9 +298,9 @@ fn receipts_are_kept_for_a_day_and_come_with_their_change() {
     registry.create_model(&bank, Preset::Default, receipt("one", now)).expect("created");
     let failed = registry.create_model(&bank, Preset::Default, receipt("two", now));
     assert!(failed.is_err());
-    registry.new_job(&bank, receipt("three", now - RECEIPT_LIFETIME)).expect("accepted");
+    registry.new_job(&bank, "", receipt("three", now - RECEIPT_LIFETIME)).expect("accepted");
     registry
-        .new_job(&bank, receipt("four", now - RECEIPT_LIFETIME + Duration::from_secs(600)))
+        .new_job(&bank, "", receipt("four", now - RECEIPT_LIFETIME + Duration::from_secs(600)))
         .expect("accepted");
     let mut version = publication(&bank, Tensors::New(checkpoint(1, 1, 10)), Some(manifest(1, "")));
     version.receipt = receipt(&"five".repeat(1000), now);
@@ -293,4 +324,32 @@ fn receipts_are_kept_for_a_day_and_come_with_their_change() {
     let store = open(dir.path());
     check(&Registry::open(store.clone()).expect("it opens"));
     assert_eq!(store.scan(Tree::Receipts, &[], None).count(), 3, "the expired one is gone");
+}
+
+#[test]
+fn the_files_stay_small_however_many_versions_come_and_go() {
+    const KEPT: u64 = 3;
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let registry = Registry::open(store.clone()).expect("it opens");
+    let bank = id("bank");
+    registry.create_model(&bank, Preset::Default, None).expect("created");
+    let retention = Retention { versions: Some(KEPT as usize), age: None, bytes: None };
+    for round in 1..=500 {
+        let mut next = publication(
+            &bank,
+            Tensors::New(checkpoint(round as u32, 1, 100_000)),
+            (round == 1).then(|| manifest(1, "")),
+        );
+        next.parent = None;
+        registry.publish(next).expect("published");
+        registry.retire(&bank, retention, SystemTime::now()).expect("retired");
+    }
+    let kept: Vec<u64> =
+        registry.versions(&bank, None, 9).expect("readable").iter().map(|version| version.number.0).collect();
+    assert_eq!(kept, [500, 499, 498]);
+    let (live, file) = (store.check().bytes, store.file_bytes().expect("readable"));
+    assert!(live >= KEPT * 400_000 && file <= 3 * live + (128 << 20), "{file} bytes for {live}");
+    let blobs = std::fs::read_dir(dir.path().join("db/blobs")).map_or(0, Iterator::count);
+    assert_eq!(blobs, 0, "sled neither syncs nor reclaims those");
 }

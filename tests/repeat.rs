@@ -80,3 +80,31 @@ async fn a_request_id_belongs_to_one_request() {
     assert!(daemon.registry.create_model(long).await.unwrap_err().message().contains("got 129"));
     daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_at_once_with_one_request_id_are_done_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::with_examples(dir.path()).await;
+    let first = v1::LabelledText { text: "where is my parcel".into(), label: "parcel".into() };
+    let add =
+        v1::AddExamplesRequest { model: BANK.into(), examples: vec![first], request_id: "add-2".into() };
+    // The first call has begun and its stream has not ended.
+    let (sender, messages) = tokio::sync::mpsc::channel(1);
+    let mut dataset = daemon.dataset.clone();
+    let begun = add.clone();
+    let call = tokio::spawn(async move {
+        dataset.add_examples(tokio_stream::wrappers::ReceiverStream::new(messages)).await
+    });
+    sender.send(begun).await.unwrap();
+    // Its session holds the examples from then on.
+    let known = v1::AddExamplesRequest { examples: texts(), request_id: String::new(), ..add.clone() };
+    while daemon.dataset.add_examples(tokio_stream::once(known.clone())).await.is_ok() {}
+    let refused = daemon.dataset.add_examples(tokio_stream::once(add.clone())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    assert!(refused.message().contains("a call with this request_id is under way"), "{refused}");
+    drop(sender);
+    let done = call.await.unwrap().unwrap().into_inner();
+    let again = daemon.dataset.add_examples(tokio_stream::once(add)).await.unwrap().into_inner();
+    assert_eq!((again, done.added), (done, 1));
+    daemon.stop().await;
+}

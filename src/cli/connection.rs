@@ -15,9 +15,9 @@ use crate::{
         failure::{Exit, Failure},
     },
     proto::v1::{
-        dataset_service_client::DatasetServiceClient, predict_service_client::PredictServiceClient,
-        registry_service_client::RegistryServiceClient, taxonomy_service_client::TaxonomyServiceClient,
-        training_service_client::TrainingServiceClient,
+        admin_service_client::AdminServiceClient, dataset_service_client::DatasetServiceClient,
+        predict_service_client::PredictServiceClient, registry_service_client::RegistryServiceClient,
+        taxonomy_service_client::TaxonomyServiceClient, training_service_client::TrainingServiceClient,
     },
 };
 
@@ -54,6 +54,10 @@ impl Connection {
         let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
         let channel = endpoint.connect().await.map_err(|e| Failure::unreachable(&addr, root_cause(&e)))?;
         Ok(Self { channel, signature: Signature::of_user(), timeout: global.timeout })
+    }
+
+    pub(crate) fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn registry(&self) -> RegistryServiceClient<Channel> {

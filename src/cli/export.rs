@@ -1,24 +1,20 @@
 //! `taxond export`
 
-use std::{
-    ffi::OsString,
-    fs::{self, File},
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use tonic::{Request, Streaming};
+use tonic::Request;
 
 use crate::{
     cli::{
         Global,
         connection::Connection,
+        download,
         failure::{Exit, Failure},
         names, output,
     },
-    proto::v1::{ExportVersionRequest, ExportVersionResponse, GetVersionRequest},
+    proto::v1::{ExportVersionRequest, GetVersionRequest},
 };
 
 #[derive(Debug, Args)]
@@ -49,44 +45,11 @@ impl Export {
         let request = connection.patient(Request::new(ExportVersionRequest { name: name.clone() }));
         let mut chunks = client.export_version(request).await?.into_inner();
 
-        let partial = partial(&self.out);
-        let bytes = match write(&partial, &mut chunks).await {
-            Ok(bytes) => bytes,
-            Err(failure) => {
-                // A part of a file is of no use; one that cannot be removed is overwritten by the next export.
-                let _removed = fs::remove_file(&partial);
-                return Err(failure);
-            }
-        };
-        fs::rename(&partial, &self.out).map_err(|error| cannot_write(&self.out, &error))?;
+        let bytes = download::to_file(&self.out, &mut chunks, |chunk| chunk.data).await?;
         let out = self.out.display().to_string();
         if global.json {
             return output::json(&json!({ "version": name, "file": out, "bytes": bytes }));
         }
         output::line(format!("{} is in {out} ({})", names::short(&name), output::bytes(bytes)))
     }
-}
-
-/// Writes a file as it comes, to the disk, and returns how many bytes there were.
-async fn write(path: &Path, chunks: &mut Streaming<ExportVersionResponse>) -> Result<u64, Failure> {
-    let failed = |error: io::Error| cannot_write(path, &error);
-    let mut file = File::create(path).map_err(failed)?;
-    let mut bytes = 0;
-    while let Some(chunk) = chunks.message().await? {
-        file.write_all(&chunk.data).map_err(failed)?;
-        bytes += chunk.data.len() as u64;
-    }
-    file.sync_all().map_err(failed)?;
-    Ok(bytes)
-}
-
-fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(Exit::Failed, format!("cannot write {}: {error}", path.display()))
-}
-
-/// `bank.safetensors.partial` beside `bank.safetensors`, where the file stands until it is whole.
-fn partial(out: &Path) -> PathBuf {
-    let mut name = OsString::from(out);
-    name.push(".partial");
-    name.into()
 }

@@ -202,6 +202,8 @@ pub(crate) fn job(job: &Job) -> Value {
         "message": job.message,
         "create_time": time(job.create_time.as_ref()),
         "end_time": time(job.end_time.as_ref()),
+        "continues": job.continues,
+        "continued_by": job.continued_by,
     })
 }
 

@@ -5,16 +5,20 @@
 
 mod add;
 mod apply;
+mod backup;
 mod cancel;
 mod change;
 mod classes;
+mod compact;
 mod completions;
 mod confirm;
 mod connection;
 mod create;
 mod curves;
+mod data_folder;
 mod delete;
 pub mod demo;
+mod download;
 mod evaluate;
 mod examples;
 mod export;
@@ -37,6 +41,7 @@ mod progress;
 mod promote;
 mod remove;
 mod rename;
+mod restore;
 mod serve;
 mod split;
 mod suggest;
@@ -87,6 +92,12 @@ enum Command {
     Serve(serve::Serve),
     /// Check that everything in the data folder of a stopped daemon is whole
     Fsck(fsck::Fsck),
+    /// Write everything that the daemon keeps to one file, while it serves
+    Backup(backup::Backup),
+    /// Make a data folder of a backup
+    Restore(restore::Restore),
+    /// Write the data folder of a stopped daemon anew, without the space that it no longer needs
+    Compact(compact::Compact),
     /// Show the whole in two minutes: train on a bank's questions, predict, merge two classes, compare
     Demo(demo::Demo),
     /// Make a model
@@ -165,6 +176,9 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(command) => command.run().await,
         Command::Fsck(command) => command.run(&global).await,
+        Command::Backup(command) => command.run(&global).await,
+        Command::Restore(command) => command.run(&global).await,
+        Command::Compact(command) => command.run(&global).await,
         Command::Demo(command) => command.run(&global).await,
         Command::Create(command) => command.run(&global).await,
         Command::Delete(command) => command.run(&global).await,

@@ -146,7 +146,8 @@ impl Claim {
         receipt: Option<Receipt>,
         answer: &T,
     ) -> Result<()> {
-        let mut batch = Batch::new();
+        // What comes in was refused before, where there is no room for it.
+        let mut batch = Batch::freeing();
         batch.put(Tree::Examples, extent_key(self.uid), extent.to_record());
         if let Some(mut receipt) = receipt {
             if receipt.outcome.is_empty() {

@@ -62,7 +62,7 @@ impl Dataset {
             let bytes = self.store.get(Tree::Examples, &owned(JOURNAL, uid, number))?;
             let bytes = bytes.ok_or_else(|| damaged(WHAT, format!("record {number} is missing")))?;
             let journal: storage::Journal = decode(WHAT, &bytes)?;
-            let mut batch = Batch::new();
+            let mut batch = Batch::freeing();
             for storage::ExampleChange { id, example } in journal.changes {
                 match example {
                     Some(example) => batch.put(Tree::Examples, example_key(uid, id), example.encode_to_vec()),
@@ -72,7 +72,7 @@ impl Dataset {
             self.store.append(batch)?;
         }
         if extent.journal > 0 {
-            let mut batch = Batch::new();
+            let mut batch = Batch::freeing();
             batch.put(Tree::Examples, extent_key(uid), Extent { journal: 0, ..extent }.to_record());
             self.store.append(batch)?;
         }
@@ -91,7 +91,8 @@ impl Dataset {
     }
 
     fn append_record(&self, uid: u64, records: &mut u64, journal: &mut storage::Journal) -> Result<()> {
-        let mut batch = Batch::new();
+        let only_removes = journal.changes.iter().all(|change| change.example.is_none());
+        let mut batch = if only_removes { Batch::freeing() } else { Batch::new() };
         batch.put(Tree::Examples, owned(JOURNAL, uid, *records), journal.encode_to_vec());
         journal.changes.clear();
         *records += 1;

@@ -172,7 +172,7 @@ impl Dataset {
     /// What the store says when it cannot be written; the next start removes the rest.
     pub fn delete_all(&self, uid: u64) -> Result<()> {
         self.state(uid).delete();
-        let mut batch = Batch::new();
+        let mut batch = Batch::freeing();
         batch.delete(Tree::Examples, extent_key(uid));
         self.store.commit(batch)?;
         for kind in [EXAMPLES, ASSIGNED, JOURNAL] {

@@ -52,7 +52,7 @@ impl Registry {
         batch.put(Tree::Catalog, key::COUNTERS, counters.encode_to_vec());
         put_model(&mut batch, &mut model);
         self.add_receipt(&mut writer, &mut batch, receipt, || id.name())?;
-        self.store.commit(batch)?;
+        self.commit(writer, batch)?;
         Ok(model)
     }
 
@@ -89,7 +89,7 @@ impl Registry {
         let mut writer = self.writer();
         let model = self.model(id)?;
         model.expect_sequence(expected_sequence)?;
-        let mut batch = Batch::new();
+        let mut batch = Batch::freeing();
         batch.delete(Tree::Catalog, key::model(id));
         for job in self.jobs(Some(id), None, usize::MAX)? {
             batch.delete(Tree::Jobs, key::job(job.id));
@@ -123,7 +123,7 @@ impl Registry {
         let mut batch = Batch::new();
         put_model(&mut batch, &mut model);
         self.add_receipt(&mut writer, &mut batch, receipt, || name)?;
-        self.store.commit(batch)?;
+        self.commit(writer, batch)?;
         Ok(model)
     }
 

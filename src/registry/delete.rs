@@ -35,7 +35,7 @@ impl Registry {
             self.check_undo(&model, number)?;
         }
         let tensors = self.checkpoint_record(&model, number)?;
-        let mut batch = Batch::new();
+        let mut batch = Batch::freeing();
         let record = storage::Version { deleted: true, ..version.to_record() };
         batch.put(Tree::Catalog, key::version(model.uid, number), record.encode_to_vec());
         batch.delete(Tree::Catalog, key::checkpoint(model.uid, number));

@@ -15,8 +15,8 @@ use crate::{
     taxonomy::VersionNumber,
 };
 
-const INTERRUPTED: &str =
-    "the daemon stopped while the job ran; versions it had published are kept; start it again";
+/// So often may the daemon end without an orderly stop over the same work before it is left alone: the work may be the cause.
+const MOST_CRASHES: u32 = 2;
 
 /// Number of a job, counted from 1 over all models, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +43,14 @@ pub struct JobRecord {
     pub created: SystemTime,
     /// When it ended.
     pub ended: Option<SystemTime>,
+    /// What is to be done, for who does it again after the daemon stopped; empty where nobody does.
+    pub order: String,
+    /// How often the daemon ended without an orderly stop while this was learnt.
+    pub crashes: u32,
+    /// The interrupted job whose work this does again.
+    pub continues: Option<JobId>,
+    /// The job that does this one's work again.
+    pub continued_by: Option<JobId>,
 }
 
 /// Where a job stands.
@@ -85,6 +93,44 @@ impl JobState {
 }
 
 impl JobRecord {
+    fn queued(id: JobId, model: ModelId, order: String) -> Self {
+        Self {
+            id,
+            model,
+            state: JobState::Queued,
+            mode: None,
+            mode_reason: String::new(),
+            versions: Vec::new(),
+            message: String::new(),
+            created: SystemTime::now(),
+            ended: None,
+            order,
+            crashes: 0,
+            continues: None,
+            continued_by: None,
+        }
+    }
+
+    /// Whether its work is to be done again when the daemon starts.
+    fn is_to_continue(&self) -> bool {
+        self.state == JobState::Interrupted
+            && self.continued_by.is_none()
+            && !self.order.is_empty()
+            && self.crashes < MOST_CRASHES
+    }
+
+    /// What to say of a job that the stop of the daemon ended.
+    pub fn interruption(&self) -> String {
+        let next = match (self.order.is_empty(), self.crashes < MOST_CRASHES) {
+            (true, _) => "start it again",
+            (false, true) => "the work is done again when the daemon starts",
+            (false, false) => {
+                "as that happened before with this work, it is not done again by itself; see the log, then start it again"
+            }
+        };
+        format!("the daemon stopped while the job ran; versions it had published are kept; {next}")
+    }
+
     /// Adds it to a batch.
     pub(super) fn put(&self, batch: &mut Batch) {
         let state = match self.state {
@@ -105,6 +151,10 @@ impl JobRecord {
             message: self.message.clone(),
             created: timestamp(self.created),
             ended: self.ended.and_then(timestamp),
+            order: self.order.clone(),
+            crashes: self.crashes,
+            continues: self.continues.map_or(0, |id| id.0),
+            continued_by: self.continued_by.map_or(0, |id| id.0),
         };
         batch.put(Tree::Jobs, key::job(self.id), record.encode_to_vec());
     }
@@ -134,36 +184,36 @@ impl JobRecord {
             message: record.message,
             created: time(&what, record.created)?,
             ended: record.ended.map(|ended| time(&what, Some(ended))).transpose()?,
+            order: record.order,
+            crashes: record.crashes,
+            continues: (record.continues != 0).then_some(JobId(record.continues)),
+            continued_by: (record.continued_by != 0).then_some(JobId(record.continued_by)),
         })
     }
 }
 
 impl Registry {
-    /// Accepts a job for a model: it is queued, and has a number.
+    /// Accepts a job for a model: it is queued, and has a number. With an order it is to be done again where the daemon stops
+    /// before its end.
     ///
     /// # Errors
     /// [`Error::NotFound`] for a model that does not exist.
-    pub fn new_job(&self, model: &ModelId, receipt: Option<Receipt>) -> Result<JobRecord> {
+    pub fn new_job(
+        &self,
+        model: &ModelId,
+        order: impl Into<String>,
+        receipt: Option<Receipt>,
+    ) -> Result<JobRecord> {
         let mut writer = self.writer();
         let model = self.model(model)?;
         let mut counters = self.counters()?;
         counters.job += 1;
-        let job = JobRecord {
-            id: JobId(counters.job),
-            model: model.id,
-            state: JobState::Queued,
-            mode: None,
-            mode_reason: String::new(),
-            versions: Vec::new(),
-            message: String::new(),
-            created: SystemTime::now(),
-            ended: None,
-        };
+        let job = JobRecord::queued(JobId(counters.job), model.id, order.into());
         let mut batch = Batch::new();
         batch.put(Tree::Catalog, key::COUNTERS, counters.encode_to_vec());
         job.put(&mut batch);
         self.add_receipt(&mut writer, &mut batch, receipt, || job.id.name())?;
-        self.store.commit(batch)?;
+        self.commit(writer, batch)?;
         Ok(job)
     }
 
@@ -172,11 +222,11 @@ impl Registry {
     /// # Errors
     /// [`Error::NotFound`] for a job that does not exist: it went with its model.
     pub fn put_job(&self, job: &JobRecord) -> Result<()> {
-        let _writer = self.writer();
+        let writer = self.writer();
         self.job(job.id)?;
-        let mut batch = Batch::new();
+        let mut batch = Batch::freeing();
         job.put(&mut batch);
-        self.store.commit(batch)
+        self.commit(writer, batch)
     }
 
     /// One job.
@@ -213,14 +263,52 @@ impl Registry {
             .collect()
     }
 
-    /// Ends the jobs that the last run of the daemon left unended.
-    pub(super) fn interrupt_jobs(&self) -> Result<()> {
+    /// The jobs that the stop of the daemon ended and whose work is to be done again, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for a damaged record.
+    pub fn jobs_to_continue(&self) -> Result<Vec<JobRecord>> {
+        let mut jobs = self.jobs(None, None, usize::MAX)?;
+        jobs.retain(JobRecord::is_to_continue);
+        jobs.reverse();
+        Ok(jobs)
+    }
+
+    /// Accepts a job that does the work of an interrupted one again.
+    ///
+    /// # Errors
+    /// As [`new_job`](Self::new_job).
+    pub fn continue_job(&self, interrupted: JobRecord) -> Result<JobRecord> {
+        let writer = self.writer();
+        let model = self.model(&interrupted.model)?;
+        let mut counters = self.counters()?;
+        counters.job += 1;
+        let job = JobRecord {
+            crashes: interrupted.crashes,
+            continues: Some(interrupted.id),
+            ..JobRecord::queued(JobId(counters.job), model.id, interrupted.order.clone())
+        };
+        let message = format!(
+            "the daemon stopped while the job ran; versions it had published are kept; {} does the work again",
+            job.id.name()
+        );
         let mut batch = Batch::new();
-        for job in self.jobs(None, None, usize::MAX)? {
+        batch.put(Tree::Catalog, key::COUNTERS, counters.encode_to_vec());
+        JobRecord { continued_by: Some(job.id), message, ..interrupted }.put(&mut batch);
+        job.put(&mut batch);
+        self.commit(writer, batch)?;
+        Ok(job)
+    }
+
+    /// Ends the jobs that the last run of the daemon left unended: it did not stop in order.
+    pub(super) fn interrupt_jobs(&self) -> Result<()> {
+        let mut batch = Batch::freeing();
+        for mut job in self.jobs(None, None, usize::MAX)? {
             if !job.state.is_ended() {
-                let ended = Some(SystemTime::now());
-                JobRecord { state: JobState::Interrupted, message: INTERRUPTED.to_owned(), ended, ..job }
-                    .put(&mut batch);
+                job.crashes += u32::from(job.state == JobState::Running);
+                (job.state, job.ended) = (JobState::Interrupted, Some(SystemTime::now()));
+                job.message = job.interruption();
+                job.put(&mut batch);
             }
         }
         if batch.is_empty() { Ok(()) } else { self.store.commit(batch) }

@@ -5,6 +5,7 @@
 //! once, and the bytes go afterwards.
 
 mod archive;
+mod backup;
 mod catalog;
 mod checkpoint;
 mod delete;
@@ -18,6 +19,7 @@ mod publish;
 mod receipt;
 pub(crate) mod record;
 mod report;
+mod retention;
 mod vectors;
 mod version;
 
@@ -35,6 +37,7 @@ pub use model::{AliasName, MAX_NAME_BYTES, Model, ModelId, Selector};
 pub use publish::{Publication, PublishedManifest, Tensors};
 pub use receipt::{RECEIPT_LIFETIME, Receipt};
 pub use report::{Epoch, LostClass, RejectionPoint, Report};
+pub use retention::Retention;
 pub use vectors::{Design, FileName, PretrainedVectors};
 pub use version::{Mode, Origin, Version};
 
@@ -70,7 +73,7 @@ impl Registry {
         let writer = Mutex::new(Writer { receipts_swept: Instant::now() });
         let registry = Self { store, writer };
         registry.interrupt_jobs()?;
-        let mut batch = Batch::new();
+        let mut batch = Batch::freeing();
         registry.drop_expired_receipts(&mut batch, SystemTime::now())?;
         if !batch.is_empty() {
             registry.store.commit(batch)?;
@@ -97,6 +100,14 @@ impl Registry {
     fn writer(&self) -> MutexGuard<'_, Writer> {
         // What it guards is changed by single assignments, so a panic left nothing half done.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies what the writer has prepared, and returns when it is durable. The next writer need not wait for that: it sees what
+    /// was applied, and where it is durable, so is that.
+    fn commit(&self, writer: MutexGuard<'_, Writer>, batch: Batch) -> Result<()> {
+        self.store.apply(batch)?;
+        drop(writer);
+        self.store.sync()
     }
 
     /// The numbers handed out so far.

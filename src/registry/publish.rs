@@ -137,7 +137,7 @@ impl Registry {
             job.put(&mut batch);
         }
         self.add_receipt(&mut writer, &mut batch, publication.receipt, || version.name())?;
-        self.store.commit(batch)?;
+        self.commit(writer, batch)?;
         Ok(version)
     }
 

@@ -1,11 +1,12 @@
 //! Whether everything in a data folder is whole: each value by its checksum, then each model by what it is made of.
 
+use super::offline;
 use crate::{
     config::Config,
     dataset::Dataset,
     error::{Error, Result},
     registry::{Model, Registry},
-    store::{Store, StoreOptions},
+    store::Store,
 };
 
 /// What a data folder holds, and what of it is damaged.
@@ -37,7 +38,11 @@ pub fn fsck(config: &Config) -> Result<DataReport> {
         let what = format!("there is no folder {}", config.data_dir.display());
         return Err(Error::invalid("data_dir", what));
     }
-    let store = Store::open(&config.data_dir, StoreOptions { cache_bytes: config.cache_bytes })?;
+    inspect(Store::open(&config.data_dir, offline::options(config))?)
+}
+
+/// Checks everything in a store.
+pub(super) fn inspect(store: Store) -> Result<DataReport> {
     let checked = store.check();
     let mut report = DataReport {
         values: checked.values,

@@ -2,6 +2,8 @@
 
 mod fsck;
 mod health;
+mod offline;
+mod upkeep;
 
 use std::{
     collections::HashSet,
@@ -19,6 +21,9 @@ use tonic::transport::{Server, server::TcpIncoming};
 use tracing::{info, info_span, warn};
 
 pub use fsck::{DataReport, fsck};
+pub use offline::{compact, restore};
+
+use upkeep::{Upkeep, UpkeepThread};
 
 use crate::{
     config::Config,
@@ -27,8 +32,8 @@ use crate::{
     model::Device,
     predict::{LiveVersions, Predictor},
     proto::{inference, v1},
-    registry::{ModelId, Registry, Version},
-    service::Services,
+    registry::{ModelId, Registry, Retention, Version},
+    service::{Requests, Services},
     store::{Closing, Store, StoreOptions},
     train::{Host, Jobs, Tolerance, VectorsDir, give_way},
 };
@@ -41,6 +46,7 @@ const MAX_RESETS: usize = 1024;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long the data folder may take to close after the last call has ended.
 const CLOSING: Duration = Duration::from_secs(2);
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// A daemon that serves.
 #[derive(Debug)]
@@ -63,7 +69,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let address = listener.local_addr().map_err(|source| Error::io("reading the bound address", source))?;
     let drain = config.drain;
     let (stop_streams, stopping) = watch::channel(false);
-    let (store, services) = tokio::task::spawn_blocking(move || open(&config, stopping))
+    let (store, upkeep, services) = tokio::task::spawn_blocking(move || open(&config, stopping))
         .await
         .unwrap_or_else(|_| Err(Error::Internal("opening the data folder panicked".into())))?;
 
@@ -99,7 +105,11 @@ pub async fn start(config: Config) -> Result<Running> {
             health.stop().await;
             stop_streams.send_replace(true);
             // Jobs end as interrupted, which ends the streams that follow them.
-            let closed = tokio::task::spawn_blocking(move || jobs.close()).await;
+            let closed = tokio::task::spawn_blocking(move || {
+                drop(upkeep);
+                jobs.close();
+            });
+            let closed = closed.await;
             info!(jobs_closed = closed.is_ok(), seconds = started.elapsed().as_secs_f64(), "draining");
             let _deadline_starts = draining.send(());
         });
@@ -173,7 +183,7 @@ fn flatten(result: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
 }
 
 /// Opens everything that the services stand on.
-fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, Services)> {
+fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, UpkeepThread, Services)> {
     let started = Instant::now();
     let device = config.device.open()?;
     if let Device::Cuda(cuda) = &device {
@@ -189,7 +199,8 @@ fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, Serv
         .thread_name(|number| format!("compute-{number}"))
         .start_handler(move |_| give_way(niceness))
         .build_global();
-    let store = Store::open(&config.data_dir, StoreOptions { cache_bytes: config.cache_bytes })?;
+    let options = StoreOptions { cache_bytes: config.cache_bytes, min_free_bytes: config.min_free_bytes };
+    let store = Store::open(&config.data_dir, options)?;
     let registry = Arc::new(Registry::open(store.clone())?);
     let dataset = Dataset::open(store.clone(), &registry.uids()?)?;
     let pinned = config.pin.iter().map(|id| ModelId::new(id).map_err(|what| Error::invalid("pin", what)));
@@ -211,8 +222,29 @@ fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, Serv
     let features = FeatureCache::new(config.data_dir.join("features"), config.feature_cache_bytes);
     let host = Host { device, vectors, memory_limit, tolerance, features: Arc::new(features), niceness };
     let jobs = Arc::new(Jobs::start(Arc::clone(&registry), dataset.clone(), host, warm)?);
+    let upkeep = Upkeep {
+        store: store.clone(),
+        registry: Arc::clone(&registry),
+        predictor: Arc::clone(&predictor),
+        jobs: Arc::clone(&jobs),
+        retention: retention(config),
+        scrub_every: (config.scrub_hours > 0.0).then(|| HOUR.mul_f64(config.scrub_hours)),
+    };
+    let upkeep = upkeep.start()?;
     info!(millis = started.elapsed().as_millis(), "data folder open");
-    Ok((store, Services { registry, dataset, jobs, predictor, stopping }))
+    Ok((
+        store,
+        upkeep,
+        Services { registry, dataset, jobs, predictor, stopping, requests: Requests::default() },
+    ))
+}
+
+fn retention(config: &Config) -> Retention {
+    Retention {
+        versions: (config.keep_versions > 0).then_some(config.keep_versions),
+        age: (config.keep_days > 0.0).then(|| HOUR.mul_f64(24.0 * config.keep_days)),
+        bytes: (config.keep_bytes > 0).then_some(config.keep_bytes),
+    }
 }
 
 /// The signals that ask to stop.

@@ -8,7 +8,7 @@ use super::{
     Services,
     check::{self, Violations},
     convert, name,
-    repeat::{self, Call},
+    repeat::Call,
 };
 use crate::{
     error::Result,
@@ -143,8 +143,8 @@ impl Services {
         order: &ChangeOrder,
         learning: Learning,
     ) -> Result<(Version, Option<JobId>, Vec<Division>)> {
-        Ok(match repeat::check(&self.registry, rpc, terms.request_id, request)? {
-            Call::First(receipt) => {
+        Ok(match self.first_or_repeat(rpc, terms.request_id, request)? {
+            Call::First(receipt, _under_way) => {
                 let applied = self.jobs.change(order, learning, receipt)?;
                 (applied.version, applied.job.map(|job| job.id), applied.divisions)
             }

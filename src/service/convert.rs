@@ -232,6 +232,8 @@ pub(super) fn job(job: JobRecord, latest: Option<&FitProgress>) -> v1::Job {
         message: job.message,
         create_time: timestamp(job.created),
         end_time: job.ended.and_then(timestamp),
+        continues: job.continues.map(registry::JobId::name).unwrap_or_default(),
+        continued_by: job.continued_by.map(registry::JobId::name).unwrap_or_default(),
     }
 }
 

@@ -41,8 +41,8 @@ impl Services {
         if validate_only {
             return Ok(found?.outcome);
         }
-        match repeat::check(&self.registry, rpc, request_id, request)? {
-            Call::First(receipt) => found?.commit(receipt),
+        match self.first_or_repeat(rpc, request_id, request)? {
+            Call::First(receipt, _under_way) => found?.commit(receipt),
             Call::Repeat(outcome) => repeat::answer(&outcome),
         }
     }

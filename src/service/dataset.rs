@@ -37,9 +37,9 @@ impl DatasetService for Services {
         let id = name::model("model", &first.model).map_err(status)?;
         let model = first.model.clone();
         // The first message stands for the stream: what follows is not there yet.
-        let call = repeat::check(&self.registry, "AddExamples", &first.request_id, &first).map_err(status)?;
-        let receipt = match call {
-            Call::First(receipt) => receipt,
+        let call = self.first_or_repeat("AddExamples", &first.request_id, &first).map_err(status)?;
+        let (receipt, _under_way) = match call {
+            Call::First(receipt, under_way) => (receipt, under_way),
             Call::Repeat(outcome) => {
                 let added = repeat::answer(&outcome).map_err(status)?;
                 return Ok(Response::new(response(added)));

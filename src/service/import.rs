@@ -2,12 +2,7 @@
 
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{
-    Services, convert, name,
-    repeat::{self, Call},
-    status::status,
-    stream,
-};
+use super::{Services, convert, name, repeat::Call, status::status, stream};
 use crate::{
     error::Error,
     proto::v1,
@@ -26,13 +21,12 @@ impl Services {
         };
         let id = name::model("model", &first.model).map_err(status)?;
         // The first message stands for the stream: what follows is not there yet.
-        let call =
-            repeat::check(&self.registry, "ImportVersion", &first.request_id, &first).map_err(status)?;
+        let call = self.first_or_repeat("ImportVersion", &first.request_id, &first).map_err(status)?;
         let version = match call {
             Call::Repeat(outcome) => {
                 self.blocking(move |services| services.version_of_outcome(&outcome)).await?
             }
-            Call::First(receipt) => {
+            Call::First(receipt, _under_way) => {
                 self.registry.model(&id).map_err(status)?;
                 let file = receive(first, &mut requests).await?;
                 self.blocking(move |services| {

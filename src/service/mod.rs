@@ -1,5 +1,6 @@
 //! The RPCs: each checks its request, makes one call into the domain and converts the answer.
 
+mod admin;
 mod author;
 mod change;
 mod check;
@@ -22,6 +23,8 @@ mod training;
 
 use std::{pin::Pin, sync::Arc};
 
+pub use repeat::Requests;
+
 use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::{Status, service::Routes};
@@ -39,7 +42,8 @@ use crate::{
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
 /// Names of the services, as health and reflection know them.
-pub const READING: [&str; 2] = [
+pub const READING: [&str; 3] = [
+    <v1::admin_service_server::AdminServiceServer<()> as tonic::server::NamedService>::NAME,
     <v1::predict_service_server::PredictServiceServer<()> as tonic::server::NamedService>::NAME,
     <GrpcInferenceServiceServer<()> as tonic::server::NamedService>::NAME,
 ];
@@ -67,10 +71,12 @@ pub struct Services {
     pub predictor: Arc<Predictor>,
     /// Turns true when the daemon begins to stop; the sender that is gone means the same.
     pub stopping: watch::Receiver<bool>,
+    /// Calls under way that may be repeated.
+    pub requests: Requests,
 }
 
 impl Services {
-    /// The five services of the API, and the one of the Open Inference Protocol.
+    /// The six services of the API, and the one of the Open Inference Protocol.
     pub fn routes(self) -> Routes {
         macro_rules! limited {
             ($server:path) => {
@@ -84,6 +90,7 @@ impl Services {
             .add_service(limited!(v1::taxonomy_service_server::TaxonomyServiceServer<Self>))
             .add_service(limited!(v1::registry_service_server::RegistryServiceServer<Self>))
             .add_service(limited!(v1::dataset_service_server::DatasetServiceServer<Self>))
+            .add_service(limited!(v1::admin_service_server::AdminServiceServer<Self>))
             .add_service(limited!(GrpcInferenceServiceServer<Self>))
     }
 

@@ -2,13 +2,7 @@
 
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::{
-    Answers, Services, check, convert,
-    convert::ModelFacts,
-    name,
-    repeat::{self, Call},
-    status::status,
-};
+use super::{Answers, Services, check, convert, convert::ModelFacts, name, repeat::Call, status::status};
 use crate::{
     error::{Error, Result},
     model::Preset,
@@ -29,16 +23,15 @@ impl RegistryService for Services {
                 let id = ModelId::new(&request.model_id)
                     .map_err(|description| Error::invalid("model_id", description))?;
                 let design = design(&request)?;
-                let model =
-                    match repeat::check(&services.registry, "CreateModel", &request.request_id, &request)? {
-                        Call::First(receipt) => {
-                            if let Some(vectors) = &design.word_vectors {
-                                services.jobs.vectors().check(&vectors.file)?;
-                            }
-                            services.registry.create_model(&id, design, receipt)?
+                let model = match services.first_or_repeat("CreateModel", &request.request_id, &request)? {
+                    Call::First(receipt, _under_way) => {
+                        if let Some(vectors) = &design.word_vectors {
+                            services.jobs.vectors().check(&vectors.file)?;
                         }
-                        Call::Repeat(_) => services.registry.model(&id)?,
-                    };
+                        services.registry.create_model(&id, design, receipt)?
+                    }
+                    Call::Repeat(_) => services.registry.model(&id)?,
+                };
                 services.model(model)
             })
             .await?;
@@ -83,8 +76,8 @@ impl RegistryService for Services {
         self.blocking(move |services| {
             let id = name::model("name", &request.name)?;
             let etag = check::etag(&request.etag)?;
-            match repeat::check(&services.registry, "DeleteModel", &request.request_id, &request)? {
-                Call::First(receipt) => services.jobs.while_idle(&id, || {
+            match services.first_or_repeat("DeleteModel", &request.request_id, &request)? {
+                Call::First(receipt, _under_way) => services.jobs.while_idle(&id, || {
                     let uid = services.registry.model(&id)?.uid;
                     services.registry.delete_model(&id, etag, receipt)?;
                     services.jobs.forget_features(uid);
@@ -147,15 +140,14 @@ impl RegistryService for Services {
                 };
                 let etag = check::etag(&request.etag)?;
                 let number = VersionNumber(request.version);
-                let model =
-                    match repeat::check(&services.registry, "SetAlias", &request.request_id, &request)? {
-                        Call::First(receipt) => {
-                            // In memory before requests find it through the alias.
-                            services.predictor.resolve(&id, &Selector::Number(number))?;
-                            services.registry.set_alias(&id, alias, number, etag, receipt)?
-                        }
-                        Call::Repeat(_) => services.registry.model(&id)?,
-                    };
+                let model = match services.first_or_repeat("SetAlias", &request.request_id, &request)? {
+                    Call::First(receipt, _under_way) => {
+                        // In memory before requests find it through the alias.
+                        services.predictor.resolve(&id, &Selector::Number(number))?;
+                        services.registry.set_alias(&id, alias, number, etag, receipt)?
+                    }
+                    Call::Repeat(_) => services.registry.model(&id)?,
+                };
                 services.model(model)
             })
             .await?;
@@ -169,8 +161,8 @@ impl RegistryService for Services {
         let request = request.into_inner();
         self.blocking(move |services| {
             let (id, number) = name::version("name", &request.name)?;
-            match repeat::check(&services.registry, "DeleteVersion", &request.request_id, &request)? {
-                Call::First(receipt) => services.jobs.while_idle(&id, || {
+            match services.first_or_repeat("DeleteVersion", &request.request_id, &request)? {
+                Call::First(receipt, _under_way) => services.jobs.while_idle(&id, || {
                     services.registry.delete_version(&id, number, request.forget_undo, receipt)?;
                     services.predictor.forget(&id, number)
                 }),

@@ -7,7 +7,7 @@ use super::{
     change::{First, Lesson, Terms, answer, lesson, terms},
     check::{self, Violations},
     convert, edit, name,
-    repeat::{self, Call},
+    repeat::Call,
     status::status,
     stream,
 };
@@ -54,16 +54,14 @@ impl TaxonomyService for Services {
                 let mut violations = Violations::default();
                 check::reason(&mut violations, &request.reason);
                 violations.finish()?;
-                let version =
-                    match repeat::check(&services.registry, "UndoChange", &request.request_id, &request)? {
-                        Call::First(receipt) => {
-                            let (reason, expected_revision) =
-                                (request.reason.clone(), request.expected_revision);
-                            let order = UndoOrder { model, reason, author, expected_revision };
-                            services.jobs.undo(&order, receipt)?.version
-                        }
-                        Call::Repeat(outcome) => services.version_of_outcome(&outcome)?,
-                    };
+                let version = match services.first_or_repeat("UndoChange", &request.request_id, &request)? {
+                    Call::First(receipt, _under_way) => {
+                        let (reason, expected_revision) = (request.reason.clone(), request.expected_revision);
+                        let order = UndoOrder { model, reason, author, expected_revision };
+                        services.jobs.undo(&order, receipt)?.version
+                    }
+                    Call::Repeat(outcome) => services.version_of_outcome(&outcome)?,
+                };
                 services.applied(version)
             })
             .await?;

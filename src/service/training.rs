@@ -11,7 +11,7 @@ use super::{
     Answers, Services, author,
     check::{self, MAX_TEXTS, Violations},
     convert, dataset, name,
-    repeat::{self, Call},
+    repeat::Call,
     status::status,
     stream,
 };
@@ -47,8 +47,8 @@ impl TrainingService for Services {
                 let optimiser = check::optimiser(&mut violations, request.optimiser);
                 let strategy = check::training(&mut violations, request.learn);
                 violations.finish()?;
-                let job = match repeat::check(&services.registry, "Train", &request.request_id, &request)? {
-                    Call::First(receipt) => {
+                let job = match services.first_or_repeat("Train", &request.request_id, &request)? {
+                    Call::First(receipt, _under_way) => {
                         let options = TrainOptions {
                             epochs: request.epochs,
                             learning_rate: request.learning_rate,

@@ -6,6 +6,8 @@ use super::Tree;
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     pub(super) writes: Vec<Write>,
+    /// Whether it is written also where the disk has little room left.
+    pub(super) frees: bool,
 }
 
 /// One put, or one delete where there is no payload.
@@ -22,6 +24,12 @@ impl Batch {
         Self::default()
     }
 
+    /// An empty batch that is written also where the disk has little room left: it gives room back, or ends something in
+    /// a few bytes.
+    pub fn freeing() -> Self {
+        Self { frees: true, ..Self::default() }
+    }
+
     /// Stores a value under a key.
     pub fn put(&mut self, tree: Tree, key: impl Into<Vec<u8>>, payload: Vec<u8>) {
         self.writes.push(Write { tree, key: key.into(), payload: Some(payload) });
@@ -30,6 +38,11 @@ impl Batch {
     /// Removes a key, if it is there.
     pub fn delete(&mut self, tree: Tree, key: impl Into<Vec<u8>>) {
         self.writes.push(Write { tree, key: key.into(), payload: None });
+    }
+
+    /// What it writes or removes.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (Tree, &[u8])> {
+        self.writes.iter().map(|write| (write.tree, write.key.as_slice()))
     }
 
     /// Whether there is nothing to write.

@@ -1,6 +1,8 @@
 //! Reading everything, to see whether it is whole.
 
-use super::{BlobId, Store, Tree, blob};
+use std::sync::PoisonError;
+
+use super::{Entry, Store, Tree, cell::split_key};
 use crate::error::Error;
 
 /// What was read, and what of it is damaged.
@@ -17,22 +19,51 @@ pub struct Checked {
 impl Store {
     /// Reads every value of every tree and checks it against its checksum, blobs against their names as well. Changes nothing.
     pub fn check(&self) -> Checked {
+        self.check_while(|_| true)
+    }
+
+    /// As [`check`](Self::check), for as long as `go_on`, which is told the bytes of each value after it was read, says so. May
+    /// run while others write.
+    pub fn check_while(&self, mut go_on: impl FnMut(usize) -> bool) -> Checked {
         let mut checked = Checked::default();
         for tree in Tree::ALL {
-            for entry in self.scan(tree, &[], None) {
-                let whole = entry.and_then(|(key, value)| match (tree, <[u8; 32]>::try_from(key)) {
-                    (Tree::Chunks, Ok(hash)) => blob::check(BlobId(hash), &value).map(|()| value.len()),
-                    _ => Ok(value.len()),
+            for cell in self.sled(tree).iter().keys() {
+                let cell = cell.map_err(|error| self.read_error(error));
+                let first = cell.and_then(|cell| {
+                    let (key, number) = split_key(tree, &cell)?;
+                    Ok((number == 0).then(|| key.to_vec()))
                 });
-                match whole {
-                    Ok(bytes) => {
+                let entry = match first {
+                    Ok(Some(key)) => self.settled_entry(tree, &key),
+                    Ok(None) => continue,
+                    Err(error) => Err(error),
+                };
+                let bytes = match entry {
+                    Ok(Entry::Value { value, .. }) => {
                         checked.values += 1;
-                        checked.bytes += bytes as u64;
+                        checked.bytes += value.len() as u64;
+                        value.len()
                     }
-                    Err(error) => checked.damage.push(error),
+                    // Removed since its key was read.
+                    Ok(_) => 0,
+                    Err(error) => {
+                        checked.damage.push(error);
+                        0
+                    }
+                };
+                if !go_on(bytes) {
+                    return checked;
                 }
             }
         }
         checked
+    }
+
+    /// What stands under a key, also where somebody writes it at this moment.
+    fn settled_entry(&self, tree: Tree, key: &[u8]) -> Result<Entry, Error> {
+        self.entry(tree, key).or_else(|_| {
+            let _alone = self.inner.gate.writing.write().unwrap_or_else(PoisonError::into_inner);
+            self.entry(tree, key)
+        })
     }
 }

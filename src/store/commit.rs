@@ -50,13 +50,22 @@ impl Store {
     /// Others can read it a moment before.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store is read-only; [`Error::Io`] when this write failed and made it so.
+    /// [`Error::Unavailable`] when the store is read-only; [`Error::Io`] when this write failed and made it so;
+    /// [`Error::Exhausted`] with reason `DISK_SPACE` where little room is left: then nothing was written.
     pub fn commit(&self, batch: Batch) -> Result<()> {
-        self.check_writable()?;
-        if !batch.is_empty() {
-            self.apply(&batch).map_err(|error| self.fail(error))?;
-        }
+        self.apply(batch)?;
         self.sync()
+    }
+
+    /// Applies a batch, all or nothing. Others can read it on return; it is durable with the next [`sync`](Self::sync), which
+    /// several writers may share.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn apply(&self, batch: Batch) -> Result<()> {
+        self.check_writable()?;
+        self.check_room_for(&batch)?;
+        if batch.is_empty() { Ok(()) } else { self.transact(&batch).map_err(|error| self.fail(error)) }
     }
 
     /// Applies a batch value by value: a crash may leave a part of it. Nothing is durable before the next
@@ -66,11 +75,18 @@ impl Store {
     /// As [`commit`](Self::commit).
     pub fn append(&self, batch: Batch) -> Result<()> {
         self.check_writable()?;
-        let mut bulk = Bulk::new(self);
-        for Write { tree, key, payload } in &batch.writes {
-            bulk.write(*tree, key, payload.as_deref()).map_err(|error| self.fail(error))?;
+        if !batch.frees {
+            self.check_room_for_bulk()?;
         }
-        bulk.finish().map_err(|error| self.fail(error))
+        let _writing = self.inner.gate.enter();
+        let mut bulk = Bulk::new(self);
+        let outcome = batch
+            .writes
+            .iter()
+            .try_for_each(|Write { tree, key, payload }| bulk.write(*tree, key, payload.as_deref()))
+            .and_then(|()| bulk.finish());
+        self.inner.gate.touch(batch.keys());
+        outcome.map_err(|error| self.fail(error))
     }
 
     /// Makes everything durable that was written before.
@@ -102,6 +118,8 @@ impl Store {
     pub fn delete_prefix(&self, tree: Tree, prefix: &[u8]) -> Result<u64> {
         self.check_writable()?;
         let sled = self.sled(tree);
+        // Held to the end: a part of a value is damage to whoever checks.
+        let _writing = self.inner.gate.enter();
         let mut removed = 0;
         loop {
             let mut batch = sled::Batch::default();
@@ -115,23 +133,30 @@ impl Store {
             if keys == 0 {
                 return Ok(removed);
             }
-            sled.apply_batch(batch).map_err(|error| self.fail(error))?;
+            let outcome = sled.apply_batch(batch);
+            self.inner.gate.touch_prefix(tree, prefix);
+            outcome.map_err(|error| self.fail(error))?;
         }
     }
 
     /// Writes the cells of one value in bulk.
     pub(super) fn append_value(&self, tree: Tree, key: &[u8], payload: &[u8]) -> Result<()> {
         self.check_writable()?;
+        self.check_room_for_bulk()?;
+        let _writing = self.inner.gate.enter();
         let mut bulk = Bulk::new(self);
-        bulk.write(tree, key, Some(payload)).and_then(|()| bulk.finish()).map_err(|error| self.fail(error))
+        let outcome = bulk.write(tree, key, Some(payload)).and_then(|()| bulk.finish());
+        self.inner.gate.touch([(tree, key)].into_iter());
+        outcome.map_err(|error| self.fail(error))
     }
 
-    fn apply(&self, batch: &Batch) -> Result<(), sled::Error> {
+    fn transact(&self, batch: &Batch) -> Result<(), sled::Error> {
         let used: Vec<Tree> = Tree::ALL
             .into_iter()
             .filter(|tree| batch.writes.iter().any(|write| write.tree == *tree))
             .collect();
         let trees: Vec<&sled::Tree> = used.iter().map(|tree| self.sled(*tree)).collect();
+        let _writing = self.inner.gate.enter();
         let outcome = trees.as_slice().transaction(|views| {
             for Write { tree, key, payload } in &batch.writes {
                 let view = used.iter().position(|other| other == tree).map(|at| &views[at]);
@@ -140,6 +165,7 @@ impl Store {
             }
             Ok(())
         });
+        self.inner.gate.touch(batch.keys());
         outcome.map_err(|error| match error {
             TransactionError::Storage(error) | TransactionError::Abort(error) => error,
         })

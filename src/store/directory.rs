@@ -5,6 +5,10 @@
 //! format      number of the format, in decimal
 //! high-water  number of the last sync that was acknowledged
 //! db/         sled's files
+//! creating    only while the database is made
+//! restoring   only while the backup that it is made from is not all there yet
+//! compacted/  a copy of the database that is to take its place
+//! replaced/   the database whose place a copy took
 //! ```
 
 use std::{
@@ -24,6 +28,12 @@ const RELEASE_POLL: Duration = Duration::from_millis(5);
 /// Number of the format in which this build keeps its data.
 const FORMAT: u32 = 1;
 
+const DATABASE: &str = "db";
+const COPY: &str = "compacted";
+const REPLACED: &str = "replaced";
+const CREATING: &str = "creating";
+const RESTORING: &str = "restoring";
+
 /// A data directory that this process owns. Dropping it gives it up.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -37,15 +47,95 @@ impl Directory {
     pub(super) fn open(path: &Path) -> Result<Self> {
         create(path)?;
         let directory = Self { path: path.to_owned(), _lock: lock(path)? };
+        directory.check_restored()?;
+        directory.remove_unfinished_database()?;
         directory.check_format()?;
+        directory.settle_copies()?;
         directory.wait_for_release()?;
         directory.remove_unfinished_snapshots()?;
         Ok(directory)
     }
 
+    /// Takes a directory that is empty or not there, to be opened by nobody else before [`end`](Self::end).
+    pub(super) fn begin(path: &Path) -> Result<Self> {
+        create(path)?;
+        if let Some(found) = first_file(path)? {
+            return Err(Error::Precondition {
+                reason: "DATA_DIR_NOT_EMPTY",
+                subject: path.display().to_string(),
+                description: format!(
+                    "the directory {} is not empty, it holds '{found}'; name one that is empty or not there",
+                    path.display()
+                ),
+            });
+        }
+        let directory = Self { path: path.to_owned(), _lock: lock(path)? };
+        directory.mark(RESTORING)?;
+        directory.check_format()?;
+        Ok(directory)
+    }
+
+    /// Lets the directory be opened from now on.
+    pub(super) fn end(&self) -> Result<()> {
+        self.unmark(RESTORING)
+    }
+
+    /// A directory for a copy of the database.
+    pub(super) fn begin_copy(&self) -> Result<Self> {
+        Self::begin(&self.path.join(COPY))
+    }
+
+    /// Puts a copy that is all there in the place of the database. Nobody has either open.
+    pub(super) fn take_copy(&self, copy: Self) -> Result<()> {
+        sync_directory(&copy.database())?;
+        sync_directory(&copy.path)?;
+        drop(copy);
+        rename(&self.database(), &self.path.join(REPLACED))?;
+        sync_directory(&self.path)?;
+        self.settle_copies()
+    }
+
+    /// Ends what an interrupted [`take_copy`](Self::take_copy) left: where the database is away, the copy that was to take its
+    /// place is all there.
+    fn settle_copies(&self) -> Result<()> {
+        let (copy, replaced) = (self.path.join(COPY), self.path.join(REPLACED));
+        if !self.database().exists() && replaced.exists() {
+            rename(&copy.join(DATABASE), &self.database())?;
+            sync_directory(&self.path)?;
+        }
+        for left in [copy, replaced] {
+            match fs::remove_dir_all(&left) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io(format!("removing {}", left.display()), error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_restored(&self) -> Result<()> {
+        if !self.path.join(RESTORING).exists() {
+            return Ok(());
+        }
+        Err(Error::Precondition {
+            reason: "NOT_RESTORED",
+            subject: self.path.display().to_string(),
+            description: format!(
+                "restoring a backup into {} was not finished; remove the directory and restore again",
+                self.path.display()
+            ),
+        })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where sled keeps its files.
     pub(super) fn database(&self) -> PathBuf {
-        self.path.join("db")
+        self.path.join(DATABASE)
     }
 
     /// The file that says how far the database must reach.
@@ -53,10 +143,50 @@ impl Directory {
         self.path.join("high-water")
     }
 
-    /// Makes the names of new files durable.
+    /// Makes the files of a database that was opened durable, where they are new. sled itself syncs neither its `conf`, nor
+    /// any names.
     pub(super) fn sync(&self) -> Result<()> {
+        let settings = self.database().join("conf");
+        File::open(&settings)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| Error::io(format!("syncing {}", settings.display()), error))?;
         sync_directory(&self.database())?;
+        self.unmark(CREATING)
+    }
+
+    /// A database whose making was interrupted holds nothing that anybody was told, and may keep sled from opening it.
+    fn remove_unfinished_database(&self) -> Result<()> {
+        if !self.path.join(CREATING).exists() {
+            return Ok(());
+        }
+        let database = self.database();
+        match fs::remove_dir_all(&database) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(format!("removing {}", database.display()), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a marker file, durably.
+    fn mark(&self, name: &str) -> Result<()> {
+        let marker = self.path.join(name);
+        File::create(&marker)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| Error::io(format!("writing {}", marker.display()), error))?;
         sync_directory(&self.path)
+    }
+
+    /// Takes a marker file away, durably and after all names before.
+    fn unmark(&self, name: &str) -> Result<()> {
+        sync_directory(&self.path)?;
+        let marker = self.path.join(name);
+        match fs::remove_file(&marker) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(format!("removing {}", marker.display()), error))
+            }
+            _ => sync_directory(&self.path),
+        }
     }
 
     fn check_format(&self) -> Result<()> {
@@ -65,6 +195,7 @@ impl Directory {
             Ok(text) => text,
             // The file is written before the database, so only a new directory has neither.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.database().exists() => {
+                self.mark(CREATING)?;
                 return self.write_format();
             }
             Err(error) => return Err(Error::io(format!("reading {}", file.display()), error)),
@@ -102,7 +233,7 @@ impl Directory {
 
     /// Waits until nobody has the log locked: sled's threads may outlive its handle by a moment, and sled itself does not
     /// wait.
-    fn wait_for_release(&self) -> Result<()> {
+    pub(super) fn wait_for_release(&self) -> Result<()> {
         let file = self.database().join("db");
         let context = || format!("locking {}", file.display());
         let log = match File::open(&file) {
@@ -151,6 +282,23 @@ fn create(path: &Path) -> Result<()> {
     builder
         .create(path)
         .map_err(|error| Error::io(format!("creating the data directory {}", path.display()), error))
+}
+
+/// The name of something in a directory that is not its file system's own.
+fn first_file(path: &Path) -> Result<Option<String>> {
+    let failed = |error| Error::io(format!("reading {}", path.display()), error);
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if name != "lost+found" {
+            return Ok(Some(name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to)
+        .map_err(|error| Error::io(format!("renaming {} to {}", from.display(), to.display()), error))
 }
 
 fn lock(path: &Path) -> Result<File> {
@@ -210,15 +358,28 @@ mod tests {
     #[test]
     fn only_unfinished_snapshots_are_removed() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Directory::open(dir.path()).unwrap());
+        let directory = Directory::open(dir.path()).unwrap();
         let database = dir.path().join("db");
         fs::create_dir(&database).unwrap();
         for name in ["snap.00A0", "snap.00B0.generating", "conf"] {
             fs::write(database.join(name), "x").unwrap();
         }
+        directory.sync().unwrap();
+        drop(directory);
         drop(Directory::open(dir.path()).unwrap());
         assert!(database.join("snap.00A0").exists() && database.join("conf").exists());
         assert!(!database.join("snap.00B0.generating").exists());
+    }
+
+    #[test]
+    fn a_database_whose_making_was_interrupted_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Directory::open(dir.path()).unwrap());
+        let database = dir.path().join("db");
+        fs::create_dir(&database).unwrap();
+        fs::write(database.join("conf"), "torn").unwrap();
+        drop(Directory::open(dir.path()).unwrap());
+        assert!(!database.exists());
     }
 
     #[cfg(unix)]

@@ -79,6 +79,12 @@ impl HighWater {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).reached + 1
     }
 
+    /// Lets numbers go on from another database's next.
+    pub(super) fn skip_to(&self, next: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.reached = state.reached.max(next);
+    }
+
     /// Writes down that the database reaches this number durably.
     ///
     /// # Errors

@@ -11,30 +11,38 @@
 //!   sled neither fsyncs nor reclaims; so values are cut into cells of 16 KiB, of which a node of at most 17 items stays
 //!   well below that.
 //! - **A failed write ends writing.** sled cannot go on after an I/O error, so the store turns read-only until it is
-//!   opened again. Reads go on, except of pages that the failed write touched: those are [`Unavailable`] until then.
+//!   opened again. So that it never meets a full disk, nothing comes in below a limit of free bytes. Reads go on, except of pages that the failed write touched: those are [`Unavailable`] until then.
 //!
 //! [`Unavailable`]: crate::error::Error::Unavailable
 
+mod backup;
 mod batch;
 mod blob;
 mod cell;
 mod check;
 mod closing;
 mod commit;
+mod compact;
+mod copy;
 mod directory;
 mod high_water;
 mod open;
+mod restore;
 mod scan;
+mod space;
 
+pub use backup::BackupWriter;
 pub use batch::Batch;
 pub use blob::BlobId;
 pub use check::Checked;
 pub use closing::Closing;
+pub use compact::Compacted;
+pub use copy::Entry;
 pub use open::{Store, StoreOptions};
 pub use scan::Scan;
 
 /// The keyspaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tree {
     /// Models, versions, manifests, checkpoints and counters.
     Catalog,

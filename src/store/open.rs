@@ -15,6 +15,7 @@ use super::{
     cell::{self, Checksum, cell_key, damaged},
     closing::{Closing, OpensLatch},
     commit::GroupSync,
+    copy::Gate,
     directory::Directory,
     high_water::{self, HighWater},
 };
@@ -33,6 +34,8 @@ const READS: usize = 3;
 pub struct StoreOptions {
     /// Bytes of pages kept in memory; 256 MiB by default. sled's own default would be 1 GiB.
     pub cache_bytes: u64,
+    /// Bytes that are to stay free on the disk: below that nothing comes in. 0 by default, which sets no limit.
+    pub min_free_bytes: u64,
 }
 
 /// An open store. Clones share it; it closes with the last.
@@ -52,13 +55,15 @@ pub(super) struct Inner {
     /// How far the database was known to reach when something was last acknowledged.
     pub(super) high_water: HighWater,
     pub(super) failed: AtomicBool,
-    _directory: Directory,
+    pub(super) min_free_bytes: u64,
+    pub(super) gate: Gate,
+    pub(super) directory: Directory,
     closing: OpensLatch,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { cache_bytes: 256 * 1024 * 1024 }
+        Self { cache_bytes: 256 * 1024 * 1024, min_free_bytes: 0 }
     }
 }
 
@@ -69,7 +74,11 @@ impl Store {
     /// [`Error::Precondition`] when another process has it open or its format is another; [`Error::Corrupt`] and
     /// [`Error::Io`] when it cannot be read.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self> {
-        let directory = Directory::open(path)?;
+        Self::open_in(Directory::open(path)?, options)
+    }
+
+    /// Opens the store of a directory, or makes it there.
+    pub(super) fn open_in(directory: Directory, options: StoreOptions) -> Result<Self> {
         let database = directory.database();
         let failed = |error| storage_error(&format!("opening the database {}", database.display()), error);
         let config = sled::Config::new()
@@ -100,7 +109,9 @@ impl Store {
             group: GroupSync::default(),
             high_water,
             failed: AtomicBool::new(false),
-            _directory: directory,
+            min_free_bytes: options.min_free_bytes,
+            gate: Gate::default(),
+            directory,
             closing: OpensLatch::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -181,7 +192,6 @@ impl Store {
     }
 }
 
-/// The error for whatever a store cannot do any more after a failed write.
 /// Runs what reads a database. sled panics on some kinds of damage.
 fn whole<T>(database: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
@@ -193,6 +203,7 @@ fn whole<T>(database: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
+/// The error for whatever a store cannot do any more after a failed write.
 pub(super) fn closed() -> Error {
     let remedy =
         "the store is read-only since a write failed; free space or mend the disk, then restart taxond";

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Instant};
 use tracing::{debug, info};
 
 use super::{
-    Division, Jobs, Strategy, TrainOptions,
+    Division, Jobs, Order, Strategy, TrainOptions,
     answered::Answered,
     edited::{Edited, Serving},
     imprint::imprint,
@@ -143,8 +143,16 @@ impl Jobs {
             Learning::GoesOn => made_way,
             Learning::None => false,
         };
+        let author = order.author.clone();
+        let options = match learning {
+            Learning::Follows { strategy, force } => {
+                TrainOptions { strategy, force, author, ..TrainOptions::default() }
+            }
+            Learning::GoesOn | Learning::None => TrainOptions { author, ..TrainOptions::default() },
+        };
+        let refining = Order { options, refines_change: true };
         let job = match wanted && self.has_examples(&serving, &manifest)? {
-            true => Some(self.shared.registry.new_job(&order.model, None)?),
+            true => Some(self.shared.registry.new_job(&order.model, refining.encode()?, None)?),
             false => None,
         };
         let made = Made {
@@ -170,14 +178,7 @@ impl Jobs {
             micros = started.elapsed().as_micros(),
             "classes changed"
         );
-        let author = order.author.clone();
-        let options = match learning {
-            Learning::Follows { strategy, force } => {
-                TrainOptions { strategy, force, author, ..TrainOptions::default() }
-            }
-            Learning::GoesOn | Learning::None => TrainOptions { author, ..TrainOptions::default() },
-        };
-        let job = job.map(|job| self.shared.enqueue(job, options, true)).transpose()?;
+        let job = job.map(|job| self.shared.enqueue(job, refining)).transpose()?;
         Ok(Applied { manifest, version, job, divisions })
     }
 

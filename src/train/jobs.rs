@@ -11,7 +11,7 @@ use std::{
 use tracing::{Span, error, info, info_span, warn};
 
 use super::{
-    EventKind, FitProgress, Optimiser, Strategy, Tolerance, VectorsDir, Watch, features::Kept, feed::Feed,
+    EventKind, FitProgress, Order, Tolerance, TrainOptions, VectorsDir, Watch, features::Kept, feed::Feed,
     give_way, run, stop::Stop,
 };
 use crate::{
@@ -24,27 +24,6 @@ use crate::{
 
 /// Feeds of ended jobs that stay in memory for clients that come late.
 const KEPT_FEEDS: usize = 64;
-
-/// What a caller may choose about a training; the recipe decides the rest.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct TrainOptions {
-    /// Passes over the examples.
-    pub epochs: Option<u32>,
-    /// Peak learning rate.
-    pub learning_rate: Option<f64>,
-    /// Seed of everything drawn at random.
-    pub seed: u64,
-    /// How gradients become updates.
-    pub optimiser: Option<Optimiser>,
-    /// Probability that the words of a text are read in random order.
-    pub word_shuffle: Option<f32>,
-    /// Which parts of the network learn.
-    pub strategy: Strategy,
-    /// Whether what is learnt is promoted also where the gate would refuse it.
-    pub force: bool,
-    /// Who asked for it, as the caller claimed: the author of the classes that it adds.
-    pub author: String,
-}
 
 /// What trainings may use of the machine.
 #[derive(Debug)]
@@ -152,6 +131,7 @@ impl Jobs {
                 }
             })
             .map_err(|source| Error::io("starting the training thread", source))?;
+        shared.take_up_interrupted()?;
         Ok(Self { shared, worker: Mutex::new(Some(worker)) })
     }
 
@@ -170,8 +150,9 @@ impl Jobs {
         let model = self.shared.registry.model(model)?;
         self.shared.refuse_active(&model.id)?;
         run::check_trainable(&self.shared, &model, options.strategy)?;
-        let record = self.shared.registry.new_job(&model.id, receipt)?;
-        self.shared.enqueue(record, options, false)
+        let order = Order { options, refines_change: false };
+        let record = self.shared.registry.new_job(&model.id, order.encode()?, receipt)?;
+        self.shared.enqueue(record, order)
     }
 
     /// Follows a job: what it published so far, then what comes.
@@ -255,12 +236,8 @@ impl Jobs {
 
 impl Shared {
     /// Puts an accepted job in the queue.
-    pub(super) fn enqueue(
-        &self,
-        record: JobRecord,
-        options: TrainOptions,
-        refines_change: bool,
-    ) -> Result<JobRecord> {
+    pub(super) fn enqueue(&self, record: JobRecord, order: Order) -> Result<JobRecord> {
+        let Order { options, refines_change } = order;
         let span = info_span!("job", id = %record.id, model = %record.model);
         let (feed, stop) = (Feed::new(), Arc::new(Stop::default()));
         feed.send(EventKind::Accepted);
@@ -274,6 +251,23 @@ impl Shared {
             return Err(Error::Unavailable("the daemon is shutting down; try again later".into()));
         }
         Ok(record)
+    }
+
+    /// Queues the work of the jobs that the stop of the daemon ended. What cannot be is told and left.
+    fn take_up_interrupted(&self) -> Result<()> {
+        for interrupted in self.registry.jobs_to_continue()? {
+            let id = interrupted.id;
+            let queued = Order::decode(&interrupted.order)
+                .and_then(|order| self.enqueue(self.registry.continue_job(interrupted)?, order));
+            match queued {
+                Ok(job) => {
+                    info!(job = %job.id, continues = %id, "the work of an interrupted job is done again")
+                }
+                Err(Error::NotFound { .. }) => {}
+                Err(cause) => warn!(%cause, job = %id, "the work of an interrupted job is not done again"),
+            }
+        }
+        Ok(())
     }
 
     /// Ends an accepted job that will not run, because what it was to follow failed.
@@ -335,13 +329,14 @@ impl Shared {
             Ok(()) => (JobState::Succeeded, String::new()),
             Err(Error::Cancelled) => {
                 let (state, message) = stop.ending();
+                let message = match state {
+                    JobState::Interrupted => record.interruption(),
+                    _ => message.to_owned(),
+                };
                 // Where a stage was cut short after an epoch, its version is stored with this state.
                 let stored = record.state == JobState::Cancelled;
                 let left = record.versions.last().filter(|_| state == JobState::Cancelled);
-                (
-                    state,
-                    left.map_or_else(|| message.to_owned(), |version| left_by_cancelled(*version, stored)),
-                )
+                (state, left.map_or(message, |version| left_by_cancelled(*version, stored)))
             }
             // Only a change of the classes or a moved alias gets between a job and its publication.
             Err(Error::Conflict { reason: "SERVING_MOVED", description, .. }) => {

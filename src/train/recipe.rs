@@ -1,5 +1,7 @@
 //! How a network is trained: every number that is not learnt.
 
+use serde::{Deserialize, Serialize};
+
 use super::{WideRecipe, optimiser::one_cycle, sgd::step_decay};
 use crate::{model::Preset, registry::Mode};
 
@@ -46,7 +48,7 @@ pub struct Recipe {
 }
 
 /// How gradients become updates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Optimiser {
     /// Adam with decoupled weight decay; the rate climbs over the warm-up, then falls as a cosine.
     AdamW,

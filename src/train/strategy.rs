@@ -1,9 +1,11 @@
 //! How to learn: which parts of a network, in which stages.
 
+use serde::{Deserialize, Serialize};
+
 use crate::registry::Mode;
 
 /// What a caller may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Strategy {
     /// As the case asks for.
     #[default]

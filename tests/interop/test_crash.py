@@ -36,7 +36,7 @@ def test_a_restart_serves_the_same_probabilities_bit_for_bit(own_daemon, bank):
         assert client.probabilities(bank, TEXTS) == client.probabilities(f"{bank}/versions/1", TEXTS)
 
 
-def test_sigkill_during_training_loses_only_the_job(own_daemon, bank):
+def test_sigkill_during_training_loses_nothing_and_the_work_is_done_again(own_daemon, bank):
     with Client(own_daemon.address) as client:
         before = client.predict(bank, TEXTS)
         stats = client.stats(bank)
@@ -54,9 +54,11 @@ def test_sigkill_during_training_loses_only_the_job(own_daemon, bank):
         assert interrupted.state == job.JOB_STATE_INTERRUPTED
         assert interrupted.message
         assert interrupted.HasField("end_time")
-        assert client.model(bank).running_job == ""
-        # Who comes back to the job is told its end and no more.
+        # Who comes back to the job is told its end, and which one goes on with its work.
         assert kinds(client.watch(running))[-1] == "finished"
+        assert client.model(bank).running_job == interrupted.continued_by != ""
+        client.training.CancelJob(training.CancelJobRequest(name=interrupted.continued_by))
+        assert kinds(client.watch(interrupted.continued_by))[-1] == "finished"
         again = client.train(bank, epochs=1)
         assert again[-1].finished.job.state == job.JOB_STATE_SUCCEEDED
         assert again[-1].job != running
@@ -73,8 +75,10 @@ def test_sigkill_after_the_merge_was_acknowledged_keeps_the_merge(own_daemon, ba
     own_daemon.start()
     with Client(own_daemon.address) as client:
         assert client.manifest(bank) == applied.manifest
-        assert client.predict(bank, TEXTS).version == applied.version.name
-        assert client.job(applied.job).state == job.JOB_STATE_INTERRUPTED
+        interrupted = client.job(applied.job)
+        assert interrupted.state == job.JOB_STATE_INTERRUPTED
+        assert kinds(client.watch(interrupted.continued_by))[-1] == "finished"
+        assert client.job(interrupted.continued_by).state == job.JOB_STATE_SUCCEEDED
         before, after = (client.probabilities(f"{bank}/versions/{n}", TEXTS) for n in (1, 2))
         for was, now in zip(before, after):
             assert now["取款"] == pytest.approx(was[SMALL] + was[LARGE], abs=1e-6)
@@ -112,4 +116,5 @@ def test_sigkill_at_any_moment_of_a_merge_leaves_all_or_nothing(own_daemon, bank
         response = client.predict(bank, TEXTS)
         assert response.version == f"{bank}/versions/{serving}"
         assert {c.name for c in response.predictions[0].classes} == names
-        assert client.model(bank).running_job == ""
+        # Work that was begun is gone on with.
+        assert merged or client.model(bank).running_job == ""

@@ -11,6 +11,7 @@ SERVICES = {
     "inference.GRPCInferenceService",
     "taxond.v1.DatasetService",
     "taxond.v1.PredictService",
+    "taxond.v1.AdminService",
     "taxond.v1.RegistryService",
     "taxond.v1.TaxonomyService",
     "taxond.v1.TrainingService",

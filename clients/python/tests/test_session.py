@@ -93,7 +93,7 @@ def test_progress_draws_a_bar(client, bank, capfd):
     assert "jobs/" in shown and "2/2" in shown and "loss=" in shown
 
 
-def test_lists_and_examples(client, bank, examples):
+def test_lists_and_examples(client, bank, examples, tmp_path):
     assert bank in [model.name.removeprefix("models/") for model in client.models()]
     assert [version.number for version in client.versions(bank)] == [1]
     assert client.version(bank).number == client.version(bank, alias="serving").number == 1
@@ -112,6 +112,7 @@ def test_lists_and_examples(client, bank, examples):
     assert client.suggest_relabels(bank).examples == len(examples) - 1
     client.promote(bank, 1, alias="canary")
     assert client.predict(bank, TEXTS, alias="canary") == client.predict(bank, TEXTS, version=1)
+    assert client.backup(tmp_path / "all.backup") == (tmp_path / "all.backup").stat().st_size > 0
     client.delete_model(bank)
     with pytest.raises(NotFound):
         client.model(bank)

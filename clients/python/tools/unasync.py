@@ -16,6 +16,7 @@ RULES = [
     # `await` goes, and so do the parentheses that it needed.
     (r"return \((self\._calls\.\w+\([^\n]*\))\)\.(\w+)$", r"return \1.\2"),
     (r"from collections.abc import Iterator, Iterator\b", "from collections.abc import Iterator"),
+    (r"from collections.abc import Iterator, Callable, Iterator\b", "from collections.abc import Callable, Iterator"),
     (r"from collections.abc import Iterator, Iterable, Iterator\b", "from collections.abc import Iterable, Iterator"),
 ]
 

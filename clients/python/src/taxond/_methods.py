@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from .v1 import admin_service_pb2 as admin
 from .v1 import dataset_service_pb2 as dataset
 from .v1 import predict_service_pb2 as predict
 from .v1 import registry_service_pb2 as registry
@@ -118,5 +119,7 @@ SUGGEST_MERGES = Unary(
 SUGGEST_SPLITS = Unary(
     "/taxond.v1.TaxonomyService/SuggestSplits", taxonomy.SuggestSplitsRequest, taxonomy.SuggestSplitsResponse
 )
+
+BACKUP = Streamed("/taxond.v1.AdminService/Backup", admin.BackupRequest, admin.BackupResponse)
 
 ALL: tuple[Method[Any, Any], ...] = tuple(value for value in list(globals().values()) if isinstance(value, Method))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from .. import _methods as rpc
 from ..names import model_name, version_name
 from ..v1 import registry_service_pb2 as pb
+from ..v1.admin_service_pb2 import BackupRequest
 from .calls import AsyncCalls
 
 PAGE = 1000
@@ -16,7 +17,7 @@ PIECE_BYTES = 256 << 10
 
 
 class AsyncRegistry:
-    """RegistryService."""
+    """RegistryService, and AdminService."""
 
     _calls: AsyncCalls
 
@@ -93,15 +94,8 @@ class AsyncRegistry:
         self, model: str, path: str | Path, version: int | None = None, *, alias: str | None = None
     ) -> int:
         """Writes a version to a safetensors file and returns its size in bytes. Until it is whole it is `PATH.partial`."""
-        target = Path(path)
-        partial = target.with_name(target.name + ".partial")
         request = pb.ExportVersionRequest(name=version_name(model, version, alias))
-        with partial.open("wb") as file:
-            async for response in self._calls.stream(rpc.EXPORT_VERSION, request, endless=True):
-                file.write(response.data)
-            size = file.tell()
-        partial.replace(target)
-        return size
+        return await _save(self._calls.stream(rpc.EXPORT_VERSION, request, endless=True), Path(path))
 
     async def import_version(self, model: str, path: str | Path, *, request_id: str = "") -> pb.Version:
         """Takes a version from a file into a model; no alias points to it until `promote` lets one."""
@@ -113,6 +107,21 @@ class AsyncRegistry:
                     yield pb.ImportVersionRequest(data=data)
 
         return (await self._calls.upload(rpc.IMPORT_VERSION, pieces())).version
+
+    async def backup(self, path: str | Path) -> int:
+        """Writes everything that the daemon keeps to a file, of which `taxond restore` makes a data folder; returns its size
+        in bytes. Until it is whole it is `PATH.partial`."""
+        return await _save(self._calls.stream(rpc.BACKUP, BackupRequest(), endless=True), Path(path))
+
+
+async def _save(responses: AsyncIterator[Any], target: Path) -> int:
+    partial = target.with_name(target.name + ".partial")
+    with partial.open("wb") as file:
+        async for response in responses:
+            file.write(response.data)
+        size = file.tell()
+    partial.replace(target)
+    return size
 
 
 async def pages(page: Callable[[str, int], Any], limit: int | None) -> list[Any]:

@@ -35,38 +35,42 @@ class AsyncRun:
     async def events(self, *, progress: bool = False) -> AsyncIterator[Event]:
         """What happens: first what the job has published so far, then what comes, to the end of the job.
 
-        Where the connection breaks, the job is watched again and what was told is not told twice. `progress` draws a bar,
-        for which tqdm must be installed.
+        Where the connection breaks, the job is watched again and what was told is not told twice. Where the daemon was
+        killed meanwhile, its work is done again by another job, whose events follow. `progress` draws a bar, for which tqdm
+        must be installed.
         """
-        told: set[tuple[str, str]] = set()
-        waited = 0.0
+        job, told, waited = self.name, set[tuple[str, str, str]](), 0.0
         with Bar(self.name, progress) as bar:
-            while True:
+            while job:
+                successor: str | None = None
                 try:
-                    request = WatchJobRequest(name=self.name)
+                    request = WatchJobRequest(name=job)
                     async for response in self._calls.stream(rpc.WATCH_JOB, request, endless=True):
                         one = event(response.event)
                         waited = 0.0
                         # Numbers begin anew where the daemon does, so what was told is known by what it says.
-                        version = one.published.version.name if one.published else ""
-                        if one.progress or (one.kind, version) not in told:
-                            told.add((one.kind, version))
+                        key = (job, one.kind, one.published.version.name if one.published else "")
+                        if one.finished:
+                            successor = one.finished.job.continued_by
+                        if one.progress or key not in told:
+                            told.add(key)
                             bar.show(one)
                             yield one
-                            if one.kind == "finished":
-                                return
-                    return
                 except Unavailable:
                     if not told or waited >= PATIENCE_SECONDS:
                         raise
+                if successor is not None:
+                    job = successor
+                    continue
                 await asyncio.sleep(1.0)
                 waited += 1.0
 
     async def wait(self, *, progress: bool = False, check: bool = True) -> Job:
-        """Waits for the end.
+        """Waits for the end: that of the job, or of the one that does its work again.
 
         Raises:
-            JobFailed: if the job did not succeed, unless `check` is false.
+            JobFailed: if the job did not succeed, unless `check` is false. An orderly stop of the daemon ends it as
+                interrupted; after the restart its `continued_by` names the job that does its work again.
         """
         last: Job | None = None
         async for one in self.events(progress=progress):

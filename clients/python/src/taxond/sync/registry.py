@@ -9,6 +9,7 @@ from typing import Any, Literal
 from .. import _methods as rpc
 from ..names import model_name, version_name
 from ..v1 import registry_service_pb2 as pb
+from ..v1.admin_service_pb2 import BackupRequest
 from .calls import Calls
 
 PAGE = 1000
@@ -16,7 +17,7 @@ PIECE_BYTES = 256 << 10
 
 
 class Registry:
-    """RegistryService."""
+    """RegistryService, and AdminService."""
 
     _calls: Calls
 
@@ -93,15 +94,8 @@ class Registry:
         self, model: str, path: str | Path, version: int | None = None, *, alias: str | None = None
     ) -> int:
         """Writes a version to a safetensors file and returns its size in bytes. Until it is whole it is `PATH.partial`."""
-        target = Path(path)
-        partial = target.with_name(target.name + ".partial")
         request = pb.ExportVersionRequest(name=version_name(model, version, alias))
-        with partial.open("wb") as file:
-            for response in self._calls.stream(rpc.EXPORT_VERSION, request, endless=True):
-                file.write(response.data)
-            size = file.tell()
-        partial.replace(target)
-        return size
+        return _save(self._calls.stream(rpc.EXPORT_VERSION, request, endless=True), Path(path))
 
     def import_version(self, model: str, path: str | Path, *, request_id: str = "") -> pb.Version:
         """Takes a version from a file into a model; no alias points to it until `promote` lets one."""
@@ -113,6 +107,21 @@ class Registry:
                     yield pb.ImportVersionRequest(data=data)
 
         return self._calls.upload(rpc.IMPORT_VERSION, pieces()).version
+
+    def backup(self, path: str | Path) -> int:
+        """Writes everything that the daemon keeps to a file, of which `taxond restore` makes a data folder; returns its size
+        in bytes. Until it is whole it is `PATH.partial`."""
+        return _save(self._calls.stream(rpc.BACKUP, BackupRequest(), endless=True), Path(path))
+
+
+def _save(responses: Iterator[Any], target: Path) -> int:
+    partial = target.with_name(target.name + ".partial")
+    with partial.open("wb") as file:
+        for response in responses:
+            file.write(response.data)
+        size = file.tell()
+    partial.replace(target)
+    return size
 
 
 def pages(page: Callable[[str, int], Any], limit: int | None) -> list[Any]:

@@ -1,0 +1,35 @@
+//! Work on the data folder of a daemon that does not run.
+
+use std::io::Read;
+
+use super::fsck::{self, DataReport};
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    store::{Compacted, Store, StoreOptions},
+};
+
+/// Makes the data folder of a backup, and checks all of it.
+///
+/// # Errors
+/// The folder is not empty or cannot be written; the file is damaged: then the folder cannot be opened.
+pub fn restore(config: &Config, file: impl Read) -> Result<DataReport> {
+    let store = Store::restore(&config.data_dir, options(config), file)?;
+    fsck::inspect(store)
+}
+
+/// Writes the database of a data folder anew, without the space that it no longer needs.
+///
+/// # Errors
+/// The folder is not there, is in use, or is damaged: then nothing was changed.
+pub fn compact(config: &Config) -> Result<Compacted> {
+    if !config.data_dir.exists() {
+        return Err(Error::invalid("data_dir", format!("there is no folder {}", config.data_dir.display())));
+    }
+    Store::compact(&config.data_dir, options(config))
+}
+
+/// How the store is opened by who is alone with it: as small as that of the daemon, and free to use what room there is.
+pub(super) fn options(config: &Config) -> StoreOptions {
+    StoreOptions { cache_bytes: config.cache_bytes, ..StoreOptions::default() }
+}

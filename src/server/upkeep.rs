@@ -1,0 +1,136 @@
+//! What the daemon does by itself from time to time: versions that are beyond what is to be kept are deleted, and everything
+//! that is stored is read, to find damage before somebody needs what is damaged.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime},
+};
+
+use tracing::{error, info, info_span, warn};
+
+use crate::{
+    error::{Error, Result},
+    predict::Predictor,
+    registry::{ModelId, Registry, Retention},
+    store::{Checked, Store},
+    train::Jobs,
+};
+
+/// How often versions are looked at.
+const ROUND: Duration = Duration::from_secs(60);
+/// Bytes a second that are read to find damage, so that nobody else notices.
+const SCRUB_RATE: usize = 16 << 20;
+/// Bytes that are read without a pause.
+const SCRUB_PIECE: usize = 1 << 20;
+
+/// What upkeep works on, and by which rules.
+pub(super) struct Upkeep {
+    pub(super) store: Store,
+    pub(super) registry: Arc<Registry>,
+    pub(super) predictor: Arc<Predictor>,
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) retention: Retention,
+    /// How often everything is read; none for never.
+    pub(super) scrub_every: Option<Duration>,
+}
+
+/// The thread of upkeep. It ends when this is dropped, and lets go of the store.
+pub(super) struct UpkeepThread {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Upkeep {
+    /// Starts the thread.
+    pub(super) fn start(self) -> Result<UpkeepThread> {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = thread::Builder::new()
+            .name("upkeep".into())
+            .spawn(move || {
+                // The first reading comes a full period after the start: whoever restarts often is not read all the time.
+                let mut read = Instant::now();
+                let mut seen = HashMap::new();
+                loop {
+                    self.retire(&mut seen);
+                    if self.scrub_every.is_some_and(|every| read.elapsed() >= every) {
+                        self.scrub(|pause| stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout));
+                        read = Instant::now();
+                    }
+                    let due = self.scrub_every.map_or(ROUND, |every| every.saturating_sub(read.elapsed()));
+                    if stopped.recv_timeout(due.min(ROUND)) != Err(RecvTimeoutError::Timeout) {
+                        return;
+                    }
+                }
+            })
+            .map_err(|source| Error::io("starting the upkeep thread", source))?;
+        Ok(UpkeepThread { stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Deletes what is beyond the limits, of models that changed since they were last looked at or whose versions age.
+    fn retire(&self, seen: &mut HashMap<u64, u64>) {
+        let models = match self.registry.models(None, usize::MAX) {
+            Ok(models) => models,
+            Err(cause) => return warn!(%cause, "models cannot be looked at"),
+        };
+        for model in models {
+            let changed = seen.insert(model.uid, model.sequence) != Some(model.sequence);
+            if !changed && self.retention.age.is_none() {
+                continue;
+            }
+            match self.retire_of(&model.id) {
+                // A job or a change uses its versions: another time.
+                Err(Error::Conflict { .. }) => drop(seen.remove(&model.uid)),
+                Err(Error::NotFound { .. }) | Ok(()) => {}
+                Err(cause) => warn!(model = %model.id, %cause, "old versions are not deleted"),
+            }
+        }
+    }
+
+    fn retire_of(&self, model: &ModelId) -> Result<()> {
+        self.jobs.while_idle(model, || {
+            let retired = self.registry.retire(model, self.retention, SystemTime::now())?;
+            for number in &retired {
+                self.predictor.forget(model, *number)?;
+            }
+            if let (Some(newest), Some(oldest)) = (retired.first(), retired.last()) {
+                let count = retired.len();
+                info!(%model, count, %oldest, %newest, "old versions are deleted");
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads everything, slowly. `pause` waits, and says whether to go on.
+    fn scrub(&self, pause: impl Fn(Duration) -> bool) {
+        let _entered = info_span!("scrub").entered();
+        let started = Instant::now();
+        let (mut piece, mut stopped) = (0, false);
+        let Checked { values, bytes, damage } = self.store.check_while(|bytes| {
+            piece += bytes;
+            if piece >= SCRUB_PIECE {
+                let pieces = std::mem::take(&mut piece) as f64;
+                stopped = !pause(Duration::from_secs_f64(pieces / SCRUB_RATE as f64));
+            }
+            !stopped
+        });
+        damage.iter().for_each(|error| error!(%error, "damaged data found"));
+        if !stopped {
+            let seconds = started.elapsed().as_secs_f64();
+            info!(values, bytes, damaged = damage.len(), seconds, "everything stored was read");
+        }
+    }
+}
+
+impl Drop for UpkeepThread {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            error!("the upkeep thread panicked");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What was acknowledged is there after a power cut, whatever the disk made of that which was not synced.
+//!
+//! A process works on a data folder while a library that is loaded into it records every write and every sync
+//! (`recorder.rs`). From the record follows what may be on the disk at each moment (`disk.rs`); such disks are opened.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod disk;
+#[path = "../store_fixtures/mod.rs"]
+mod store_fixtures;
+
+use std::{
+    env,
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use disk::{Disk, Reached, records};
+use rand::{RngExt as _, SeedableRng as _};
+use store_fixtures::{checkpoint, id, label, manifest, open, publication};
+use taxond::{
+    dataset::{Dataset, Filter, Meanings},
+    model::Preset,
+    registry::{Registry, Selector, Tensors},
+    taxonomy::VersionNumber,
+};
+
+const FOLDER: &str = "POWER_CUT_FOLDER";
+/// Moments at which the power is cut, how many rounds the process does its work, and what the chance comes from; the long form
+/// sets more.
+const CUTS: (&str, usize) = ("TAXOND_TEST_POWER_CUTS", 60);
+const ROUNDS: (&str, usize) = ("TAXOND_TEST_ROUNDS", 24);
+const SEED: (&str, usize) = ("TAXOND_TEST_SEED", 1);
+const EXAMPLES: u64 = 50;
+
+fn number((variable, default): (&str, usize)) -> usize {
+    env::var(variable).map_or(default, |number| number.parse().expect("a number"))
+}
+
+/// What the process was told is durable.
+#[derive(Debug, Default, Clone, Copy)]
+struct Acknowledged {
+    versions: u64,
+    deleted: u64,
+    examples: u64,
+    relabelled: u64,
+}
+
+#[test]
+fn what_was_acknowledged_outlasts_a_power_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = record(dir.path());
+    let bytes = fs::read(log).unwrap();
+    let records = records(&bytes);
+    let (cuts, seed) = (number(CUTS), number(SEED));
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed as u64);
+
+    // Anywhere, and just behind the moments when something was acknowledged.
+    let mut moments: Vec<usize> = (0..cuts).map(|_| rng.random_range(0..records.len())).collect();
+    let mut disk = Disk::default();
+    let mut told = Vec::new();
+    for (at, record) in records.iter().enumerate() {
+        disk.apply(record);
+        told.extend(record.written_to(&disk, "acknowledged").map(|_| at));
+    }
+    assert_eq!(told.len(), 4 * number(ROUNDS), "it worked to its end");
+    let near = moments.iter_mut().step_by(2);
+    near.for_each(|moment| *moment = told[rng.random_range(0..told.len())] + rng.random_range(0..2));
+    moments.sort_unstable();
+
+    let mut disk = Disk::default();
+    let mut acknowledged = Acknowledged::default();
+    let mut moments = moments.into_iter().peekable();
+    let (mut opened, mut without_loss_of_more) = (0, 0);
+    for (at, record) in records.iter().enumerate() {
+        disk.apply(record);
+        if let Some(line) = record.written_to(&disk, "acknowledged") {
+            acknowledged.read(line);
+        }
+        while moments.next_if_eq(&at).is_some() {
+            for reached in [Reached::Nothing, Reached::Everything, Reached::AnyPart] {
+                let to = dir.path().join("cut");
+                fs::create_dir(&to).unwrap();
+                disk.cut(&dir.path().join("work/data"), &to, reached, &mut rng);
+                let found = check(&to, acknowledged, &format!("seed {seed}, record {at}, {reached:?}"));
+                without_loss_of_more += usize::from(found > acknowledged.examples);
+                fs::remove_dir_all(to).unwrap();
+                opened += 1;
+            }
+        }
+    }
+    println!("{opened} disks opened, {} records, {} MiB", records.len(), bytes.len() >> 20);
+    assert_eq!(opened, 3 * cuts);
+    assert!(without_loss_of_more > 0, "what is not acknowledged may be there, or the cuts cut nothing");
+}
+
+/// A disk that loses what was not synced finds a process that syncs nothing out, or the test above could not fail.
+#[test]
+fn what_is_not_synced_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = record(dir.path());
+    let bytes = fs::read(log).unwrap();
+    let mut disk = Disk::default();
+    let mut acknowledged = Acknowledged::default();
+    for record in records(&bytes).iter().filter(|record| !record.is_sync_of_a_file()) {
+        disk.apply(record);
+        if let Some(line) = record.written_to(&disk, "acknowledged") {
+            acknowledged.read(line);
+        }
+    }
+    let to = dir.path().join("cut");
+    fs::create_dir(&to).unwrap();
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+    disk.cut(&dir.path().join("work/data"), &to, Reached::Nothing, &mut rng);
+    assert!(acknowledged.versions > 0);
+    assert!(fs::read(to.join("db/db")).is_ok_and(|database| database.is_empty()));
+}
+
+/// Runs the process that is recorded and returns the log.
+fn record(dir: &Path) -> PathBuf {
+    let recorder = dir.join("librecorder.so");
+    let rustc = Path::new(env!("CARGO")).with_file_name("rustc");
+    let rustc = if rustc.exists() { rustc } else { "rustc".into() };
+    let compiled = Command::new(rustc)
+        .args(["-O", "--edition", "2024", "--crate-type", "cdylib"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/power_cut/recorder.rs"))
+        .arg("-o")
+        .arg(&recorder)
+        .status()
+        .unwrap();
+    assert!(compiled.success());
+    let (work, log) = (dir.join("work"), dir.join("log"));
+    fs::create_dir(&work).unwrap();
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "process_that_works_on_a_folder"])
+        .env("LD_PRELOAD", &recorder)
+        .env(FOLDER, &work)
+        .env("POWER_CUT_LOG", &log)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    log
+}
+
+#[test]
+#[ignore = "run by the tests above in a process of its own"]
+fn process_that_works_on_a_folder() {
+    let Some(folder) = env::var_os(FOLDER).map(PathBuf::from) else { return };
+    let mut told = File::create(folder.join("acknowledged")).unwrap();
+    let mut tell = |what: &str, number: u64| told.write_all(format!("{what} {number}\n").as_bytes()).unwrap();
+    let store = open(&folder.join("data"));
+    let registry = Registry::open(store.clone()).unwrap();
+    let dataset = Dataset::open(store, &registry.uids().unwrap()).unwrap();
+    let bank = id("bank");
+    let model = registry.create_model(&bank, Preset::Default, None).unwrap();
+    for round in 1..=number(ROUNDS) as u64 {
+        let tensors = Tensors::New(checkpoint(round as u32, 1, 40_000));
+        registry.publish(publication(&bank, tensors, Some(manifest(round, "")))).unwrap();
+        tell("versions", round);
+        let mut session = dataset.add(&model).unwrap();
+        let texts = (0..EXAMPLES).map(|number| (format!("text {round} {number}"), label("card"))).collect();
+        session.push(texts).unwrap();
+        tell("examples", session.commit(None).unwrap().total);
+        let to = if round % 2 == 0 { "card" } else { "cash" };
+        let correction =
+            dataset.relabel(&model, &Filter::default(), &Meanings::new(None), &label(to)).unwrap();
+        correction.commit(None).unwrap();
+        tell("relabelled", round);
+        if round > 2 {
+            registry.delete_version(&bank, VersionNumber(round - 2), true, None).unwrap();
+        }
+        tell("deleted", round.saturating_sub(2));
+    }
+}
+
+/// Opens what a power cut left, and returns how many examples there are.
+fn check(path: &Path, acknowledged: Acknowledged, moment: &str) -> u64 {
+    let store = open_or_explain(path, moment);
+    assert!(store.check().damage.is_empty(), "{moment}");
+    let registry = Registry::open(store.clone()).unwrap_or_else(|error| panic!("{moment}: {error}"));
+    let dataset = Dataset::open(store, &registry.uids().unwrap()).unwrap();
+    let bank = id("bank");
+    let Ok(model) = registry.model(&bank) else {
+        assert_eq!(acknowledged.versions, 0, "{moment}: the model is gone");
+        return 0;
+    };
+    let latest = model.latest_version;
+    assert!(latest >= acknowledged.versions, "{moment}: {latest} versions, {acknowledged:?}");
+    let kept = registry.versions(&bank, None, usize::MAX).unwrap();
+    for version in &kept {
+        let whole =
+            registry.checkpoint(&bank, version.number).unwrap_or_else(|error| panic!("{moment}: {error}"));
+        assert_eq!(whole, checkpoint(version.number.0 as u32, 1, 40_000), "{moment}: {}", version.number);
+        assert!(version.number.0 > acknowledged.deleted, "{moment}: {} was deleted", version.number);
+    }
+    if latest > 0 {
+        assert_eq!(registry.resolve(&bank, &Selector::Serving).unwrap().0, latest, "{moment}");
+    }
+    let examples = dataset.all(model.uid).unwrap();
+    let count = examples.len() as u64;
+    assert!(count >= acknowledged.examples && count % EXAMPLES == 0, "{moment}: {count}, {acknowledged:?}");
+    let labels: std::collections::BTreeSet<_> = examples
+        .iter()
+        .filter(|example| example.id <= EXAMPLES * acknowledged.relabelled)
+        .map(|e| e.label.clone())
+        .collect();
+    assert!(labels.len() <= 1, "{moment}: a correction is whole or not there: {labels:?}");
+    if let (Some(label), true) =
+        (labels.first(), count == acknowledged.examples && acknowledged.relabelled * EXAMPLES == count)
+    {
+        let expected = if acknowledged.relabelled % 2 == 0 { "card" } else { "cash" };
+        // The next correction may have been made and not acknowledged.
+        assert!(
+            label.as_str() == expected || latest > acknowledged.versions,
+            "{moment}: {label}, {acknowledged:?}"
+        );
+    }
+    count
+}
+
+fn open_or_explain(path: &Path, moment: &str) -> taxond::store::Store {
+    taxond::store::Store::open(path, taxond::store::StoreOptions::default()).unwrap_or_else(|error| {
+        let files: Vec<_> =
+            walk(path).into_iter().map(|file| (file.clone(), fs::metadata(file).unwrap().len())).collect();
+        panic!("{moment}: {error}; {files:?}")
+    })
+}
+
+fn walk(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+impl Acknowledged {
+    fn read(&mut self, line: &str) {
+        let (what, number) = line.trim().split_once(' ').expect("two words");
+        let number = number.parse().expect("a number");
+        match what {
+            "versions" => self.versions = number,
+            "examples" => self.examples = number,
+            "relabelled" => self.relabelled = number,
+            "deleted" => self.deleted = number,
+            other => panic!("{other} is not known"),
+        }
+    }
+}
