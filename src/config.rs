@@ -27,7 +27,6 @@ const DEFAULT_MODEL_CACHE_BYTES: u64 = 1024 * MIB;
 const DEFAULT_TRAINING_NICENESS: u8 = 19;
 const DEFAULT_DRAIN_SECONDS: f64 = 10.0;
 const DEFAULT_GATE_CLASS_F1: f64 = 0.1;
-const DEFAULT_MIN_FREE_BYTES: u64 = 256 * MIB;
 const DEFAULT_KEEP_VERSIONS: usize = 50;
 const DEFAULT_SCRUB_HOURS: f64 = 24.0;
 const DEFAULT_LOG: &str = "info";
@@ -81,8 +80,9 @@ pub struct Config {
     /// By how much the F1 of a class that was not to change may fall by what was learnt, 0 to 1; by one or two answers it
     /// always may. Default 0.1.
     pub gate_class_f1: f64,
-    /// Bytes that are to stay free on the disk of the store, 0 to 64 TiB: below that nothing comes in. Default 256 MiB.
-    pub min_free_bytes: u64,
+    /// Bytes that are to stay free on the disk of the store, 0 to 64 TiB: below that nothing comes in. Default: 256 MiB, or a
+    /// tenth of a smaller disk.
+    pub min_free_bytes: Option<u64>,
     /// Versions of a model that are kept, the newest; 0 for all. What an alias points to stays in any case, with what that was
     /// made from and what an undo would restore. Default 50.
     pub keep_versions: usize,
@@ -166,7 +166,7 @@ pub struct Settings {
     /// By how much the F1 of a class that was not to change may fall by what was learnt, 0 to 1 [default: 0.1]
     #[arg(long, env = "TAXOND_GATE_CLASS_F1", value_name = "SHARE")]
     pub gate_class_f1: Option<f64>,
-    /// Bytes that are to stay free on the disk of the store [default: 256 MiB]
+    /// Bytes that are to stay free on the disk of the store [default: 256 MiB, or a tenth of a smaller disk]
     #[arg(long, env = "TAXOND_MIN_FREE_BYTES", value_name = "BYTES")]
     pub min_free_bytes: Option<u64>,
     /// Versions of a model that are kept, the newest; 0 for all [default: 50]
@@ -281,8 +281,8 @@ impl Config {
         let gate_class_f1 = settings.gate_class_f1.unwrap_or(DEFAULT_GATE_CLASS_F1);
         within("gate_accuracy", gate_accuracy, 0.0, 1.0)?;
         within("gate_class_f1", gate_class_f1, 0.0, 1.0)?;
-        let min_free_bytes = settings.min_free_bytes.unwrap_or(DEFAULT_MIN_FREE_BYTES);
-        within("min_free_bytes", min_free_bytes, 0, MAX_MEMORY)?;
+        let min_free_bytes = settings.min_free_bytes;
+        min_free_bytes.map_or(Ok(()), |bytes| within("min_free_bytes", bytes, 0, MAX_MEMORY))?;
         let keep_days = settings.keep_days.unwrap_or(0.0);
         within("keep_days", keep_days, 0.0, MAX_DAYS)?;
         let scrub_hours = settings.scrub_hours.unwrap_or(DEFAULT_SCRUB_HOURS);
@@ -380,6 +380,7 @@ mod tests {
             threads: settings.threads,
             vectors_dir: settings.vectors_dir.clone(),
             training_memory_limit: settings.training_memory_limit,
+            min_free_bytes: settings.min_free_bytes,
             ..Settings::default()
         };
         assert!(machine.data_dir.is_some() && machine.threads.is_some());

@@ -18,6 +18,7 @@ use super::{
     copy::Gate,
     directory::Directory,
     high_water::{self, HighWater},
+    space,
 };
 use crate::error::{Error, Result};
 
@@ -34,8 +35,9 @@ const READS: usize = 3;
 pub struct StoreOptions {
     /// Bytes of pages kept in memory; 256 MiB by default. sled's own default would be 1 GiB.
     pub cache_bytes: u64,
-    /// Bytes that are to stay free on the disk: below that nothing comes in. 0 by default, which sets no limit.
-    pub min_free_bytes: u64,
+    /// Bytes that are to stay free on the disk: below that nothing comes in. None for 256 MiB, or a tenth of a smaller disk; by
+    /// default 0, which sets no limit.
+    pub min_free_bytes: Option<u64>,
 }
 
 /// An open store. Clones share it; it closes with the last.
@@ -63,7 +65,7 @@ pub(super) struct Inner {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { cache_bytes: 256 * 1024 * 1024, min_free_bytes: 0 }
+        Self { cache_bytes: 256 * 1024 * 1024, min_free_bytes: Some(0) }
     }
 }
 
@@ -109,7 +111,9 @@ impl Store {
             group: GroupSync::default(),
             high_water,
             failed: AtomicBool::new(false),
-            min_free_bytes: options.min_free_bytes,
+            min_free_bytes: options
+                .min_free_bytes
+                .unwrap_or_else(|| space::default_min_free_bytes(directory.path())),
             gate: Gate::default(),
             directory,
             closing: OpensLatch::default(),

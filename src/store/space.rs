@@ -7,6 +7,8 @@ use std::path::Path;
 use super::{Batch, Store};
 use crate::error::{Error, Result};
 
+const DEFAULT_MIN_FREE_BYTES: u64 = 256 << 20;
+
 impl Store {
     /// Whether a batch may be written for all that the disk has left.
     ///
@@ -38,6 +40,11 @@ impl Store {
     }
 }
 
+/// Bytes to keep free where nobody says how many: so many that much can still be deleted, and of a small disk a tenth.
+pub(super) fn default_min_free_bytes(path: &Path) -> u64 {
+    disk_bytes(path).map_or(DEFAULT_MIN_FREE_BYTES, |disk| DEFAULT_MIN_FREE_BYTES.min(disk / 10))
+}
+
 fn short(path: &Path, free: u64, least: u64) -> Error {
     let mebibytes = |bytes: u64| bytes >> 20;
     Error::Exhausted {
@@ -58,6 +65,19 @@ fn short(path: &Path, free: u64, least: u64) -> Error {
 fn free_bytes(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Bytes of the disk of a path.
+#[cfg(target_os = "linux")]
+fn disk_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_blocks.saturating_mul(disk.f_frsize))
+}
+
+/// Bytes of the disk of a path.
+#[cfg(not(target_os = "linux"))]
+fn disk_bytes(_path: &Path) -> Option<u64> {
+    None
 }
 
 /// Bytes that this process may still write to the disk of a path.
