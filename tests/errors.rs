@@ -248,3 +248,17 @@ async fn one_training_a_model_at_a_time() {
     drop(first);
     daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_is_small_however_much_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::with_examples(dir.path()).await;
+    let blank = " ".repeat(60_000);
+    let mut texts = vec![blank.as_str(); 20];
+    texts.resize(256, "\t");
+    let status = daemon.predict.predict(predict(BANK, &texts)).await.unwrap_err();
+    let found = violations(&status);
+    assert_eq!(found.len(), 20);
+    assert!(found.iter().all(|violation| violation.len() < 100), "{found:?}");
+    daemon.stop().await;
+}

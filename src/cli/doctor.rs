@@ -65,7 +65,7 @@ async fn daemon(global: &Global) -> Finding {
             (format!("answers at {} with {} models{more}", global.addr, page.models.len()), None)
         }
         Err(failure) => (
-            format!("does not answer: {failure}"),
+            format!("does not answer: {}", failure.to_string().lines().next().unwrap_or_default()),
             Some("start it with `taxond serve`, or say where it is with --addr or TAXOND_ADDR".to_owned()),
         ),
     };

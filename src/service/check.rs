@@ -16,6 +16,8 @@ pub(super) const MAX_TOP_K: u32 = 1000;
 const MAX_EPOCHS: u32 = 1000;
 /// Longest reason of a change, in bytes.
 const MAX_REASON_BYTES: usize = 1024;
+/// Wrong fields that an error names at most.
+const MAX_NAMED: usize = 20;
 /// Longest request id, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 /// Items on a page where the request does not say.
@@ -36,8 +38,9 @@ impl Violations {
         self.0.push(Violation { field: field.into(), description: description.into() });
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// Whether no more is named: clients take an error of some kilobytes at most.
+    pub(super) fn are_enough(&self) -> bool {
+        self.0.len() >= MAX_NAMED
     }
 
     /// Refuses the request if anything was wrong.
@@ -48,17 +51,10 @@ impl Violations {
     /// A text: not blank, not over the limit.
     pub(super) fn text(&mut self, field: impl FnOnce() -> String, text: &str) {
         if text.len() > MAX_TEXT_BYTES {
-            let start: String = text.chars().take(24).collect();
-            self.add(
-                field(),
-                format!(
-                    "must be at most {MAX_TEXT_BYTES} bytes, got {} ('{}...')",
-                    text.len(),
-                    start.escape_debug()
-                ),
-            );
+            let (bytes, start) = (text.len(), beginning(text));
+            self.add(field(), format!("must be at most {MAX_TEXT_BYTES} bytes, got {bytes} ('{start}')"));
         } else if text.trim().is_empty() {
-            self.add(field(), format!("must not be empty or blank, got '{}'", text.escape_debug()));
+            self.add(field(), format!("must not be empty or blank, got '{}'", beginning(text)));
         }
     }
 
@@ -79,7 +75,17 @@ pub(super) fn texts(violations: &mut Violations, texts: &[String]) {
     }
     for (index, text) in texts.iter().enumerate() {
         violations.text(|| format!("texts[{index}]"), text);
+        if violations.are_enough() {
+            return;
+        }
     }
+}
+
+/// So much of a text as an error may quote.
+fn beginning(text: &str) -> String {
+    let start: String = text.chars().take(24).collect();
+    let more = if start.len() < text.len() { "..." } else { "" };
+    format!("{}{more}", start.escape_debug())
 }
 
 /// `top_k`: 1 to 1000, 1 if absent.

@@ -17,8 +17,6 @@ use crate::{
     taxonomy::ClassName,
 };
 
-/// Wrong examples that an error names at most.
-const MAX_NAMED: usize = 20;
 /// Texts in conflict that are shown at most.
 const MAX_CONFLICTS: usize = 20;
 /// How sure an answer that contradicts a label must be where the request does not say.
@@ -207,7 +205,7 @@ pub(super) fn checked(examples: Vec<v1::LabelledText>, seen: usize) -> Result<Ve
         if let Some(label) = violations.label(|| format!("examples[{at}].label"), &example.label) {
             checked.push((example.text, label));
         }
-        if violations.len() >= MAX_NAMED {
+        if violations.are_enough() {
             break;
         }
     }
