@@ -63,6 +63,7 @@ const CRATES: &[(&[&str], &[&str])] = &[
         &["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types"],
         &["proto.rs", "service/", "server/", "cli/"],
     ),
+    (&["tokio_rustls", "webpki"], &["server/"]),
     (&["sled"], &["store/"]),
     (&["safetensors", "base64"], &["registry/"]),
     (&["candle_core", "candle_nn"], &["model/", "train/", "predict/", "registry/"]),

@@ -11,7 +11,7 @@ use tonic::{
 
 use crate::{
     cli::{
-        Global,
+        Global, credentials,
         failure::{Exit, Failure},
     },
     proto::v1::{
@@ -42,16 +42,19 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to the daemon that the options name.
     pub(crate) async fn open(global: &Global) -> Result<Self, Failure> {
-        // `127.0.0.1:50061` is what people type.
-        let addr =
-            if global.addr.contains("://") { global.addr.clone() } else { format!("http://{}", global.addr) };
+        let addr = credentials::address(global);
         let endpoint = Endpoint::from_shared(addr.clone()).map_err(|_| {
             Failure::new(
                 Exit::Usage,
-                format!("--addr must be a URL such as http://127.0.0.1:50061, got '{addr}'"),
+                format!("--addr must be a URL such as http://127.0.0.1:50061 or unix:///run/taxond.sock, got '{addr}'"),
             )
         })?;
-        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        let mut endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        if let Some(tls) = credentials::tls(global, &addr)? {
+            endpoint = endpoint.tls_config(tls).map_err(|e| {
+                Failure::new(Exit::Invalid, format!("a certificate cannot be used: {}", root_cause(&e)))
+            })?;
+        }
         let channel = endpoint.connect().await.map_err(|e| Failure::unreachable(&addr, root_cause(&e)))?;
         Ok(Self { channel, signature: Signature::of_user(), timeout: global.timeout })
     }

@@ -12,6 +12,7 @@ mod completions;
 mod confirm;
 mod connection;
 mod create;
+mod credentials;
 mod curves;
 mod delete;
 pub mod demo;
@@ -45,7 +46,7 @@ mod undo;
 mod versions;
 mod watch;
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -64,7 +65,7 @@ pub struct Cli {
 /// Options of every subcommand.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Address of the daemon
+    /// Address of the daemon: http://HOST:PORT, https://HOST:PORT or unix:///PATH
     #[arg(
         long,
         global = true,
@@ -73,6 +74,27 @@ pub(crate) struct Global {
         value_name = "URL"
     )]
     pub(crate) addr: String,
+    /// Authorities, in PEM, that a daemon behind TLS may have its certificate from
+    #[arg(long, global = true, help_heading = "Global options", env = "TAXOND_TLS_CA", value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Certificate, in PEM, to show to a daemon that asks for one
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "TAXOND_CLIENT_CERT",
+        value_name = "FILE"
+    )]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key of that certificate, in PEM
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "TAXOND_CLIENT_KEY",
+        value_name = "FILE"
+    )]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Print JSON documents, one a line, instead of tables
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
@@ -84,7 +106,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Check that everything in the data folder of a stopped daemon is whole
     Fsck(fsck::Fsck),
     /// Show the whole in two minutes: train on a bank's questions, predict, merge two classes, compare

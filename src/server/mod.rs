@@ -1,24 +1,35 @@
 //! The daemon put together: store, registry, jobs, predictor and the services over them, from start to drained stop.
 
+mod certificate;
+mod connection;
 mod fsck;
 mod health;
+mod listen;
+mod reload;
+mod signals;
+mod tls;
+#[cfg(unix)]
+mod unix;
 
 use std::{
     collections::HashSet,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::{
-    net::TcpListener,
     sync::{oneshot, watch},
     task::JoinHandle,
 };
-use tonic::transport::{Server, server::TcpIncoming};
-use tracing::{info, info_span, warn};
+use tonic::transport::Server;
+use tracing::{error, info, info_span, warn};
 
 pub use fsck::{DataReport, fsck};
+pub use listen::Address;
+use listen::Listeners;
+use reload::Reloadable;
+use signals::{Asked, Signals};
+use tls::Tls;
 
 use crate::{
     config::Config,
@@ -45,11 +56,16 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// A daemon that serves.
 #[derive(Debug)]
 pub struct Running {
-    /// Where it listens; the port is the real one where the configuration said 0.
-    pub address: SocketAddr,
+    /// Where it listens: the TCP address if there is one, else the unix socket. The port is the real one where the
+    /// configuration said 0.
+    pub address: Address,
+    /// Everything it listens on, TCP first.
+    pub addresses: Vec<Address>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<()>>,
     closing: Closing,
+    reloadable: Arc<Reloadable>,
+    watching: JoinHandle<()>,
 }
 
 /// Starts a daemon. It serves once this returns.
@@ -57,10 +73,12 @@ pub struct Running {
 /// # Errors
 /// The device is not there, the data folder cannot be opened, or the address cannot be bound.
 pub async fn start(config: Config) -> Result<Running> {
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|source| Error::io(format!("listening on {}", config.listen), source))?;
-    let address = listener.local_addr().map_err(|source| Error::io("reading the bound address", source))?;
+    let tls = config.network.tls.clone().map(|files| Tls::load(files).map(Arc::new)).transpose()?;
+    let reloadable = Arc::new(Reloadable { tls: tls.clone() });
+    let listeners = Listeners::bind(&config.network).await?;
+    let addresses = listeners.addresses()?;
+    // The configuration sees to it that there is one.
+    let address = addresses.first().cloned().ok_or_else(|| Error::Internal("nothing is bound".into()))?;
     let drain = config.drain;
     let (stop_streams, stopping) = watch::channel(false);
     let (store, services) = tokio::task::spawn_blocking(move || open(&config, stopping))
@@ -90,9 +108,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (draining, drained) = oneshot::channel::<()>();
     let serving = tokio::spawn(async move {
-        // Or an answer in two pieces waits 40 ms for the acknowledgement of the first.
-        let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let serve = server.serve_with_incoming_shutdown(connections, async {
+        let serve = server.serve_with_incoming_shutdown(listeners.accept(tls), async {
             // A sender that is dropped stops the server as well.
             let _asked = stopped.await;
             let started = Instant::now();
@@ -118,10 +134,11 @@ pub async fn start(config: Config) -> Result<Running> {
             }
         }
     });
-    Ok(Running { address, stop, serving, closing })
+    let watching = Arc::clone(&reloadable).watch();
+    Ok(Running { address, addresses, stop, serving, closing, reloadable, watching })
 }
 
-/// Serves until a signal asks to stop; a second signal ends at once. Prints the bound address on standard output.
+/// Serves until a signal asks to stop; a second signal ends at once. Prints the bound addresses on standard output.
 ///
 /// # Errors
 /// As [`start`], or what made serving end.
@@ -135,20 +152,35 @@ pub async fn serve(config: Config) -> Result<()> {
         "starting"
     );
     let mut running = start(config).await?;
-    info!(address = %running.address, "serving");
-    println!("listening on {}", running.address);
-    tokio::select! {
-        () = signals.next() => {}
-        result = &mut running.serving => return flatten(result),
+    for address in &running.addresses {
+        info!(%address, "serving");
+        println!("listening on {address}");
+    }
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Reload => running.reload().await,
+                Asked::Stop => break,
+            },
+            result = &mut running.serving => return flatten(result),
+        }
     }
     info!("stopping; a second signal ends at once");
     tokio::select! {
         result = running.stop() => result,
-        () = signals.next() => Err(Error::Cancelled),
+        () = signals.stop() => Err(Error::Cancelled),
     }
 }
 
 impl Running {
+    /// Reads certificates again. What is wrong is logged and stays as it was.
+    pub async fn reload(&self) {
+        let reloadable = Arc::clone(&self.reloadable);
+        if let Err(cause) = tokio::task::spawn_blocking(move || reloadable.reload()).await {
+            error!(%cause, "reading again failed");
+        }
+    }
+
     /// Stops: jobs are interrupted, open calls get the time to drain, the store is flushed and the data folder closed.
     ///
     /// # Errors
@@ -156,6 +188,7 @@ impl Running {
     pub async fn stop(self) -> Result<()> {
         // A receiver that is gone has stopped already.
         let _stopped = self.stop.send(());
+        self.watching.abort();
         let result = flatten(self.serving.await);
         // The tasks of connections let go of the store a little later.
         let closing = self.closing;
@@ -213,39 +246,4 @@ fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, Serv
     let jobs = Arc::new(Jobs::start(Arc::clone(&registry), dataset.clone(), host, warm)?);
     info!(millis = started.elapsed().as_millis(), "data folder open");
     Ok((store, Services { registry, dataset, jobs, predictor, stopping }))
-}
-
-/// The signals that ask to stop.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let terminate = signal(SignalKind::terminate())
-            .map_err(|source| Error::io("listening for the signal to terminate", source))?;
-        Ok(Self { terminate })
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> Result<Self> {
-        Ok(Self {})
-    }
-
-    #[cfg(unix)]
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            // Without a handler for Ctrl-C the system ends the process, which is safe as well.
-            _ = tokio::signal::ctrl_c() => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) {
-        let _ended_by_the_system_otherwise = tokio::signal::ctrl_c().await;
-    }
 }

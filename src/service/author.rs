@@ -2,6 +2,7 @@
 
 use tonic::Request;
 
+use super::Peer;
 use crate::error::{Error, Result};
 
 /// The metadata in which a caller says who it is.
@@ -9,14 +10,15 @@ const KEY: &str = "taxond-user";
 /// Longest name of a caller, in bytes.
 const MAX_BYTES: usize = 128;
 
-/// The message of a request and who calls: as the caller says, else the address that it calls from; empty where it has none.
+/// The message of a request and who calls: as the caller says, else where it calls from; empty where that is
+/// not known.
 ///
 /// # Errors
 /// [`Error::Invalid`] naming `taxond-user`.
 pub(super) fn of<T>(request: Request<T>) -> Result<(T, String)> {
     let author = match request.metadata().get(KEY) {
         Some(value) => checked(value.as_bytes())?,
-        None => request.remote_addr().map(|address| address.to_string()).unwrap_or_default(),
+        None => request.extensions().get::<Peer>().map(Peer::to_string).unwrap_or_default(),
     };
     Ok((request.into_inner(), author))
 }

@@ -11,6 +11,7 @@ mod history;
 mod import;
 mod inference;
 mod name;
+mod peer;
 mod predict;
 mod registry;
 mod repeat;
@@ -22,6 +23,7 @@ mod training;
 
 use std::{pin::Pin, sync::Arc};
 
+pub use peer::Peer;
 use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::{Status, service::Routes};

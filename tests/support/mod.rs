@@ -7,6 +7,8 @@
     reason = "shared by test files, each of which uses a part"
 )]
 
+pub mod tls;
+
 use std::path::Path;
 
 use taxond::{
