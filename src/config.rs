@@ -38,6 +38,8 @@ const MAX_MEMORY: u64 = 64 * 1024 * 1024 * MIB;
 pub struct Config {
     /// How it is reached.
     pub network: Network,
+    /// File of who may call what. Default: none, and nobody is asked who they are.
+    pub auth_file: Option<PathBuf>,
     /// Folder of the store, made if it is not there. Default `$XDG_DATA_HOME/taxond`, else `~/.local/share/taxond`.
     pub data_dir: PathBuf,
     /// Where networks learn: `auto`, `cpu` or `cuda:N`. Default `auto`.
@@ -113,6 +115,9 @@ pub struct Settings {
     /// Authorities, in PEM, one of which must have signed the certificate of each client over TCP [default: none]
     #[arg(long, env = "TAXOND_TLS_CLIENT_CA", value_name = "FILE")]
     pub tls_client_ca: Option<PathBuf>,
+    /// File (TOML) of who may call what [default: none, nobody is asked who they are]
+    #[arg(long, env = "TAXOND_AUTH_FILE", value_name = "FILE")]
+    pub auth_file: Option<PathBuf>,
     /// Folder of the store [default: $XDG_DATA_HOME/taxond or ~/.local/share/taxond]
     #[arg(long, env = "TAXOND_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -196,6 +201,7 @@ impl Settings {
             tls_cert: self.tls_cert.or(base.tls_cert),
             tls_key: self.tls_key.or(base.tls_key),
             tls_client_ca: self.tls_client_ca.or(base.tls_client_ca),
+            auth_file: self.auth_file.or(base.auth_file),
             device: self.device.or(base.device),
             tf32: self.tf32.or(base.tf32),
             threads: self.threads.or(base.threads),
@@ -259,6 +265,7 @@ impl Config {
             .map_err(|e| Error::invalid("log", format!("must be a level or directives, got '{log}': {e}")))?;
         Ok(Self {
             network,
+            auth_file: settings.auth_file,
             data_dir: data_dir(settings.data_dir, variable)?,
             device,
             tf32: settings.tf32.unwrap_or(false),
@@ -343,6 +350,7 @@ mod tests {
             tls_cert: settings.tls_cert.clone(),
             tls_key: settings.tls_key.clone(),
             tls_client_ca: settings.tls_client_ca.clone(),
+            auth_file: settings.auth_file.clone(),
             training_memory_limit: settings.training_memory_limit,
             ..Settings::default()
         };

@@ -59,6 +59,22 @@ pub enum Error {
         /// When to try again, if that may help.
         retry_after: Option<Duration>,
     },
+    /// The daemon does not know who calls.
+    #[error("{description}")]
+    Unauthenticated {
+        /// Stable reason in upper snake case.
+        reason: &'static str,
+        /// What is missing or wrong; never what was presented.
+        description: String,
+    },
+    /// Who calls may not do this.
+    #[error("{description}")]
+    Denied {
+        /// Stable reason in upper snake case.
+        reason: &'static str,
+        /// What it takes.
+        description: String,
+    },
     /// The work was cancelled.
     #[error("cancelled")]
     Cancelled,

@@ -1,8 +1,11 @@
-//! What a client needs for a daemon behind TLS: whom to trust, and what to show.
+//! What a client needs for a daemon that is guarded: whom to trust, what to show, and the token.
 
 use std::{fs, path::Path};
 
-use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+use tonic::{
+    metadata::AsciiMetadataValue,
+    transport::{Certificate, ClientTlsConfig, Identity},
+};
 
 use crate::cli::{
     Global,
@@ -43,6 +46,23 @@ pub(super) fn tls(global: &Global, address: &str) -> Result<Option<ClientTlsConf
         (Some(_), None) => Err(wrong("--tls-cert needs --tls-key")),
         (None, Some(_)) => Err(wrong("--tls-key needs --tls-cert")),
     }
+}
+
+/// The metadata that says who calls; none without a token.
+///
+/// # Errors
+/// A file that cannot be read, or a token that cannot be one.
+pub(super) fn authorization(global: &Global) -> Result<Option<AsciiMetadataValue>, Failure> {
+    let token = match (&global.token, &global.token_file) {
+        (Some(token), _) => token.clone(),
+        (None, Some(path)) => String::from_utf8_lossy(&read(path)?).into_owned(),
+        (None, None) => return Ok(None),
+    };
+    // Not shown: it is a secret, if a broken one.
+    let wrong = || Failure::new(Exit::Usage, "the token must be printable characters of ASCII");
+    let mut value: AsciiMetadataValue = format!("Bearer {}", token.trim()).parse().map_err(|_| wrong())?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -41,6 +41,7 @@ mod rename;
 mod serve;
 mod split;
 mod suggest;
+mod token;
 mod train;
 mod undo;
 mod versions;
@@ -95,6 +96,24 @@ pub(crate) struct Global {
         value_name = "FILE"
     )]
     pub(crate) tls_key: Option<PathBuf>,
+    /// Token that says who calls; the file below does not show in lists of processes
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "TAXOND_TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) token: Option<String>,
+    /// File that holds the token
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "TAXOND_TOKEN_FILE",
+        value_name = "FILE"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
     /// Print JSON documents, one a line, instead of tables
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
@@ -166,6 +185,8 @@ enum Command {
     Export(export::Export),
     /// Take a version from a file into a model
     Import(import::Import),
+    /// Make a token for whoever shall call the daemon
+    Token(token::Token),
     /// Print a completion script
     Completions(completions::Completions),
 }
@@ -215,6 +236,7 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Promote(command) => command.run(&global).await,
         Command::Export(command) => command.run(&global).await,
         Command::Import(command) => command.run(&global).await,
+        Command::Token(command) => command.run(&global),
         Command::Completions(command) => command.run(),
     }
 }

@@ -1,11 +1,16 @@
 //! The daemon put together: store, registry, jobs, predictor and the services over them, from start to drained stop.
 
+mod audit;
+mod auth;
 mod certificate;
 mod connection;
+mod door;
 mod fsck;
+mod gate;
 mod health;
 mod listen;
 mod reload;
+mod roles;
 mod signals;
 mod tls;
 #[cfg(unix)]
@@ -24,10 +29,13 @@ use tokio::{
 use tonic::transport::Server;
 use tracing::{error, info, info_span, warn};
 
+use door::Door;
 pub use fsck::{DataReport, fsck};
+use gate::GateLayer;
 pub use listen::Address;
 use listen::Listeners;
 use reload::Reloadable;
+pub use roles::{Needs, Rpc, rpcs};
 use signals::{Asked, Signals};
 use tls::Tls;
 
@@ -74,7 +82,8 @@ pub struct Running {
 /// The device is not there, the data folder cannot be opened, or the address cannot be bound.
 pub async fn start(config: Config) -> Result<Running> {
     let tls = config.network.tls.clone().map(|files| Tls::load(files).map(Arc::new)).transpose()?;
-    let reloadable = Arc::new(Reloadable { tls: tls.clone() });
+    let door = Arc::new(Door::open(config.auth_file.clone())?);
+    let reloadable = Arc::new(Reloadable { tls: tls.clone(), door: Arc::clone(&door) });
     let listeners = Listeners::bind(&config.network).await?;
     let addresses = listeners.addresses()?;
     // The configuration sees to it that there is one.
@@ -99,6 +108,7 @@ pub async fn start(config: Config) -> Result<Running> {
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_local_error_reset_streams(Some(MAX_RESETS))
         .http2_keepalive_interval(Some(KEEPALIVE))
+        .layer(GateLayer { door })
         .trace_fn(|request| info_span!("rpc", path = request.uri().path()))
         .add_routes(services.routes())
         .add_service(health_service)
@@ -173,7 +183,7 @@ pub async fn serve(config: Config) -> Result<()> {
 }
 
 impl Running {
-    /// Reads certificates again. What is wrong is logged and stays as it was.
+    /// Reads certificates and the file of identities again. What is wrong is logged and stays as it was.
     pub async fn reload(&self) {
         let reloadable = Arc::clone(&self.reloadable);
         if let Err(cause) = tokio::task::spawn_blocking(move || reloadable.reload()).await {

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Services, convert, name,
+    Services, caller, convert, name,
     repeat::{self, Call},
     status::status,
     stream,
@@ -20,17 +20,17 @@ impl Services {
         &self,
         request: Request<Streaming<v1::ImportVersionRequest>>,
     ) -> Result<Response<v1::ImportVersionResponse>, Status> {
-        let mut requests = request.into_inner();
+        let (mut requests, caller) = caller::of(request);
         let Some(first) = stream::next(&mut requests).await? else {
             return Err(status(Error::invalid("model", "the stream held no message")));
         };
-        let id = name::model("model", &first.model).map_err(status)?;
+        let id = name::model(&caller, "model", &first.model).map_err(status)?;
         // The first message stands for the stream: what follows is not there yet.
-        let call =
-            repeat::check(&self.registry, "ImportVersion", &first.request_id, &first).map_err(status)?;
+        let call = repeat::check(&caller, &self.registry, "ImportVersion", &first.request_id, &first)
+            .map_err(status)?;
         let version = match call {
             Call::Repeat(outcome) => {
-                self.blocking(move |services| services.version_of_outcome(&outcome)).await?
+                self.blocking(move |services| services.version_of_outcome(&caller, &outcome)).await?
             }
             Call::First(receipt) => {
                 self.registry.model(&id).map_err(status)?;

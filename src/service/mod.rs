@@ -1,6 +1,7 @@
 //! The RPCs: each checks its request, makes one call into the domain and converts the answer.
 
 mod author;
+mod caller;
 mod change;
 mod check;
 mod convert;
@@ -23,7 +24,9 @@ mod training;
 
 use std::{pin::Pin, sync::Arc};
 
+pub use caller::{Caller, Identity, Role, Said};
 pub use peer::Peer;
+pub use status::status;
 use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::{Status, service::Routes};

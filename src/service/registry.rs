@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
-    Answers, Services, check, convert,
+    Answers, Services, caller, check, convert,
     convert::ModelFacts,
     name,
     repeat::{self, Call},
@@ -23,22 +23,26 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::CreateModelRequest>,
     ) -> Result<Response<v1::CreateModelResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let model = self
             .blocking(move |services| {
-                let id = ModelId::new(&request.model_id)
-                    .map_err(|description| Error::invalid("model_id", description))?;
+                let id = name::new_model(&caller, "model_id", &request.model_id)?;
                 let design = design(&request)?;
-                let model =
-                    match repeat::check(&services.registry, "CreateModel", &request.request_id, &request)? {
-                        Call::First(receipt) => {
-                            if let Some(vectors) = &design.word_vectors {
-                                services.jobs.vectors().check(&vectors.file)?;
-                            }
-                            services.registry.create_model(&id, design, receipt)?
+                let model = match repeat::check(
+                    &caller,
+                    &services.registry,
+                    "CreateModel",
+                    &request.request_id,
+                    &request,
+                )? {
+                    Call::First(receipt) => {
+                        if let Some(vectors) = &design.word_vectors {
+                            services.jobs.vectors().check(&vectors.file)?;
                         }
-                        Call::Repeat(_) => services.registry.model(&id)?,
-                    };
+                        services.registry.create_model(&id, design, receipt)?
+                    }
+                    Call::Repeat(_) => services.registry.model(&id)?,
+                };
                 services.model(model)
             })
             .await?;
@@ -49,7 +53,8 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::GetModelRequest>,
     ) -> Result<Response<v1::GetModelResponse>, Status> {
-        let id = name::model("name", &request.into_inner().name).map_err(status)?;
+        let (request, caller) = caller::of(request);
+        let id = name::model(&caller, "name", &request.name).map_err(status)?;
         let model = self.blocking(move |services| services.model(services.registry.model(&id)?)).await?;
         Ok(Response::new(v1::GetModelResponse { model: Some(model) }))
     }
@@ -58,7 +63,7 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::ListModelsRequest>,
     ) -> Result<Response<v1::ListModelsResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let response = self
             .blocking(move |services| {
                 let size = check::page_size(request.page_size)?;
@@ -68,7 +73,8 @@ impl RegistryService for Services {
                 };
                 let page = services.registry.models(after.as_ref(), size)?;
                 let next = page.last().filter(|_| page.len() == size).map(|model| model.id.to_string());
-                let models = page.into_iter().map(|model| services.model(model)).collect::<Result<_>>()?;
+                let seen = page.into_iter().filter(|model| caller.identity().sees(&model.id));
+                let models = seen.map(|model| services.model(model)).collect::<Result<_>>()?;
                 Ok(v1::ListModelsResponse { models, next_page_token: next.unwrap_or_default() })
             })
             .await?;
@@ -79,11 +85,11 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::DeleteModelRequest>,
     ) -> Result<Response<v1::DeleteModelResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         self.blocking(move |services| {
-            let id = name::model("name", &request.name)?;
+            let id = name::model(&caller, "name", &request.name)?;
             let etag = check::etag(&request.etag)?;
-            match repeat::check(&services.registry, "DeleteModel", &request.request_id, &request)? {
+            match repeat::check(&caller, &services.registry, "DeleteModel", &request.request_id, &request)? {
                 Call::First(receipt) => services.jobs.while_idle(&id, || {
                     let uid = services.registry.model(&id)?.uid;
                     services.registry.delete_model(&id, etag, receipt)?;
@@ -101,7 +107,8 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::GetVersionRequest>,
     ) -> Result<Response<v1::GetVersionResponse>, Status> {
-        let (id, selector) = name::version_or_alias("name", &request.into_inner().name).map_err(status)?;
+        let (request, caller) = caller::of(request);
+        let (id, selector) = name::version_or_alias(&caller, "name", &request.name).map_err(status)?;
         let version = self
             .blocking(move |services| {
                 let number = services.registry.resolve(&id, &selector)?;
@@ -115,10 +122,10 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::ListVersionsRequest>,
     ) -> Result<Response<v1::ListVersionsResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let response = self
             .blocking(move |services| {
-                let id = name::model("model", &request.model)?;
+                let id = name::model(&caller, "model", &request.model)?;
                 let size = check::page_size(request.page_size)?;
                 let before = check::page_token(&request.page_token)?.map(VersionNumber);
                 let page = services.registry.versions(&id, before, size)?;
@@ -137,25 +144,30 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::SetAliasRequest>,
     ) -> Result<Response<v1::SetAliasResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let model = self
             .blocking(move |services| {
-                let id = name::model("model", &request.model)?;
+                let id = name::model(&caller, "model", &request.model)?;
                 let alias = match request.alias.as_str() {
                     "" => AliasName::serving(),
                     alias => AliasName::new(alias).map_err(|d| Error::invalid("alias", d))?,
                 };
                 let etag = check::etag(&request.etag)?;
                 let number = VersionNumber(request.version);
-                let model =
-                    match repeat::check(&services.registry, "SetAlias", &request.request_id, &request)? {
-                        Call::First(receipt) => {
-                            // In memory before requests find it through the alias.
-                            services.predictor.resolve(&id, &Selector::Number(number))?;
-                            services.registry.set_alias(&id, alias, number, etag, receipt)?
-                        }
-                        Call::Repeat(_) => services.registry.model(&id)?,
-                    };
+                let model = match repeat::check(
+                    &caller,
+                    &services.registry,
+                    "SetAlias",
+                    &request.request_id,
+                    &request,
+                )? {
+                    Call::First(receipt) => {
+                        // In memory before requests find it through the alias.
+                        services.predictor.resolve(&id, &Selector::Number(number))?;
+                        services.registry.set_alias(&id, alias, number, etag, receipt)?
+                    }
+                    Call::Repeat(_) => services.registry.model(&id)?,
+                };
                 services.model(model)
             })
             .await?;
@@ -166,10 +178,11 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::DeleteVersionRequest>,
     ) -> Result<Response<v1::DeleteVersionResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         self.blocking(move |services| {
-            let (id, number) = name::version("name", &request.name)?;
-            match repeat::check(&services.registry, "DeleteVersion", &request.request_id, &request)? {
+            let (id, number) = name::version(&caller, "name", &request.name)?;
+            match repeat::check(&caller, &services.registry, "DeleteVersion", &request.request_id, &request)?
+            {
                 Call::First(receipt) => services.jobs.while_idle(&id, || {
                     services.registry.delete_version(&id, number, request.forget_undo, receipt)?;
                     services.predictor.forget(&id, number)
@@ -187,7 +200,8 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::ExportVersionRequest>,
     ) -> Result<Response<Self::ExportVersionStream>, Status> {
-        let (id, selector) = name::version_or_alias("name", &request.into_inner().name).map_err(status)?;
+        let (request, caller) = caller::of(request);
+        let (id, selector) = name::version_or_alias(&caller, "name", &request.name).map_err(status)?;
         let file = self.blocking(move |services| services.registry.export(&id, &selector)?.encode()).await?;
         let chunks = file.chunks().map(|data| Ok(v1::ExportVersionResponse { data }));
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use prost::Message;
 use serde::de::DeserializeOwned;
 
-use super::check;
+use super::{caller::Caller, check};
 use crate::{
     error::{Error, Result},
     registry::{Receipt, Registry},
@@ -24,6 +24,7 @@ pub(super) enum Call {
 /// # Errors
 /// [`Error::Invalid`] for an id that is too long or was used for another request.
 pub(super) fn check<M: Message>(
+    caller: &Caller,
     registry: &Registry,
     rpc: &str,
     request_id: &str,
@@ -33,6 +34,7 @@ pub(super) fn check<M: Message>(
         return Ok(Call::First(None));
     }
     check::request_id(request_id)?;
+    caller.says_request_id(request_id);
     let mut hash = blake3::Hasher::new();
     hash.update(rpc.as_bytes()).update(&[0]).update(&request.encode_to_vec());
     let fingerprint = *hash.finalize().as_bytes();
