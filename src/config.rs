@@ -118,6 +118,12 @@ pub struct Settings {
     /// File (TOML) of who may call what [default: none, nobody is asked who they are]
     #[arg(long, env = "TAXOND_AUTH_FILE", value_name = "FILE")]
     pub auth_file: Option<PathBuf>,
+    /// Connections that may be open, over TCP and over the socket each [default: 1024]
+    #[arg(long, env = "TAXOND_MAX_CONNECTIONS", value_name = "N")]
+    pub max_connections: Option<usize>,
+    /// Calls a second that each identity may make; 0 limits none [default: 0]
+    #[arg(long, env = "TAXOND_RATE_LIMIT", value_name = "CALLS")]
+    pub rate_limit: Option<u32>,
     /// Folder of the store [default: $XDG_DATA_HOME/taxond or ~/.local/share/taxond]
     #[arg(long, env = "TAXOND_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -202,6 +208,8 @@ impl Settings {
             tls_key: self.tls_key.or(base.tls_key),
             tls_client_ca: self.tls_client_ca.or(base.tls_client_ca),
             auth_file: self.auth_file.or(base.auth_file),
+            max_connections: self.max_connections.or(base.max_connections),
+            rate_limit: self.rate_limit.or(base.rate_limit),
             device: self.device.or(base.device),
             tf32: self.tf32.or(base.tf32),
             threads: self.threads.or(base.threads),

@@ -92,7 +92,7 @@ async fn each_role_may_make_the_calls_of_its_own_and_no_others() {
 fn model_fields() -> BTreeMap<String, (u32, bool)> {
     let mut fields = BTreeMap::new();
     for set in [v1::FILE_DESCRIPTOR_SET, inference::FILE_DESCRIPTOR_SET] {
-        let files = FileDescriptorSet::decode(set).unwrap().file;
+        let files = FileDescriptorSet::decode(set).expect("a descriptor set is whole").file;
         let messages: BTreeMap<_, _> = files
             .iter()
             .flat_map(|file| {

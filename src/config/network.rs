@@ -2,11 +2,12 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::Settings;
+use super::{Settings, within};
 use crate::error::{Error, Result};
 
 const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50061);
+const DEFAULT_MAX_CONNECTIONS: usize = 1024;
 /// What `listen` says where there is no TCP port.
 const NONE: &str = "none";
 
@@ -19,6 +20,10 @@ pub struct Network {
     pub unix: Option<UnixSocket>,
     /// Encryption of TCP. Default: none.
     pub tls: Option<Tls>,
+    /// Connections that may be open, over TCP and over the socket each, 1 to 1,000,000. Default 1024.
+    pub max_connections: usize,
+    /// Calls a second of each identity, 1 to 1,000,000. Default: not limited.
+    pub rate_limit: Option<u32>,
 }
 
 /// Files in PEM that make connections over TCP encrypted.
@@ -62,7 +67,11 @@ impl Network {
         if listen.is_none() && unix.is_none() {
             return Err(Error::invalid("listen", "must name an address, or unix_socket a path, got neither"));
         }
-        Ok(Self { listen, unix, tls })
+        let max_connections = settings.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS);
+        within("max_connections", max_connections, 1, 1_000_000)?;
+        let rate_limit = settings.rate_limit.filter(|&limit| limit > 0);
+        within("rate_limit", rate_limit.unwrap_or(1), 1, 1_000_000)?;
+        Ok(Self { listen, unix, tls, max_connections, rate_limit })
     }
 }
 
@@ -143,10 +152,13 @@ mod tests {
         assert!(
             message("127.0.0.1:0", Some("taxond.sock")).contains("unix_socket: must be an absolute path")
         );
+        let number = |settings: &Settings| Network::new(settings).unwrap_err().to_string();
+        let (many, none) = (Some(2_000_000), Settings::default);
+        assert!(number(&Settings { rate_limit: many, ..none() }).contains("rate_limit: must be 1 to"));
+        assert!(number(&Settings { max_connections: Some(0), ..none() }).contains("max_connections: must"));
         let allowed = Settings { unix_allow_uids: Some(vec![7]), ..Settings::default() };
         assert!(Network::new(&allowed).unwrap_err().to_string().starts_with("unix_socket"));
         let half = |settings: &Settings| Network::new(settings).unwrap_err().to_string();
-        let none = Settings::default;
         assert!(half(&Settings { tls_cert: Some("c".into()), ..none() }).starts_with("tls_key"));
         assert!(half(&Settings { tls_key: Some("k".into()), ..none() }).starts_with("tls_cert"));
         assert!(half(&Settings { tls_client_ca: Some("a".into()), ..none() }).starts_with("tls_cert"));

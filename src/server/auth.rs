@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use blake3::Hash;
 use serde::Deserialize;
 
+use super::rate::Bucket;
 use crate::{
     error::{Error, Result},
     service::{Identity, Peer, Role},
@@ -21,6 +22,8 @@ pub(super) struct Directory {
     tokens: Vec<(Hash, Arc<Identity>)>,
     certificates: BTreeMap<String, Arc<Identity>>,
     users: BTreeMap<u32, Arc<Identity>>,
+    /// How often each may call, by name; empty where that is not limited.
+    buckets: BTreeMap<String, Bucket>,
 }
 
 /// What the file says.
@@ -62,14 +65,26 @@ struct UserEntry {
 }
 
 impl Directory {
-    /// Reads the file.
+    /// Reads the file. Each identity may make so many calls a second.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] with the entry that is wrong.
-    pub(super) fn load(path: &Path) -> Result<Self> {
+    pub(super) fn load(path: &Path, rate_limit: Option<u32>) -> Result<Self> {
         let text = fs::read_to_string(path)
             .map_err(|cause| Error::io(format!("reading auth_file {}", path.display()), cause))?;
-        Self::parse(&text).map_err(|what| Error::invalid("auth_file", format!("{}: {what}", path.display())))
+        let mut directory = Self::parse(&text)
+            .map_err(|what| Error::invalid("auth_file", format!("{}: {what}", path.display())))?;
+        if let Some(limit) = rate_limit {
+            let tokens = directory.tokens.iter().map(|(_, who)| who);
+            let everybody = tokens.chain(directory.certificates.values()).chain(directory.users.values());
+            directory.buckets = everybody.map(|who| (who.name.clone(), Bucket::new(limit))).collect();
+        }
+        Ok(directory)
+    }
+
+    /// How often an identity may call; none where that is not limited.
+    pub(super) fn bucket(&self, identity: &Identity) -> Option<&Bucket> {
+        self.buckets.get(&identity.name)
     }
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -9,8 +9,9 @@ use std::{
 #[cfg(unix)]
 use tokio::net::UnixStream;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
+    sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
@@ -22,7 +23,15 @@ use crate::service::Peer;
 pub(super) struct Connection {
     io: Io,
     peer: Peer,
+    /// What was read of it before it was handed over, and how much of that was given on.
+    preface: [u8; PREFACE.len()],
+    given: usize,
+    /// Its place among the connections that may be open.
+    _place: OwnedSemaphorePermit,
 }
+
+/// What a client sends first (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What bytes go over.
 #[derive(Debug)]
@@ -37,8 +46,17 @@ pub(super) enum Io {
 }
 
 impl Connection {
-    pub(super) fn new(io: Io, peer: Peer) -> Self {
-        Self { io, peer }
+    /// Reads what a client sends first, so that a connection is not kept for one who sends nothing.
+    ///
+    /// # Errors
+    /// The client went, or speaks something else.
+    pub(super) async fn greet(mut io: Io, peer: Peer, place: OwnedSemaphorePermit) -> io::Result<Self> {
+        let mut preface = [0; PREFACE.len()];
+        io.read_exact(&mut preface).await?;
+        if preface != *PREFACE {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not speak HTTP/2"));
+        }
+        Ok(Self { io, peer, preface, given: 0, _place: place })
     }
 
     fn io(self: Pin<&mut Self>) -> Pin<&mut Io> {
@@ -60,6 +78,14 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.given < self.preface.len() {
+            let connection = self.get_mut();
+            let rest = &connection.preface[connection.given..];
+            let length = rest.len().min(buffer.remaining());
+            buffer.put_slice(&rest[..length]);
+            connection.given += length;
+            return Poll::Ready(Ok(()));
+        }
         self.io().poll_read(cx, buffer)
     }
 }

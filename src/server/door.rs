@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::{
     auth::Directory,
+    rate::Bucket,
     roles::{Needs, Rpc},
 };
 use crate::{
@@ -28,6 +29,10 @@ pub(super) struct Door {
     /// None where nobody is asked who they are.
     known: Option<(PathBuf, ArcSwap<Directory>)>,
     anybody: Arc<Identity>,
+    /// Calls a second of each identity.
+    rate_limit: Option<u32>,
+    /// Of all together who are not known by name.
+    bucket: Option<Bucket>,
 }
 
 impl Door {
@@ -35,15 +40,16 @@ impl Door {
     ///
     /// # Errors
     /// As [`Directory::load`].
-    pub(super) fn open(auth_file: Option<PathBuf>) -> Result<Self> {
+    pub(super) fn open(auth_file: Option<PathBuf>, rate_limit: Option<u32>) -> Result<Self> {
         let known = match auth_file {
             Some(path) => {
-                let directory = ArcSwap::from_pointee(Directory::load(&path)?);
+                let directory = ArcSwap::from_pointee(Directory::load(&path, rate_limit)?);
                 Some((path, directory))
             }
             None => None,
         };
-        Ok(Self { known, anybody: Arc::new(Identity::anybody()) })
+        let bucket = rate_limit.map(Bucket::new);
+        Ok(Self { known, anybody: Arc::new(Identity::anybody()), rate_limit, bucket })
     }
 
     /// Reads the file again; false where there is none. A wrong file changes nothing.
@@ -52,26 +58,32 @@ impl Door {
     /// As [`Directory::load`].
     pub(super) fn reload(&self) -> Result<bool> {
         let Some((path, directory)) = &self.known else { return Ok(false) };
-        directory.store(Arc::new(Directory::load(path)?));
+        directory.store(Arc::new(Directory::load(path, self.rate_limit)?));
         Ok(true)
     }
 
     /// Who calls, if they may make this call.
     ///
     /// # Errors
-    /// With [`Error::Unauthenticated`], or [`Error::Denied`] with reason `ROLE_TOO_LOW`.
+    /// With [`Error::Unauthenticated`], [`Error::Denied`] with reason `ROLE_TOO_LOW`, or [`Error::Exhausted`] with reason
+    /// `RATE_LIMITED`.
     pub(super) fn admit(
         &self,
         rpc: Rpc,
         authorization: Option<&[u8]>,
         peer: Option<&Peer>,
     ) -> Result<Arc<Identity>, Refusal> {
-        let Some((_, directory)) = &self.known else { return Ok(self.without_directory(peer)) };
         if rpc.needs == Needs::Nothing {
             return Ok(Arc::clone(&self.anybody));
         }
-        let identity = directory.load().identify(authorization, peer);
+        let Some((_, directory)) = &self.known else {
+            let identity = self.without_directory(peer);
+            return within(self.bucket.as_ref(), identity);
+        };
+        let directory = directory.load();
+        let identity = directory.identify(authorization, peer);
         let identity = identity.map_err(|cause| Refusal { who: None, cause })?;
+        let identity = within(directory.bucket(&identity), identity)?;
         match rpc.needs {
             Needs::Role(role) if identity.role < role => {
                 let (Identity { name, role: has, .. }, method) = (&*identity, rpc.method());
@@ -92,6 +104,18 @@ impl Door {
         match name {
             Some(name) => Arc::new(Identity { name: name.clone(), ..Identity::anybody() }),
             None => Arc::clone(&self.anybody),
+        }
+    }
+}
+
+/// Whoever calls, unless that is too often.
+fn within(bucket: Option<&Bucket>, identity: Arc<Identity>) -> Result<Arc<Identity>, Refusal> {
+    match bucket.map_or(Ok(()), Bucket::take) {
+        Ok(()) => Ok(identity),
+        Err(wait) => {
+            let description = "too many calls; retry after a pause".to_owned();
+            let cause = Error::Exhausted { reason: "RATE_LIMITED", description, retry_after: Some(wait) };
+            Err(Refusal { who: Some(identity), cause })
         }
     }
 }

@@ -147,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_internal_error_of_that_call_alone() {
-        let door = Arc::new(Door::open(None).unwrap());
+        let door = Arc::new(Door::open(None, None).unwrap());
         let service = GateLayer { door }.layer(service_fn(async |request: http::Request<Body>| {
             assert!(request.headers().is_empty(), "on purpose");
             Ok(Status::ok("").into_http())
@@ -163,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_outside_the_table_is_not_passed_on() {
-        let door = Arc::new(Door::open(None).unwrap());
+        let door = Arc::new(Door::open(None, None).unwrap());
         let service = GateLayer { door }.layer(service_fn(async |_| Ok(Status::ok("").into_http())));
         let request = http::Request::builder().uri("/taxond.v1.PredictService/Guess");
         let response = service.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();

@@ -4,7 +4,7 @@ use std::{fmt, io, net::SocketAddr, ops::ControlFlow, path::PathBuf, sync::Arc, 
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,7 +25,7 @@ use crate::{
 
 /// Connections that are ready and not yet taken.
 const WAITING: usize = 16;
-/// How long a client may take to agree on keys.
+/// How long a client may take to agree on keys and to begin with HTTP/2.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Pause after the system gave no connection, for example because there are no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -44,6 +44,7 @@ pub(super) struct Listeners {
     tcp: Option<TcpListener>,
     #[cfg(unix)]
     unix: Option<UnixSocketListener>,
+    max_connections: usize,
 }
 
 impl Listeners {
@@ -73,6 +74,7 @@ impl Listeners {
             tcp,
             #[cfg(unix)]
             unix,
+            max_connections: network.max_connections,
         })
     }
 
@@ -95,30 +97,25 @@ impl Listeners {
     /// certificate.
     pub(super) fn accept(self, tls: Option<Arc<Tls>>) -> ReceiverStream<io::Result<Connection>> {
         let (sender, receiver) = mpsc::channel(WAITING);
+        // Each way in has its own places, so that one stays open when the other is full.
         if let Some(listener) = self.tcp {
-            let sender = sender.clone();
+            let (sender, places) = (sender.clone(), Arc::new(Semaphore::new(self.max_connections)));
             tokio::spawn(async move {
                 while let ControlFlow::Continue(accepted) = next(listener.accept(), &sender).await {
                     let Some((stream, address)) = accepted else { continue };
-                    // On a task of its own: nobody waits for a handshake of somebody else.
-                    let (sender, tls) = (sender.clone(), tls.clone());
-                    tokio::spawn(async move {
-                        match timeout(HANDSHAKE, greet(stream, address, tls)).await {
-                            Ok(Ok(connection)) => hand_over(&sender, connection).await,
-                            Ok(Err(cause)) => debug!(%address, %cause, "a connection was not established"),
-                            Err(_) => debug!(%address, "a client took too long to greet"),
-                        }
-                    });
+                    let Some(place) = place(&places, &address) else { continue };
+                    greet(&sender, tcp(stream, address, tls.clone(), place));
                 }
             });
         }
         #[cfg(unix)]
         if let Some(listener) = self.unix {
-            let sender = sender.clone();
+            let (sender, places) = (sender.clone(), Arc::new(Semaphore::new(self.max_connections)));
             tokio::spawn(async move {
                 while let ControlFlow::Continue(accepted) = next(listener.accept(), &sender).await {
                     let Some((stream, peer)) = accepted else { continue };
-                    hand_over(&sender, Connection::new(Io::Unix(stream), peer)).await;
+                    let Some(place) = place(&places, &peer) else { continue };
+                    greet(&sender, Connection::greet(Io::Unix(stream), peer, place));
                 }
             });
         }
@@ -144,22 +141,49 @@ async fn next<T>(
     }
 }
 
-/// Makes a connection of a stream.
-async fn greet(stream: TcpStream, address: SocketAddr, tls: Option<Arc<Tls>>) -> io::Result<Connection> {
+/// A place for a connection; none where too many are open, and the client is turned away at once.
+fn place(places: &Arc<Semaphore>, from: &impl fmt::Display) -> Option<OwnedSemaphorePermit> {
+    let place = Arc::clone(places).try_acquire_owned().ok();
+    if place.is_none() {
+        warn!(%from, "a client was turned away: max_connections are open");
+    }
+    place
+}
+
+/// Greets a client and hands the connection over, on a task of its own: nobody waits for somebody else.
+fn greet(
+    sender: &mpsc::Sender<io::Result<Connection>>,
+    greeting: impl Future<Output = io::Result<Connection>> + Send + 'static,
+) {
+    let sender = sender.clone();
+    tokio::spawn(async move {
+        match timeout(HANDSHAKE, greeting).await {
+            Ok(Ok(connection)) => {
+                // Where nobody takes connections any more, this one ends.
+                let _taken = sender.send(Ok(connection)).await;
+            }
+            Ok(Err(cause)) => debug!(%cause, "a connection was not established"),
+            Err(_) => debug!("a client took too long to greet"),
+        }
+    });
+}
+
+/// Makes a connection of a TCP stream, encrypted if there is a certificate.
+async fn tcp(
+    stream: TcpStream,
+    address: SocketAddr,
+    tls: Option<Arc<Tls>>,
+    place: OwnedSemaphorePermit,
+) -> io::Result<Connection> {
     // Or an answer in two pieces waits 40 ms for the acknowledgement of the first.
     stream.set_nodelay(true)?;
     let Some(tls) = tls else {
-        return Ok(Connection::new(Io::Tcp(stream), Peer::Tcp { address, certificate: None }));
+        return Connection::greet(Io::Tcp(stream), Peer::Tcp { address, certificate: None }, place).await;
     };
     let stream = tls.acceptor().accept(stream).await?;
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let certificate = shown.map(|shown| certificate::names(shown).into());
-    Ok(Connection::new(Io::Tls(Box::new(stream)), Peer::Tcp { address, certificate }))
-}
-
-async fn hand_over(sender: &mpsc::Sender<io::Result<Connection>>, connection: Connection) {
-    // Where nobody takes connections any more, this one ends.
-    let _taken = sender.send(Ok(connection)).await;
+    Connection::greet(Io::Tls(Box::new(stream)), Peer::Tcp { address, certificate }, place).await
 }
 
 async fn refused(cause: &io::Error) {

@@ -9,6 +9,7 @@ mod fsck;
 mod gate;
 mod health;
 mod listen;
+mod rate;
 mod reload;
 mod roles;
 mod signals;
@@ -56,8 +57,13 @@ use crate::{
 const MAX_STREAMS: u32 = 128;
 /// Resets that a client may cause before its connection is closed (CVE-2023-44487).
 const MAX_RESETS: usize = 1024;
-/// A connection that answers no ping for this long is closed.
+/// Resets of calls that were not begun yet, at which a connection is closed.
+const MAX_PENDING_RESETS: usize = 20;
+/// Bytes of the headers of a call, metadata included.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// How often a connection is asked whether it is alive, and how long it may take to say so before it is closed.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the data folder may take to close after the last call has ended.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -82,7 +88,7 @@ pub struct Running {
 /// The device is not there, the data folder cannot be opened, or the address cannot be bound.
 pub async fn start(config: Config) -> Result<Running> {
     let tls = config.network.tls.clone().map(|files| Tls::load(files).map(Arc::new)).transpose()?;
-    let door = Arc::new(Door::open(config.auth_file.clone())?);
+    let door = Arc::new(Door::open(config.auth_file.clone(), config.network.rate_limit)?);
     let reloadable = Arc::new(Reloadable { tls: tls.clone(), door: Arc::clone(&door) });
     let listeners = Listeners::bind(&config.network).await?;
     let addresses = listeners.addresses()?;
@@ -107,7 +113,10 @@ pub async fn start(config: Config) -> Result<Running> {
     let server = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_local_error_reset_streams(Some(MAX_RESETS))
+        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(GateLayer { door })
         .trace_fn(|request| info_span!("rpc", path = request.uri().path()))
         .add_routes(services.routes())

@@ -27,7 +27,7 @@ pub(in crate::service) fn predictions(
     requests: Streaming<v1::PredictStreamRequest>,
 ) -> Answers<v1::PredictStreamResponse> {
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-    tokio::spawn(async move {
+    super::feed(sender.clone(), async move {
         tokio::select! {
             () = ask_all(&services, &caller, requests, &sender) => {}
             // The client is gone; the response took what was in the channel along.
