@@ -124,6 +124,9 @@ pub struct Settings {
     /// Calls a second that each identity may make; 0 limits none [default: 0]
     #[arg(long, env = "TAXOND_RATE_LIMIT", value_name = "CALLS")]
     pub rate_limit: Option<u32>,
+    /// Address of an HTTP port for /metrics, /healthz and /readyz [default: none]
+    #[arg(long, env = "TAXOND_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<String>,
     /// Folder of the store [default: $XDG_DATA_HOME/taxond or ~/.local/share/taxond]
     #[arg(long, env = "TAXOND_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -210,6 +213,7 @@ impl Settings {
             auth_file: self.auth_file.or(base.auth_file),
             max_connections: self.max_connections.or(base.max_connections),
             rate_limit: self.rate_limit.or(base.rate_limit),
+            metrics_listen: self.metrics_listen.or(base.metrics_listen),
             device: self.device.or(base.device),
             tf32: self.tf32.or(base.tf32),
             threads: self.threads.or(base.threads),
@@ -359,6 +363,7 @@ mod tests {
             tls_key: settings.tls_key.clone(),
             tls_client_ca: settings.tls_client_ca.clone(),
             auth_file: settings.auth_file.clone(),
+            metrics_listen: settings.metrics_listen.clone(),
             training_memory_limit: settings.training_memory_limit,
             ..Settings::default()
         };

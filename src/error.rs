@@ -141,6 +141,25 @@ impl Error {
         Self::NotFound { resource, name: name.into(), suggestion: None }
     }
 
+    /// The stable reason, of the kinds that have one.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Precondition { reason, .. }
+            | Self::Conflict { reason, .. }
+            | Self::Exhausted { reason, .. }
+            | Self::Unauthenticated { reason, .. }
+            | Self::Denied { reason, .. } => Some(reason),
+            Self::NotFound { .. }
+            | Self::AlreadyExists { .. }
+            | Self::Invalid(_)
+            | Self::Cancelled
+            | Self::Unavailable(_)
+            | Self::Corrupt { .. }
+            | Self::Io { .. }
+            | Self::Internal(_) => None,
+        }
+    }
+
     /// The same error, its fields those of a part of the request.
     #[must_use]
     pub fn within(self, part: &str) -> Self {

@@ -24,6 +24,8 @@ pub struct Network {
     pub max_connections: usize,
     /// Calls a second of each identity, 1 to 1,000,000. Default: not limited.
     pub rate_limit: Option<u32>,
+    /// Address of the HTTP port for metrics and probes. Default: none.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// Files in PEM that make connections over TCP encrypted.
@@ -71,7 +73,8 @@ impl Network {
         within("max_connections", max_connections, 1, 1_000_000)?;
         let rate_limit = settings.rate_limit.filter(|&limit| limit > 0);
         within("rate_limit", rate_limit.unwrap_or(1), 1, 1_000_000)?;
-        Ok(Self { listen, unix, tls, max_connections, rate_limit })
+        let metrics_listen = metrics_listen(settings)?;
+        Ok(Self { listen, unix, tls, max_connections, rate_limit, metrics_listen })
     }
 }
 
@@ -86,6 +89,22 @@ fn listen(given: Option<&str>) -> Result<Option<SocketAddr>> {
             Error::invalid("listen", what)
         }),
     }
+}
+
+fn metrics_listen(settings: &Settings) -> Result<Option<SocketAddr>> {
+    let Some(given) = &settings.metrics_listen else { return Ok(None) };
+    let address: SocketAddr = given.parse().map_err(|_| {
+        let what = format!("must be an IP address and a port such as 127.0.0.1:9090, got '{given}'");
+        Error::invalid("metrics_listen", what)
+    })?;
+    if !address.ip().is_loopback() && !settings.insecure.unwrap_or(false) {
+        let what = format!(
+            "{address} can be reached from other machines, and metrics are neither encrypted nor authenticated; listen \
+             on 127.0.0.1, or say --insecure if the network is trusted"
+        );
+        return Err(Error::invalid("metrics_listen", what));
+    }
+    Ok(Some(address))
 }
 
 fn unix(settings: &Settings) -> Result<Option<UnixSocket>> {
@@ -156,6 +175,13 @@ mod tests {
         let (many, none) = (Some(2_000_000), Settings::default);
         assert!(number(&Settings { rate_limit: many, ..none() }).contains("rate_limit: must be 1 to"));
         assert!(number(&Settings { max_connections: Some(0), ..none() }).contains("max_connections: must"));
+        let metrics = |address: &str| {
+            let settings = Settings { metrics_listen: Some(address.into()), ..Settings::default() };
+            Network::new(&settings).map_err(|error| error.to_string())
+        };
+        assert!(metrics("9090").unwrap_err().contains("'9090'"));
+        assert!(metrics("0.0.0.0:9090").unwrap_err().contains("--insecure"));
+        assert!(metrics("127.0.0.1:9090").is_ok());
         let allowed = Settings { unix_allow_uids: Some(vec![7]), ..Settings::default() };
         assert!(Network::new(&allowed).unwrap_err().to_string().starts_with("unix_socket"));
         let half = |settings: &Settings| Network::new(settings).unwrap_err().to_string();

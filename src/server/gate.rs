@@ -20,6 +20,7 @@ use tracing::error;
 use super::{
     audit::Audit,
     door::{Door, Refusal},
+    metrics::{self, Metrics},
     roles,
 };
 use crate::{
@@ -31,6 +32,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct GateLayer {
     pub(super) door: Arc<Door>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// Lets calls through to `inner`.
@@ -38,13 +40,14 @@ pub(super) struct GateLayer {
 pub(super) struct Gate<S> {
     inner: S,
     door: Arc<Door>,
+    metrics: Arc<Metrics>,
 }
 
 impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, door: Arc::clone(&self.door) }
+        Gate { inner, door: Arc::clone(&self.door), metrics: Arc::clone(&self.metrics) }
     }
 }
 
@@ -68,6 +71,7 @@ where
         let Some(rpc) = roles::find(request.uri().path()) else {
             return answer(Status::unimplemented("there is no such call").into_http());
         };
+        let call = metrics::Call::begin(&self.metrics, rpc);
         let peer = request.extensions().get::<Peer>();
         let authorization = request.headers().get(http::header::AUTHORIZATION).map(|value| value.as_bytes());
         let begin = |who: Option<&Identity>, said| rpc.changes.then(|| Audit::begin(rpc, who, peer, said));
@@ -78,7 +82,10 @@ where
                 (caller, audit)
             }
             Err(Refusal { who, cause }) => {
-                let response = status(cause).into_http();
+                if let Some(reason) = cause.reason() {
+                    self.metrics.refused(reason);
+                }
+                let response = call.measure(status(cause).into_http());
                 if let Some(audit) = begin(who.as_deref(), Arc::default()) {
                     audit.answered(code(&response));
                 }
@@ -98,7 +105,7 @@ where
             if let Some(audit) = audit {
                 audit.answered(code(&response));
             }
-            Ok(response)
+            Ok(call.measure(response))
         })
     }
 }
@@ -145,10 +152,13 @@ mod tests {
 
     use super::*;
 
+    fn open_gate() -> GateLayer {
+        GateLayer { door: Arc::new(Door::open(None, None).unwrap()), metrics: Arc::new(Metrics::new()) }
+    }
+
     #[tokio::test]
     async fn a_panic_is_an_internal_error_of_that_call_alone() {
-        let door = Arc::new(Door::open(None, None).unwrap());
-        let service = GateLayer { door }.layer(service_fn(async |request: http::Request<Body>| {
+        let service = open_gate().layer(service_fn(async |request: http::Request<Body>| {
             assert!(request.headers().is_empty(), "on purpose");
             Ok(Status::ok("").into_http())
         }));
@@ -163,8 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_outside_the_table_is_not_passed_on() {
-        let door = Arc::new(Door::open(None, None).unwrap());
-        let service = GateLayer { door }.layer(service_fn(async |_| Ok(Status::ok("").into_http())));
+        let service = open_gate().layer(service_fn(async |_| Ok(Status::ok("").into_http())));
         let request = http::Request::builder().uri("/taxond.v1.PredictService/Guess");
         let response = service.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(code(&response), Code::Unimplemented);

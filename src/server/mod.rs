@@ -5,10 +5,14 @@ mod auth;
 mod certificate;
 mod connection;
 mod door;
+mod exposition;
 mod fsck;
 mod gate;
 mod health;
 mod listen;
+mod metrics;
+mod panics;
+mod probes;
 mod rate;
 mod reload;
 mod roles;
@@ -19,11 +23,13 @@ mod unix;
 
 use std::{
     collections::HashSet,
-    sync::Arc,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use tokio::{
+    net::TcpListener,
     sync::{oneshot, watch},
     task::JoinHandle,
 };
@@ -31,10 +37,12 @@ use tonic::transport::Server;
 use tracing::{error, info, info_span, warn};
 
 use door::Door;
+use exposition::Sources;
 pub use fsck::{DataReport, fsck};
 use gate::GateLayer;
 pub use listen::Address;
 use listen::Listeners;
+use metrics::Metrics;
 use reload::Reloadable;
 pub use roles::{Needs, Rpc, rpcs};
 use signals::{Asked, Signals};
@@ -75,11 +83,14 @@ pub struct Running {
     pub address: Address,
     /// Everything it listens on, TCP first.
     pub addresses: Vec<Address>,
+    /// Where metrics and probes are, if they are asked for.
+    pub metrics: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<()>>,
     closing: Closing,
     reloadable: Arc<Reloadable>,
     watching: JoinHandle<()>,
+    probes: Option<JoinHandle<()>>,
 }
 
 /// Starts a daemon. It serves once this returns.
@@ -94,13 +105,36 @@ pub async fn start(config: Config) -> Result<Running> {
     let addresses = listeners.addresses()?;
     // The configuration sees to it that there is one.
     let address = addresses.first().cloned().ok_or_else(|| Error::Internal("nothing is bound".into()))?;
-    let drain = config.drain;
+    let probes = bind_probes(config.network.metrics_listen).await?;
+    panics::count();
+    let metrics = Arc::new(Metrics::new());
+    let (drain, data_dir) = (config.drain, config.data_dir.clone());
     let (stop_streams, stopping) = watch::channel(false);
-    let (store, services) = tokio::task::spawn_blocking(move || open(&config, stopping))
-        .await
-        .unwrap_or_else(|_| Err(Error::Internal("opening the data folder panicked".into())))?;
+    let (store, live, services) = tokio::task::spawn_blocking({
+        let (metrics, stopping) = (Arc::clone(&metrics), stopping.clone());
+        move || open(&config, stopping, metrics)
+    })
+    .await
+    .unwrap_or_else(|_| Err(Error::Internal("opening the data folder panicked".into())))?;
 
     let closing = store.closing();
+    let (metrics_address, probes) = match probes {
+        Some((listener, address)) => {
+            let sources = Sources {
+                metrics: Arc::clone(&metrics),
+                registry: Arc::clone(&services.registry),
+                jobs: Arc::clone(&services.jobs),
+                predictor: Arc::clone(&services.predictor),
+                live,
+                store: store.clone(),
+                data_dir,
+                stopping,
+                inventory: Mutex::default(),
+            };
+            (Some(address), Some(probes::serve(listener, Arc::new(sources))))
+        }
+        None => (None, None),
+    };
     let (health, health_service) = health::start(store).await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -117,7 +151,7 @@ pub async fn start(config: Config) -> Result<Running> {
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(GateLayer { door })
+        .layer(GateLayer { door, metrics })
         .trace_fn(|request| info_span!("rpc", path = request.uri().path()))
         .add_routes(services.routes())
         .add_service(health_service)
@@ -154,7 +188,17 @@ pub async fn start(config: Config) -> Result<Running> {
         }
     });
     let watching = Arc::clone(&reloadable).watch();
-    Ok(Running { address, addresses, stop, serving, closing, reloadable, watching })
+    Ok(Running {
+        address,
+        addresses,
+        metrics: metrics_address,
+        stop,
+        serving,
+        closing,
+        reloadable,
+        watching,
+        probes,
+    })
 }
 
 /// Serves until a signal asks to stop; a second signal ends at once. Prints the bound addresses on standard output.
@@ -174,6 +218,10 @@ pub async fn serve(config: Config) -> Result<()> {
     for address in &running.addresses {
         info!(%address, "serving");
         println!("listening on {address}");
+    }
+    if let Some(address) = running.metrics {
+        info!(%address, "metrics and probes");
+        println!("metrics on {address}");
     }
     loop {
         tokio::select! {
@@ -208,7 +256,13 @@ impl Running {
         // A receiver that is gone has stopped already.
         let _stopped = self.stop.send(());
         self.watching.abort();
+        let probes = self.probes;
         let result = flatten(self.serving.await);
+        // Until the last call has ended, /readyz says that it is about to.
+        if let Some(probes) = probes {
+            probes.abort();
+            let _aborted = probes.await;
+        }
         // The tasks of connections let go of the store a little later.
         let closing = self.closing;
         let closed = tokio::task::spawn_blocking(move || closing.wait(CLOSING)).await;
@@ -220,12 +274,24 @@ impl Running {
     }
 }
 
+async fn bind_probes(address: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>> {
+    let Some(address) = address else { return Ok(None) };
+    let failed = |source| Error::io(format!("listening on {address} for metrics"), source);
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok(Some((listener, bound)))
+}
+
 fn flatten(result: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
     result.unwrap_or_else(|cause| Err(Error::Internal(format!("serving: {cause}"))))
 }
 
 /// Opens everything that the services stand on.
-fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, Services)> {
+fn open(
+    config: &Config,
+    stopping: watch::Receiver<bool>,
+    metrics: Arc<Metrics>,
+) -> Result<(Store, Arc<LiveVersions>, Services)> {
     let started = Instant::now();
     let device = config.device.open()?;
     if let Device::Cuda(cuda) = &device {
@@ -248,11 +314,16 @@ fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, Serv
     let pinned = pinned.collect::<Result<HashSet<_>>>()?;
     let live = Arc::new(LiveVersions::new(Arc::clone(&registry), config.model_cache_bytes, pinned));
     live.load_pinned()?;
-    let predictor =
-        Arc::new(Predictor::start(Arc::clone(&registry), live, config.predict_queue, config.threads)?);
+    let predictor = Arc::new(Predictor::start(
+        Arc::clone(&registry),
+        Arc::clone(&live),
+        config.predict_queue,
+        config.threads,
+    )?);
     let warm = {
         let predictor = Arc::clone(&predictor);
         Box::new(move |version: &Version| {
+            metrics.swaps.add_one();
             if let Err(cause) = predictor.warm(version) {
                 warn!(%cause, version = %version.number, "a promoted version could not be loaded");
             }
@@ -264,5 +335,5 @@ fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, Serv
     let host = Host { device, vectors, memory_limit, tolerance, features: Arc::new(features), niceness };
     let jobs = Arc::new(Jobs::start(Arc::clone(&registry), dataset.clone(), host, warm)?);
     info!(millis = started.elapsed().as_millis(), "data folder open");
-    Ok((store, Services { registry, dataset, jobs, predictor, stopping }))
+    Ok((store, live, Services { registry, dataset, jobs, predictor, stopping }))
 }
