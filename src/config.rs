@@ -4,6 +4,7 @@
 //! start on a value that makes no sense, and says which.
 
 mod network;
+mod resolved;
 
 use std::{
     env, fs,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use network::{Network, Tls, UnixSocket};
 
@@ -66,6 +67,8 @@ pub struct Config {
     pub log: String,
     /// How it is logged. Default `pretty`.
     pub log_format: LogFormat,
+    /// Whether to listen beyond this machine without encryption. Default false.
+    pub insecure: bool,
     /// Folder of the word vectors that models may start from, which must be there. Default: none.
     pub vectors_dir: Option<PathBuf>,
     /// Memory that a training may take, in bytes, 16 MiB to 64 TiB; one that is estimated at more is refused. Default:
@@ -80,7 +83,7 @@ pub struct Config {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -291,6 +294,7 @@ impl Config {
             drain: Duration::from_secs_f64(drain),
             log,
             log_format: settings.log_format.unwrap_or_default(),
+            insecure: settings.insecure.unwrap_or(false),
             vectors_dir: settings.vectors_dir,
             training_memory_limit,
             gate_accuracy,

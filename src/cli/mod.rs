@@ -9,6 +9,7 @@ mod cancel;
 mod change;
 mod classes;
 mod completions;
+mod config;
 mod confirm;
 mod connection;
 mod create;
@@ -126,6 +127,9 @@ pub(crate) struct Global {
 enum Command {
     /// Run the daemon
     Serve(Box<serve::Serve>),
+    /// The configuration of the daemon: check it, or show what holds and why
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Check that everything in the data folder of a stopped daemon is whole
     Fsck(fsck::Fsck),
     /// Show the whole in two minutes: train on a bank's questions, predict, merge two classes, compare
@@ -207,6 +211,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(command) => command.run().await,
+        Command::Config(command) => command.run(&global),
         Command::Fsck(command) => command.run(&global).await,
         Command::Demo(command) => command.run(&global).await,
         Command::Create(command) => command.run(&global).await,

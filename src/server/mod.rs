@@ -11,8 +11,10 @@ mod gate;
 mod health;
 mod listen;
 mod metrics;
+mod notify;
 mod panics;
 mod probes;
+mod process;
 mod rate;
 mod reload;
 mod roles;
@@ -43,9 +45,10 @@ use gate::GateLayer;
 pub use listen::Address;
 use listen::Listeners;
 use metrics::Metrics;
+pub use notify::ServiceManager;
+pub use process::{Process, SetLog, serve};
 use reload::Reloadable;
 pub use roles::{Needs, Rpc, rpcs};
-use signals::{Asked, Signals};
 use tls::Tls;
 
 use crate::{
@@ -201,42 +204,15 @@ pub async fn start(config: Config) -> Result<Running> {
     })
 }
 
-/// Serves until a signal asks to stop; a second signal ends at once. Prints the bound addresses on standard output.
+/// Checks a configuration with the files that it names, and starts nothing.
 ///
 /// # Errors
-/// As [`start`], or what made serving end.
-pub async fn serve(config: Config) -> Result<()> {
-    let mut signals = Signals::new()?;
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        data_dir = %config.data_dir.display(),
-        device = %config.device,
-        threads = config.threads,
-        "starting"
-    );
-    let mut running = start(config).await?;
-    for address in &running.addresses {
-        info!(%address, "serving");
-        println!("listening on {address}");
-    }
-    if let Some(address) = running.metrics {
-        info!(%address, "metrics and probes");
-        println!("metrics on {address}");
-    }
-    loop {
-        tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::Reload => running.reload().await,
-                Asked::Stop => break,
-            },
-            result = &mut running.serving => return flatten(result),
-        }
-    }
-    info!("stopping; a second signal ends at once");
-    tokio::select! {
-        result = running.stop() => result,
-        () = signals.stop() => Err(Error::Cancelled),
-    }
+/// What a start would refuse of them.
+pub fn check(config: &Config) -> Result<()> {
+    config.network.tls.clone().map(Tls::load).transpose()?;
+    Door::open(config.auth_file.clone(), config.network.rate_limit)?;
+    VectorsDir::new(config.vectors_dir.clone())?;
+    Ok(())
 }
 
 impl Running {

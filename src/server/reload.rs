@@ -3,12 +3,36 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use super::{door::Door, tls::Tls};
+use super::{Process, door::Door, tls::Tls};
+use crate::config::Config;
 
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Settings that are taken while the daemon runs.
+const TAKEN: [&str; 1] = ["log"];
+
+/// Reads the configuration again, takes what can be taken, and names what the daemon must be restarted for.
+pub(super) fn configuration(running: &Config, process: &Process) {
+    let read = match (process.load)() {
+        Ok(read) => read,
+        Err(cause) => {
+            error!(%cause, "the configuration stays as it was");
+            return;
+        }
+    };
+    // Always: what is logged may have been changed before.
+    match (process.set_log)(&read.log) {
+        Ok(()) => info!(log = read.log, "the configuration was read again"),
+        Err(cause) => error!(%cause, "what is logged stays as it was"),
+    }
+    let rest: Vec<_> = running.changed(&read).into_iter().filter(|name| !TAKEN.contains(name)).collect();
+    if !rest.is_empty() {
+        warn!(settings = rest.join(", "), "these have changed and need a restart");
+    }
+}
 
 /// The parts of a daemon that can be read again.
 #[derive(Debug)]
