@@ -114,15 +114,24 @@ async fn the_command_line_speaks_tls() {
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let (code, text) = run(&["--tls-ca", &ca, "--tls-cert", &cert, "--tls-key", &key]).await;
+    let (code, text) = run(&["--tls-ca", &ca, "--client-cert", &cert, "--client-key", &key]).await;
     assert_eq!(code, 0, "{text}");
     let (code, text) = run(&["--tls-ca", &ca]).await;
     assert_eq!(code, 5, "{text}");
-    let (code, text) = run(&["--tls-ca", &ca, "--tls-cert", &cert]).await;
-    assert!(code == 2 && text.contains("--tls-key"), "{code} {text}");
+    let (code, text) = run(&["--tls-ca", &ca, "--client-cert", &cert]).await;
+    assert!(code == 2 && text.contains("--client-key"), "{code} {text}");
     let (code, text) = run(&["--addr", "https://localhost:1"]).await;
     assert!(code == 2 && text.contains("--tls-ca"), "{code} {text}");
     daemon.stop().await;
+}
+
+#[test]
+fn what_a_client_shows_is_nothing_to_the_daemon() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taxond"));
+    let show =
+        command.args(["config", "check", "--data-dir", "data"]).env("TAXOND_CLIENT_CERT", "/not/there");
+    let output = show.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread")]

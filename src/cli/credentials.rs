@@ -25,11 +25,13 @@ pub(super) fn address(global: &Global) -> String {
 pub(super) fn tls(global: &Global, address: &str) -> Result<Option<ClientTlsConfig>, Failure> {
     let wrong = |what: &str| Failure::new(Exit::Usage, what);
     if !address.starts_with("https://") {
-        let given = global.tls_ca.is_some() || global.tls_cert.is_some();
+        let given = global.tls_ca.is_some() || global.client_cert.is_some();
         // The environment may name files for daemons elsewhere; a socket of this machine needs none.
         if given && address.starts_with("http://") {
             let message = format!("certificates have no use with {address}");
-            return Err(wrong(&message).with_hint("say https:// in --addr, or leave out the --tls options"));
+            return Err(
+                wrong(&message).with_hint("say https:// in --addr, or leave out --tls-ca and --client-cert")
+            );
         }
         return Ok(None);
     }
@@ -40,11 +42,11 @@ pub(super) fn tls(global: &Global, address: &str) -> Result<Option<ClientTlsConf
         ));
     };
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(authorities)?));
-    match (&global.tls_cert, &global.tls_key) {
+    match (&global.client_cert, &global.client_key) {
         (Some(cert), Some(key)) => Ok(Some(tls.identity(Identity::from_pem(read(cert)?, read(key)?)))),
         (None, None) => Ok(Some(tls)),
-        (Some(_), None) => Err(wrong("--tls-cert needs --tls-key")),
-        (None, Some(_)) => Err(wrong("--tls-key needs --tls-cert")),
+        (Some(_), None) => Err(wrong("--client-cert needs --client-key")),
+        (None, Some(_)) => Err(wrong("--client-key needs --client-cert")),
     }
 }
 

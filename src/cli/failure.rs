@@ -207,9 +207,10 @@ fn hint(status: &Status, exit: Exit) -> Option<String> {
         return Some(format!("`{list}` lists what there is"));
     }
     match status.code() {
-        Code::Unauthenticated => {
-            Some("say who you are with --token-file or TAXOND_TOKEN, or with --tls-cert and --tls-key".into())
-        }
+        Code::Unauthenticated => Some(
+            "say who you are with --token-file or TAXOND_TOKEN, or with --client-cert and --client-key"
+                .into(),
+        ),
         Code::DeadlineExceeded => Some("allow more time with --timeout SECONDS".into()),
         Code::Cancelled if status.message().contains("Timeout") => {
             Some("allow more time with --timeout SECONDS".into())

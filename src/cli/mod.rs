@@ -87,7 +87,7 @@ pub(crate) struct Global {
         env = "TAXOND_CLIENT_CERT",
         value_name = "FILE"
     )]
-    pub(crate) tls_cert: Option<PathBuf>,
+    pub(crate) client_cert: Option<PathBuf>,
     /// Private key of that certificate, in PEM
     #[arg(
         long,
@@ -96,7 +96,7 @@ pub(crate) struct Global {
         env = "TAXOND_CLIENT_KEY",
         value_name = "FILE"
     )]
-    pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) client_key: Option<PathBuf>,
     /// Token that says who calls; the file below does not show in lists of processes
     #[arg(
         long,

@@ -66,12 +66,12 @@ impl Demo {
 
     async fn drive(&self, global: &Global, address: &str) -> Result<(), Failure> {
         // Credentials that the environment names are for daemons elsewhere.
-        let (tls_ca, tls_cert, tls_key, token, token_file) = (None, None, None, None, None);
+        let (tls_ca, client_cert, client_key, token, token_file) = (None, None, None, None, None);
         let global = Global {
             addr: format!("http://{address}"),
             tls_ca,
-            tls_cert,
-            tls_key,
+            client_cert,
+            client_key,
             token,
             token_file,
             ..global.clone()
