@@ -3,23 +3,25 @@
 //! A file and the command line fill the same [`Settings`]; what neither names takes its default. The daemon refuses to
 //! start on a value that makes no sense, and says which.
 
+mod network;
+mod resolved;
+
 use std::{
     env, fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+pub use network::{Network, Tls, UnixSocket};
 
 use crate::{
     error::{Error, Result},
     model::DeviceChoice,
 };
 
-const DEFAULT_LISTEN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50061);
 const DEFAULT_PREDICT_QUEUE: usize = 1024;
 const DEFAULT_CACHE_BYTES: u64 = 64 * MIB;
 const DEFAULT_FEATURE_CACHE_BYTES: u64 = 256 * MIB;
@@ -39,8 +41,10 @@ const MAX_MEMORY: u64 = 64 * 1024 * 1024 * MIB;
 /// The checked configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Address to listen on; port 0 takes a free one. Default 127.0.0.1:50061.
-    pub listen: SocketAddr,
+    /// How it is reached.
+    pub network: Network,
+    /// File of who may call what. Default: none, and nobody is asked who they are.
+    pub auth_file: Option<PathBuf>,
     /// Folder of the store, made if it is not there. Default `$XDG_DATA_HOME/taxond`, else `~/.local/share/taxond`.
     pub data_dir: PathBuf,
     /// Where networks learn: `auto`, `cpu` or `cuda:N`. Default `auto`.
@@ -67,7 +71,7 @@ pub struct Config {
     pub log: String,
     /// How it is logged. Default `pretty`.
     pub log_format: LogFormat,
-    /// Whether to listen beyond this machine without encryption and authentication. Default false.
+    /// Whether to listen beyond this machine without encryption. Default false.
     pub insecure: bool,
     /// Folder of the word vectors that models may start from, which must be there. Default: none.
     pub vectors_dir: Option<PathBuf>,
@@ -95,7 +99,7 @@ pub struct Config {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -109,9 +113,39 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Args)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:50061]
+    /// TCP address to listen on, or none; port 0 takes a free one [default: 127.0.0.1:50061]
     #[arg(long, env = "TAXOND_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// Unix socket to listen on as well [default: none]
+    #[arg(long, env = "TAXOND_UNIX_SOCKET", value_name = "PATH")]
+    pub unix_socket: Option<PathBuf>,
+    /// Users, by number, that may connect to the socket beside that of the daemon and root [default: none]
+    #[arg(long, env = "TAXOND_UNIX_ALLOW_UIDS", value_name = "UID", value_delimiter = ',')]
+    pub unix_allow_uids: Option<Vec<u32>>,
+    /// Groups, by number, whose members may connect to the socket as well [default: none]
+    #[arg(long, env = "TAXOND_UNIX_ALLOW_GIDS", value_name = "GID", value_delimiter = ',')]
+    pub unix_allow_gids: Option<Vec<u32>>,
+    /// Certificate for TCP, in PEM, with those that lead to its authority [default: none, no encryption]
+    #[arg(long, env = "TAXOND_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, in PEM [default: none]
+    #[arg(long, env = "TAXOND_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Authorities, in PEM, one of which must have signed the certificate of each client over TCP [default: none]
+    #[arg(long, env = "TAXOND_TLS_CLIENT_CA", value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// File (TOML) of who may call what [default: none, nobody is asked who they are]
+    #[arg(long, env = "TAXOND_AUTH_FILE", value_name = "FILE")]
+    pub auth_file: Option<PathBuf>,
+    /// Connections that may be open, over TCP and over the socket each [default: 1024]
+    #[arg(long, env = "TAXOND_MAX_CONNECTIONS", value_name = "N")]
+    pub max_connections: Option<usize>,
+    /// Calls a second that each identity may make; 0 limits none [default: 0]
+    #[arg(long, env = "TAXOND_RATE_LIMIT", value_name = "CALLS")]
+    pub rate_limit: Option<u32>,
+    /// Address of an HTTP port for /metrics, /healthz and /readyz [default: none]
+    #[arg(long, env = "TAXOND_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<String>,
     /// Folder of the store [default: $XDG_DATA_HOME/taxond or ~/.local/share/taxond]
     #[arg(long, env = "TAXOND_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -151,7 +185,7 @@ pub struct Settings {
     /// How it is logged [default: pretty]
     #[arg(long, env = "TAXOND_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
-    /// Listen beyond this machine without encryption and authentication
+    /// Listen beyond this machine without encryption
     #[arg(long, env = "TAXOND_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub insecure: Option<bool>,
     /// Folder of the word vectors that models may start from [default: none]
@@ -203,7 +237,17 @@ impl Settings {
     pub fn or(self, base: Self) -> Self {
         Self {
             listen: self.listen.or(base.listen),
+            unix_socket: self.unix_socket.or(base.unix_socket),
+            unix_allow_uids: self.unix_allow_uids.or(base.unix_allow_uids),
+            unix_allow_gids: self.unix_allow_gids.or(base.unix_allow_gids),
             data_dir: self.data_dir.or(base.data_dir),
+            tls_cert: self.tls_cert.or(base.tls_cert),
+            tls_key: self.tls_key.or(base.tls_key),
+            tls_client_ca: self.tls_client_ca.or(base.tls_client_ca),
+            auth_file: self.auth_file.or(base.auth_file),
+            max_connections: self.max_connections.or(base.max_connections),
+            rate_limit: self.rate_limit.or(base.rate_limit),
+            metrics_listen: self.metrics_listen.or(base.metrics_listen),
             device: self.device.or(base.device),
             tf32: self.tf32.or(base.tf32),
             threads: self.threads.or(base.threads),
@@ -240,22 +284,7 @@ impl Config {
     }
 
     fn with_home(settings: Settings, variable: impl Fn(&str) -> Option<PathBuf>) -> Result<Self> {
-        let listen = match settings.listen {
-            None => DEFAULT_LISTEN,
-            Some(listen) => listen.parse().map_err(|_| {
-                let what =
-                    format!("must be an IP address and a port such as 127.0.0.1:50061, got '{listen}'");
-                Error::invalid("listen", what)
-            })?,
-        };
-        let insecure = settings.insecure.unwrap_or(false);
-        if !insecure && !listen.ip().is_loopback() {
-            let what = format!(
-                "{listen} can be reached from other machines, and calls are neither encrypted nor authenticated; \
-                 listen on 127.0.0.1, or say --insecure if the network is trusted"
-            );
-            return Err(Error::invalid("listen", what));
-        }
+        let network = Network::new(&settings)?;
         let device = match settings.device {
             None => DeviceChoice::Auto,
             Some(device) => device.parse().map_err(|what: String| Error::invalid("device", what))?,
@@ -292,7 +321,8 @@ impl Config {
         tracing_subscriber::EnvFilter::try_new(&log)
             .map_err(|e| Error::invalid("log", format!("must be a level or directives, got '{log}': {e}")))?;
         Ok(Self {
-            listen,
+            network,
+            auth_file: settings.auth_file,
             data_dir: data_dir(settings.data_dir, variable)?,
             device,
             tf32: settings.tf32.unwrap_or(false),
@@ -306,7 +336,7 @@ impl Config {
             drain: Duration::from_secs_f64(drain),
             log,
             log_format: settings.log_format.unwrap_or_default(),
-            insecure,
+            insecure: settings.insecure.unwrap_or(false),
             vectors_dir: settings.vectors_dir,
             training_memory_limit,
             gate_accuracy,
@@ -379,6 +409,12 @@ mod tests {
             data_dir: settings.data_dir.clone(),
             threads: settings.threads,
             vectors_dir: settings.vectors_dir.clone(),
+            unix_socket: settings.unix_socket.clone(),
+            tls_cert: settings.tls_cert.clone(),
+            tls_key: settings.tls_key.clone(),
+            tls_client_ca: settings.tls_client_ca.clone(),
+            auth_file: settings.auth_file.clone(),
+            metrics_listen: settings.metrics_listen.clone(),
             training_memory_limit: settings.training_memory_limit,
             min_free_bytes: settings.min_free_bytes,
             ..Settings::default()
@@ -401,7 +437,7 @@ mod tests {
         let file = Settings::from_toml("threads = 3\npredict_queue = 9").unwrap();
         let flags = Settings { threads: Some(2), ..Settings::default() };
         let config = config(flags.or(file)).unwrap();
-        assert_eq!((config.threads, config.predict_queue, config.listen), (2, 9, DEFAULT_LISTEN));
+        assert_eq!((config.threads, config.predict_queue, config.drain.as_secs()), (2, 9, 10));
     }
 
     #[test]
@@ -423,7 +459,6 @@ mod tests {
     fn nonsense_is_refused_by_field_and_value() {
         let none = Settings::default;
         for (settings, field, value) in [
-            (Settings { listen: Some("localhost".into()), ..none() }, "listen", "'localhost'"),
             (Settings { device: Some("gpu".into()), ..none() }, "device", "'gpu'"),
             (Settings { threads: Some(0), ..none() }, "threads", "got 0"),
             (Settings { predict_queue: Some(0), ..none() }, "predict_queue", "got 0"),
@@ -454,14 +489,6 @@ mod tests {
         let limit = config(Settings::default()).unwrap().training_memory_limit;
         assert!(limit == memory() / 2 && limit >= 16 * MIB, "{limit}");
         assert!(memory() < MAX_MEMORY, "this system tells its memory");
-    }
-
-    #[test]
-    fn only_insecure_listens_beyond_this_machine() {
-        let everywhere = Settings { listen: Some("0.0.0.0:50061".into()), ..Settings::default() };
-        assert!(message(everywhere.clone()).contains("--insecure"));
-        assert!(config(Settings { insecure: Some(true), ..everywhere }).is_ok());
-        assert!(config(Settings { listen: Some("[::1]:0".into()), ..Settings::default() }).is_ok());
     }
 
     #[test]

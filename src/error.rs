@@ -59,6 +59,22 @@ pub enum Error {
         /// When to try again, if that may help.
         retry_after: Option<Duration>,
     },
+    /// The daemon does not know who calls.
+    #[error("{description}")]
+    Unauthenticated {
+        /// Stable reason in upper snake case.
+        reason: &'static str,
+        /// What is missing or wrong; never what was presented.
+        description: String,
+    },
+    /// Who calls may not do this.
+    #[error("{description}")]
+    Denied {
+        /// Stable reason in upper snake case.
+        reason: &'static str,
+        /// What it takes.
+        description: String,
+    },
     /// The work was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -123,6 +139,25 @@ impl Error {
     /// A resource that does not exist.
     pub fn not_found(resource: Resource, name: impl Into<String>) -> Self {
         Self::NotFound { resource, name: name.into(), suggestion: None }
+    }
+
+    /// The stable reason, of the kinds that have one.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Precondition { reason, .. }
+            | Self::Conflict { reason, .. }
+            | Self::Exhausted { reason, .. }
+            | Self::Unauthenticated { reason, .. }
+            | Self::Denied { reason, .. } => Some(reason),
+            Self::NotFound { .. }
+            | Self::AlreadyExists { .. }
+            | Self::Invalid(_)
+            | Self::Cancelled
+            | Self::Unavailable(_)
+            | Self::Corrupt { .. }
+            | Self::Io { .. }
+            | Self::Internal(_) => None,
+        }
     }
 
     /// The same error, its fields those of a part of the request.

@@ -14,12 +14,14 @@
 //! - [`registry`] keeps models, versions, manifests, aliases and jobs.
 //! - [`dataset`] keeps labelled examples and the split.
 //! - [`store`] is the only room that knows the database: sealed values, transactions, blobs.
+//! - [`measure`] counts on the way of requests, without locks.
 //! - [`error`] names what can go wrong; [`proto`] is generated.
 
 pub mod cli;
 pub mod config;
 pub mod dataset;
 pub mod error;
+pub mod measure;
 pub mod model;
 pub mod predict;
 pub mod proto;

@@ -13,6 +13,7 @@ use std::{
 const ROOMS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("proto", &[]),
+    ("measure", &[]),
     ("taxonomy", &["error"]),
     ("text", &["error"]),
     ("store", &["error"]),
@@ -21,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("registry", &["error", "taxonomy", "model", "store", "proto::storage"]),
     ("dataset", &["error", "taxonomy", "text", "store", "registry", "proto::storage"]),
     ("train", &["error", "taxonomy", "text", "model", "registry", "dataset"]),
-    ("predict", &["error", "taxonomy", "text", "model", "registry"]),
+    ("predict", &["error", "measure", "taxonomy", "text", "model", "registry"]),
     (
         "service",
         &[
@@ -41,6 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "server",
         &[
             "error",
+            "measure",
             "config",
             "store",
             "model",
@@ -63,6 +65,7 @@ const CRATES: &[(&[&str], &[&str])] = &[
         &["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types"],
         &["proto.rs", "service/", "server/", "cli/"],
     ),
+    (&["tokio_rustls", "webpki", "hyper", "hyper_util", "prometheus_client"], &["server/"]),
     (&["sled"], &["store/"]),
     (&["safetensors", "base64"], &["registry/"]),
     (&["candle_core", "candle_nn"], &["model/", "train/", "predict/", "registry/"]),

@@ -11,7 +11,7 @@ use tonic::{
 
 use crate::{
     cli::{
-        Global,
+        Global, credentials,
         failure::{Exit, Failure},
     },
     proto::v1::{
@@ -42,38 +42,42 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to the daemon that the options name.
     pub(crate) async fn open(global: &Global) -> Result<Self, Failure> {
-        // `127.0.0.1:50061` is what people type.
-        let addr =
-            if global.addr.contains("://") { global.addr.clone() } else { format!("http://{}", global.addr) };
+        let addr = credentials::address(global);
         let endpoint = Endpoint::from_shared(addr.clone()).map_err(|_| {
             Failure::new(
                 Exit::Usage,
-                format!("--addr must be a URL such as http://127.0.0.1:50061, got '{addr}'"),
+                format!("--addr must be a URL such as http://127.0.0.1:50061 or unix:///run/taxond.sock, got '{addr}'"),
             )
         })?;
-        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        let mut endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        if let Some(tls) = credentials::tls(global, &addr)? {
+            endpoint = endpoint.tls_config(tls).map_err(|e| {
+                Failure::new(Exit::Invalid, format!("a certificate cannot be used: {}", root_cause(&e)))
+            })?;
+        }
         let channel = endpoint.connect().await.map_err(|e| Failure::unreachable(&addr, root_cause(&e)))?;
-        Ok(Self { channel, signature: Signature::of_user(), timeout: global.timeout })
+        let signature = Signature::new(credentials::authorization(global)?);
+        Ok(Self { channel, signature, timeout: global.timeout })
     }
 
-    pub(crate) fn admin(&self) -> AdminServiceClient<Channel> {
-        AdminServiceClient::new(self.channel.clone())
+    pub(crate) fn admin(&self) -> AdminServiceClient<Signed> {
+        AdminServiceClient::new(self.signed())
     }
 
-    pub(crate) fn registry(&self) -> RegistryServiceClient<Channel> {
-        RegistryServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    pub(crate) fn registry(&self) -> RegistryServiceClient<Signed> {
+        RegistryServiceClient::new(self.signed()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
-    pub(crate) fn dataset(&self) -> DatasetServiceClient<Channel> {
-        DatasetServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    pub(crate) fn dataset(&self) -> DatasetServiceClient<Signed> {
+        DatasetServiceClient::new(self.signed()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) fn training(&self) -> TrainingServiceClient<Signed> {
         TrainingServiceClient::new(self.signed()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
-    pub(crate) fn predict(&self) -> PredictServiceClient<Channel> {
-        PredictServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    pub(crate) fn predict(&self) -> PredictServiceClient<Signed> {
+        PredictServiceClient::new(self.signed()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) fn taxonomy(&self) -> TaxonomyServiceClient<Signed> {
@@ -103,15 +107,18 @@ impl Connection {
 /// A channel whose calls say who makes them.
 pub(crate) type Signed = InterceptedService<Channel, Signature>;
 
-/// Says who calls, for the history of what is changed.
+/// Says who calls: for the history of what is changed, and the token.
 #[derive(Debug, Clone)]
-pub(crate) struct Signature(Option<AsciiMetadataValue>);
+pub(crate) struct Signature {
+    user: Option<AsciiMetadataValue>,
+    authorization: Option<AsciiMetadataValue>,
+}
 
 impl Signature {
-    /// The user by the environment. A name that the daemon would refuse is left out, and it takes the address instead.
-    fn of_user() -> Self {
+    /// The user is that of the environment. A name that the daemon would refuse is left out, and it takes the address instead.
+    fn new(authorization: Option<AsciiMetadataValue>) -> Self {
         let mut names = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
-        Self(names.find_map(|name| user(&name)))
+        Self { user: names.find_map(|name| user(&name)), authorization }
     }
 }
 
@@ -123,8 +130,11 @@ fn user(name: &str) -> Option<AsciiMetadataValue> {
 
 impl Interceptor for Signature {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(user) = &self.0 {
+        if let Some(user) = &self.user {
             request.metadata_mut().insert("taxond-user", user.clone());
+        }
+        if let Some(authorization) = &self.authorization {
+            request.metadata_mut().insert("authorization", authorization.clone());
         }
         Ok(request)
     }

@@ -132,6 +132,8 @@ impl From<Error> for Failure {
             | Error::Conflict { .. } => Exit::Invalid,
             Error::Exhausted { .. }
             | Error::Cancelled
+            | Error::Unauthenticated { .. }
+            | Error::Denied { .. }
             | Error::Unavailable(_)
             | Error::Corrupt { .. }
             | Error::Io { .. }
@@ -160,6 +162,10 @@ impl From<Status> for Failure {
             Code::Unimplemented => (Exit::Failed, "UNIMPLEMENTED"),
             Code::DataLoss => (Exit::Failed, "DATA_LOSS"),
             Code::Internal => (Exit::Failed, "INTERNAL"),
+            // The connection ended before the call was sent, as where a certificate is not taken.
+            Code::Cancelled if broken && !status.message().contains("Timeout") => {
+                (Exit::Unreachable, "UNAVAILABLE")
+            }
             Code::Cancelled => (Exit::Failed, "CANCELLED"),
             Code::Unknown | Code::Ok if broken => (Exit::Unreachable, "UNAVAILABLE"),
             Code::Unknown | Code::Ok => (Exit::Failed, "UNKNOWN"),
@@ -201,6 +207,10 @@ fn hint(status: &Status, exit: Exit) -> Option<String> {
         return Some(format!("`{list}` lists what there is"));
     }
     match status.code() {
+        Code::Unauthenticated => Some(
+            "say who you are with --token-file or TAXOND_TOKEN, or with --client-cert and --client-key"
+                .into(),
+        ),
         Code::DeadlineExceeded => Some("allow more time with --timeout SECONDS".into()),
         Code::Cancelled if status.message().contains("Timeout") => {
             Some("allow more time with --timeout SECONDS".into())

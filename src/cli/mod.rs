@@ -11,9 +11,11 @@ mod change;
 mod classes;
 mod compact;
 mod completions;
+mod config;
 mod confirm;
 mod connection;
 mod create;
+mod credentials;
 mod curves;
 mod data_folder;
 mod delete;
@@ -47,12 +49,13 @@ mod restore;
 mod serve;
 mod split;
 mod suggest;
+mod token;
 mod train;
 mod undo;
 mod versions;
 mod watch;
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -71,7 +74,7 @@ pub struct Cli {
 /// Options of every subcommand.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Address of the daemon
+    /// Address of the daemon: http://HOST:PORT, https://HOST:PORT or unix:///PATH
     #[arg(
         long,
         global = true,
@@ -80,6 +83,45 @@ pub(crate) struct Global {
         value_name = "URL"
     )]
     pub(crate) addr: String,
+    /// Authorities, in PEM, that a daemon behind TLS may have its certificate from
+    #[arg(long, global = true, help_heading = "Global options", env = "TAXOND_TLS_CA", value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Certificate, in PEM, to show to a daemon that asks for one
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "TAXOND_CLIENT_CERT",
+        value_name = "FILE"
+    )]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// Private key of that certificate, in PEM
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "TAXOND_CLIENT_KEY",
+        value_name = "FILE"
+    )]
+    pub(crate) client_key: Option<PathBuf>,
+    /// Token that says who calls; the file below does not show in lists of processes
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "TAXOND_TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) token: Option<String>,
+    /// File that holds the token
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "TAXOND_TOKEN_FILE",
+        value_name = "FILE"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
     /// Print JSON documents, one a line, instead of tables
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
@@ -91,7 +133,10 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
+    /// The configuration of the daemon: check it, or show what holds and why
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Check that everything in the data folder of a stopped daemon is whole
     Fsck(fsck::Fsck),
     /// Write everything that the daemon keeps to one file, while it serves
@@ -159,6 +204,8 @@ enum Command {
     Import(import::Import),
     /// Look at this machine and tell what stands in the way of a daemon
     Doctor(doctor::Doctor),
+    /// Make a token for whoever shall call the daemon
+    Token(token::Token),
     /// Print a completion script
     Completions(completions::Completions),
     /// Write manual pages
@@ -181,6 +228,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(command) => command.run().await,
+        Command::Config(command) => command.run(&global),
         Command::Fsck(command) => command.run(&global).await,
         Command::Backup(command) => command.run(&global).await,
         Command::Restore(command) => command.run(&global).await,
@@ -214,6 +262,7 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Export(command) => command.run(&global).await,
         Command::Import(command) => command.run(&global).await,
         Command::Doctor(command) => command.run(&global).await,
+        Command::Token(command) => command.run(&global),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     }

@@ -15,7 +15,7 @@ use tokio::sync::{self, Notify, oneshot};
 use tracing::{error, warn};
 
 use super::{
-    Live,
+    BatchStats, Live,
     waiting::{Part, Waiting},
 };
 use crate::{
@@ -88,6 +88,7 @@ struct Queue {
     turn: sync::Mutex<()>,
     threads: usize,
     capacity_texts: usize,
+    stats: BatchStats,
 }
 
 struct State {
@@ -112,6 +113,7 @@ impl Batcher {
             turn: sync::Mutex::default(),
             threads,
             capacity_texts,
+            stats: BatchStats::default(),
         });
         let mut batcher = Self { queue, workers: Vec::with_capacity(threads) };
         for number in 0..threads {
@@ -135,7 +137,9 @@ impl Batcher {
         if state.computing == 0 && state.waiting.is_empty() && is_quick(live, &texts) {
             state.computing += 1;
             drop(state);
+            let started = Instant::now();
             let computed = compute(live, texts.iter());
+            self.queue.measured(started, texts.len());
             self.queue.lock().computing -= 1;
             return computed.map(Pending::Done);
         }
@@ -147,6 +151,16 @@ impl Batcher {
             });
         }
         Ok(Pending::Waits(self.queue.push(state, live, texts)))
+    }
+
+    /// What batches were measured by.
+    pub(super) fn stats(&self) -> &BatchStats {
+        &self.queue.stats
+    }
+
+    /// Texts that wait.
+    pub(super) fn waiting_texts(&self) -> usize {
+        self.queue.lock().waiting.texts()
     }
 
     /// Queues texts as soon as there is room. Dropped while it waits, it leaves nothing behind.
@@ -222,6 +236,11 @@ impl Queue {
         receiver
     }
 
+    fn measured(&self, started: Instant, texts: usize) {
+        self.stats.texts.add(texts as f64);
+        self.stats.seconds.add(started.elapsed().as_secs_f64());
+    }
+
     /// What a thread does until the queue is closed and empty.
     fn work(&self) {
         let mut state = self.lock();
@@ -245,6 +264,9 @@ impl Queue {
             }
             let (started, texts) = (Instant::now(), batch.iter().map(|part| part.texts.len()).sum::<usize>());
             answer(batch);
+            if texts > 0 {
+                self.measured(started, texts);
+            }
             state = self.lock();
             state.computing -= 1;
             if texts > 0 {

@@ -8,7 +8,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::revision::Translations;
+use super::{CacheStats, revision::Translations};
 use crate::{
     error::{Error, Result},
     model::Classifier,
@@ -41,6 +41,7 @@ pub struct LiveVersions {
     /// Models of which one version is never forgotten.
     pinned: HashSet<ModelId>,
     cache: Mutex<Cache>,
+    stats: CacheStats,
 }
 
 /// Model records by their uid, so that a model made again under an old name is another one.
@@ -104,7 +105,12 @@ impl LiveVersions {
     /// Keeps versions that take up to `budget_bytes`, the latest used ones, and always the latest, and that of each of the
     /// models `pinned`.
     pub fn new(registry: Arc<Registry>, budget_bytes: u64, pinned: HashSet<ModelId>) -> Self {
-        Self { registry, budget_bytes, pinned, cache: Mutex::default() }
+        Self { registry, budget_bytes, pinned, cache: Mutex::default(), stats: CacheStats::default() }
+    }
+
+    /// What the versions in memory were measured by.
+    pub fn stats(&self) -> &CacheStats {
+        &self.stats
     }
 
     /// Loads the serving version of each model that is pinned; one that has none yet, or does not exist, is left for later.
@@ -128,7 +134,11 @@ impl LiveVersions {
     pub fn loaded(&self, model: &ModelId, number: VersionNumber) -> Result<Option<Arc<Live>>> {
         let uid = self.registry.model(model)?.uid;
         let slot = self.touch((uid, number));
-        Ok(slot.live.try_lock().ok().and_then(|live| live.clone()))
+        let live = slot.live.try_lock().ok().and_then(|live| live.clone());
+        if live.is_some() {
+            self.stats.hits.add_one();
+        }
+        Ok(live)
     }
 
     /// A version, loaded if it is not in memory. Blocks while it loads.
@@ -140,10 +150,12 @@ impl LiveVersions {
         let slot = self.touch((uid, number));
         let mut live = lock(&slot.live);
         if let Some(live) = live.as_ref() {
+            self.stats.hits.add_one();
             return Ok(Arc::clone(live));
         }
         match self.load(model, number) {
             Ok((loaded, checkpoint)) => {
+                self.stats.loads.add_one();
                 let mut used = lock(&slot.used);
                 used.bytes = loaded.classifier.memory_bytes();
                 used.checkpoint = Some(checkpoint);
@@ -264,6 +276,7 @@ impl LiveVersions {
             let bytes = if is_first { used.bytes } else { 0 };
             if index > 0 && !stays && total + bytes > self.budget_bytes {
                 cache.slots.remove(key);
+                self.stats.evictions.add_one();
             } else {
                 total += bytes;
             }

@@ -4,8 +4,10 @@ mod batcher;
 mod live;
 mod predictor;
 mod revision;
+mod stats;
 mod waiting;
 
 pub use live::{Live, LiveVersions};
 pub use predictor::{Answer, Answers, Asked, Predictor, Question, Score};
 pub use revision::InRevision;
+pub use stats::{BatchStats, CacheStats};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    InRevision, Live, LiveVersions,
+    BatchStats, InRevision, Live, LiveVersions,
     batcher::{Batcher, Pending},
 };
 use crate::{
@@ -133,6 +133,16 @@ impl Predictor {
         threads: usize,
     ) -> Result<Self> {
         Ok(Self { registry, live, batcher: Batcher::start(queue_texts, threads)? })
+    }
+
+    /// What batches were measured by.
+    pub fn batch_stats(&self) -> &BatchStats {
+        self.batcher.stats()
+    }
+
+    /// Texts that wait for a prediction thread.
+    pub fn waiting_texts(&self) -> usize {
+        self.batcher.waiting_texts()
     }
 
     /// The version that is meant, ready to answer. Blocks while it loads where it is not in memory.

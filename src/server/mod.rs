@@ -1,15 +1,35 @@
 //! The daemon put together: store, registry, jobs, predictor and the services over them, from start to drained stop.
 
+mod audit;
+mod auth;
+mod certificate;
+mod connection;
 mod doctor;
+mod door;
+mod exposition;
 mod fsck;
+mod gate;
 mod health;
+mod listen;
+mod metrics;
+mod notify;
 mod offline;
+mod panics;
+mod probes;
+mod process;
+mod rate;
+mod reload;
+mod roles;
+mod signals;
+mod tls;
+#[cfg(unix)]
+mod unix;
 mod upkeep;
 
 use std::{
     collections::HashSet,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -18,13 +38,23 @@ use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
 };
-use tonic::transport::{Server, server::TcpIncoming};
-use tracing::{info, info_span, warn};
+use tonic::transport::Server;
+use tracing::{error, info, info_span, warn};
 
 pub use doctor::{Finding, examine};
+use door::Door;
+use exposition::Sources;
 pub use fsck::{DataReport, fsck};
+use gate::GateLayer;
+pub use listen::Address;
+use listen::Listeners;
+use metrics::Metrics;
+pub use notify::ServiceManager;
 pub use offline::{compact, restore};
-
+pub use process::{Process, SetLog, serve};
+use reload::Reloadable;
+pub use roles::{Needs, Rpc, rpcs};
+use tls::Tls;
 use upkeep::{Upkeep, UpkeepThread};
 
 use crate::{
@@ -44,8 +74,13 @@ use crate::{
 const MAX_STREAMS: u32 = 128;
 /// Resets that a client may cause before its connection is closed (CVE-2023-44487).
 const MAX_RESETS: usize = 1024;
-/// A connection that answers no ping for this long is closed.
+/// Resets of calls that were not begun yet, at which a connection is closed.
+const MAX_PENDING_RESETS: usize = 20;
+/// Bytes of the headers of a call, metadata included.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// How often a connection is asked whether it is alive, and how long it may take to say so before it is closed.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the data folder may take to close after the last call has ended.
 const CLOSING: Duration = Duration::from_secs(2);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -53,11 +88,19 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A daemon that serves.
 #[derive(Debug)]
 pub struct Running {
-    /// Where it listens; the port is the real one where the configuration said 0.
-    pub address: SocketAddr,
+    /// Where it listens: the TCP address if there is one, else the unix socket. The port is the real one where the
+    /// configuration said 0.
+    pub address: Address,
+    /// Everything it listens on, TCP first.
+    pub addresses: Vec<Address>,
+    /// Where metrics and probes are, if they are asked for.
+    pub metrics: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<()>>,
     closing: Closing,
+    reloadable: Arc<Reloadable>,
+    watching: JoinHandle<()>,
+    probes: Option<JoinHandle<()>>,
 }
 
 /// Starts a daemon. It serves once this returns.
@@ -65,17 +108,43 @@ pub struct Running {
 /// # Errors
 /// The device is not there, the data folder cannot be opened, or the address cannot be bound.
 pub async fn start(config: Config) -> Result<Running> {
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|source| Error::io(format!("listening on {}", config.listen), source))?;
-    let address = listener.local_addr().map_err(|source| Error::io("reading the bound address", source))?;
-    let drain = config.drain;
+    let tls = config.network.tls.clone().map(|files| Tls::load(files).map(Arc::new)).transpose()?;
+    let door = Arc::new(Door::open(config.auth_file.clone(), config.network.rate_limit)?);
+    let reloadable = Arc::new(Reloadable { tls: tls.clone(), door: Arc::clone(&door) });
+    let listeners = Listeners::bind(&config.network).await?;
+    let addresses = listeners.addresses()?;
+    // The configuration sees to it that there is one.
+    let address = addresses.first().cloned().ok_or_else(|| Error::Internal("nothing is bound".into()))?;
+    let probes = bind_probes(config.network.metrics_listen).await?;
+    panics::count();
+    let metrics = Arc::new(Metrics::new());
+    let (drain, data_dir) = (config.drain, config.data_dir.clone());
     let (stop_streams, stopping) = watch::channel(false);
-    let (store, upkeep, services) = tokio::task::spawn_blocking(move || open(&config, stopping))
-        .await
-        .unwrap_or_else(|_| Err(Error::Internal("opening the data folder panicked".into())))?;
+    let (store, live, upkeep, services) = tokio::task::spawn_blocking({
+        let (metrics, stopping) = (Arc::clone(&metrics), stopping.clone());
+        move || open(&config, stopping, metrics)
+    })
+    .await
+    .unwrap_or_else(|_| Err(Error::Internal("opening the data folder panicked".into())))?;
 
     let closing = store.closing();
+    let (metrics_address, probes) = match probes {
+        Some((listener, address)) => {
+            let sources = Sources {
+                metrics: Arc::clone(&metrics),
+                registry: Arc::clone(&services.registry),
+                jobs: Arc::clone(&services.jobs),
+                predictor: Arc::clone(&services.predictor),
+                live,
+                store: store.clone(),
+                data_dir,
+                stopping,
+                inventory: Mutex::default(),
+            };
+            (Some(address), Some(probes::serve(listener, Arc::new(sources))))
+        }
+        None => (None, None),
+    };
     let (health, health_service) = health::start(store).await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -88,7 +157,11 @@ pub async fn start(config: Config) -> Result<Running> {
     let server = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_local_error_reset_streams(Some(MAX_RESETS))
+        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(GateLayer { door, metrics })
         .trace_fn(|request| info_span!("rpc", path = request.uri().path()))
         .add_routes(services.routes())
         .add_service(health_service)
@@ -98,9 +171,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (draining, drained) = oneshot::channel::<()>();
     let serving = tokio::spawn(async move {
-        // Or an answer in two pieces waits 40 ms for the acknowledgement of the first.
-        let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let serve = server.serve_with_incoming_shutdown(connections, async {
+        let serve = server.serve_with_incoming_shutdown(listeners.accept(tls), async {
             // A sender that is dropped stops the server as well.
             let _asked = stopped.await;
             let started = Instant::now();
@@ -130,37 +201,40 @@ pub async fn start(config: Config) -> Result<Running> {
             }
         }
     });
-    Ok(Running { address, stop, serving, closing })
+    let watching = Arc::clone(&reloadable).watch();
+    Ok(Running {
+        address,
+        addresses,
+        metrics: metrics_address,
+        stop,
+        serving,
+        closing,
+        reloadable,
+        watching,
+        probes,
+    })
 }
 
-/// Serves until a signal asks to stop; a second signal ends at once. Prints the bound address on standard output.
+/// Checks a configuration with the files that it names, and starts nothing.
 ///
 /// # Errors
-/// As [`start`], or what made serving end.
-pub async fn serve(config: Config) -> Result<()> {
-    let mut signals = Signals::new()?;
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        data_dir = %config.data_dir.display(),
-        device = %config.device,
-        threads = config.threads,
-        "starting"
-    );
-    let mut running = start(config).await?;
-    info!(address = %running.address, "serving");
-    println!("listening on {}", running.address);
-    tokio::select! {
-        () = signals.next() => {}
-        result = &mut running.serving => return flatten(result),
-    }
-    info!("stopping; a second signal ends at once");
-    tokio::select! {
-        result = running.stop() => result,
-        () = signals.next() => Err(Error::Cancelled),
-    }
+/// What a start would refuse of them.
+pub fn check(config: &Config) -> Result<()> {
+    config.network.tls.clone().map(Tls::load).transpose()?;
+    Door::open(config.auth_file.clone(), config.network.rate_limit)?;
+    VectorsDir::new(config.vectors_dir.clone())?;
+    Ok(())
 }
 
 impl Running {
+    /// Reads certificates and the file of identities again. What is wrong is logged and stays as it was.
+    pub async fn reload(&self) {
+        let reloadable = Arc::clone(&self.reloadable);
+        if let Err(cause) = tokio::task::spawn_blocking(move || reloadable.reload()).await {
+            error!(%cause, "reading again failed");
+        }
+    }
+
     /// Stops: jobs are interrupted, open calls get the time to drain, the store is flushed and the data folder closed.
     ///
     /// # Errors
@@ -168,7 +242,14 @@ impl Running {
     pub async fn stop(self) -> Result<()> {
         // A receiver that is gone has stopped already.
         let _stopped = self.stop.send(());
+        self.watching.abort();
+        let probes = self.probes;
         let result = flatten(self.serving.await);
+        // Until the last call has ended, /readyz says that it is about to.
+        if let Some(probes) = probes {
+            probes.abort();
+            let _aborted = probes.await;
+        }
         // The tasks of connections let go of the store a little later.
         let closing = self.closing;
         let closed = tokio::task::spawn_blocking(move || closing.wait(CLOSING)).await;
@@ -180,12 +261,24 @@ impl Running {
     }
 }
 
+async fn bind_probes(address: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>> {
+    let Some(address) = address else { return Ok(None) };
+    let failed = |source| Error::io(format!("listening on {address} for metrics"), source);
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok(Some((listener, bound)))
+}
+
 fn flatten(result: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
     result.unwrap_or_else(|cause| Err(Error::Internal(format!("serving: {cause}"))))
 }
 
 /// Opens everything that the services stand on.
-fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, UpkeepThread, Services)> {
+fn open(
+    config: &Config,
+    stopping: watch::Receiver<bool>,
+    metrics: Arc<Metrics>,
+) -> Result<(Store, Arc<LiveVersions>, UpkeepThread, Services)> {
     let started = Instant::now();
     let device = config.device.open()?;
     if let Device::Cuda(cuda) = &device {
@@ -209,11 +302,16 @@ fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, Upke
     let pinned = pinned.collect::<Result<HashSet<_>>>()?;
     let live = Arc::new(LiveVersions::new(Arc::clone(&registry), config.model_cache_bytes, pinned));
     live.load_pinned()?;
-    let predictor =
-        Arc::new(Predictor::start(Arc::clone(&registry), live, config.predict_queue, config.threads)?);
+    let predictor = Arc::new(Predictor::start(
+        Arc::clone(&registry),
+        Arc::clone(&live),
+        config.predict_queue,
+        config.threads,
+    )?);
     let warm = {
         let predictor = Arc::clone(&predictor);
         Box::new(move |version: &Version| {
+            metrics.swaps.add_one();
             if let Err(cause) = predictor.warm(version) {
                 warn!(%cause, version = %version.number, "a promoted version could not be loaded");
             }
@@ -234,11 +332,8 @@ fn open(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Store, Upke
     };
     let upkeep = upkeep.start()?;
     info!(millis = started.elapsed().as_millis(), "data folder open");
-    Ok((
-        store,
-        upkeep,
-        Services { registry, dataset, jobs, predictor, stopping, requests: Requests::default() },
-    ))
+    let requests = Requests::default();
+    Ok((store, live, upkeep, Services { registry, dataset, jobs, predictor, stopping, requests }))
 }
 
 fn retention(config: &Config) -> Retention {
@@ -246,40 +341,5 @@ fn retention(config: &Config) -> Retention {
         versions: (config.keep_versions > 0).then_some(config.keep_versions),
         age: (config.keep_days > 0.0).then(|| HOUR.mul_f64(24.0 * config.keep_days)),
         bytes: (config.keep_bytes > 0).then_some(config.keep_bytes),
-    }
-}
-
-/// The signals that ask to stop.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let terminate = signal(SignalKind::terminate())
-            .map_err(|source| Error::io("listening for the signal to terminate", source))?;
-        Ok(Self { terminate })
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> Result<Self> {
-        Ok(Self {})
-    }
-
-    #[cfg(unix)]
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            // Without a handler for Ctrl-C the system ends the process, which is safe as well.
-            _ = tokio::signal::ctrl_c() => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) {
-        let _ended_by_the_system_otherwise = tokio::signal::ctrl_c().await;
     }
 }

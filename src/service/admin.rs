@@ -7,7 +7,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 use tracing::{info, info_span};
 
-use super::{Answers, Services, status::status};
+use super::{Answers, Services, caller, status::status};
 use crate::proto::v1::{self, admin_service_server::AdminService};
 
 /// Bytes of a message; clients take 4 MiB unless told otherwise.
@@ -23,8 +23,10 @@ impl AdminService for Services {
 
     async fn backup(
         &self,
-        _request: Request<v1::BackupRequest>,
+        request: Request<v1::BackupRequest>,
     ) -> Result<Response<Self::BackupStream>, Status> {
+        let (_, caller) = caller::of(request);
+        caller.may_all().map_err(status)?;
         let (sender, receiver) = mpsc::channel(WAITING);
         let registry = self.registry.clone();
         tokio::task::spawn_blocking(move || {

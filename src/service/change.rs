@@ -6,6 +6,7 @@ use prost::Message;
 
 use super::{
     Services,
+    caller::Caller,
     check::{self, Violations},
     convert, name,
     repeat::Call,
@@ -21,6 +22,7 @@ use crate::{
 /// What the request of a change says beside the change itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms<'a> {
+    pub(super) caller: &'a Caller,
     pub(super) model: &'a str,
     pub(super) reason: &'a str,
     pub(super) author: &'a str,
@@ -45,10 +47,11 @@ pub(super) enum First {
 /// A job to follow.
 pub(super) type Followed = (JobId, ModelId, Watch);
 
-/// The terms of a request and of who calls; all requests of changes name their fields alike.
+/// The terms of a request, of who calls and of how that is kept; all requests of changes name their fields alike.
 macro_rules! terms {
-    ($request:expr, $author:expr) => {
+    ($request:expr, $caller:expr, $author:expr) => {
         Terms {
+            caller: &$caller,
             model: &$request.model,
             reason: &$request.reason,
             author: &$author,
@@ -143,13 +146,13 @@ impl Services {
         order: &ChangeOrder,
         learning: Learning,
     ) -> Result<(Version, Option<JobId>, Vec<Division>)> {
-        Ok(match self.first_or_repeat(rpc, terms.request_id, request)? {
+        Ok(match self.first_or_repeat(terms.caller, rpc, terms.request_id, request)? {
             Call::First(receipt, _under_way) => {
                 let applied = self.jobs.change(order, learning, receipt)?;
                 (applied.version, applied.job.map(|job| job.id), applied.divisions)
             }
             Call::Repeat(outcome) => {
-                let version = self.version_of_outcome(&outcome)?;
+                let version = self.version_of_outcome(terms.caller, &outcome)?;
                 let job = version.job;
                 (version, job, Vec::new())
             }
@@ -169,8 +172,8 @@ impl Services {
     }
 
     /// The version that the first call with a request id made.
-    pub(super) fn version_of_outcome(&self, outcome: &str) -> Result<Version> {
-        let (id, number) = name::version("request_id", outcome)?;
+    pub(super) fn version_of_outcome(&self, caller: &Caller, outcome: &str) -> Result<Version> {
+        let (id, number) = name::version(caller, "request_id", outcome)?;
         self.registry.version_ever(&id, number)
     }
 
@@ -196,7 +199,7 @@ impl Services {
 }
 
 fn order(mut violations: Violations, terms: Terms<'_>, edits: Edits) -> Result<ChangeOrder> {
-    let model = name::model("model", terms.model)?;
+    let model = name::model(terms.caller, "model", terms.model)?;
     check::reason(&mut violations, terms.reason);
     violations.finish()?;
     Ok(ChangeOrder {

@@ -259,7 +259,7 @@ mod tests {
         learning_rate(&mut violations, Some(f64::NAN));
         learning_rate(&mut violations, Some(0.0));
         epochs(&mut violations, Some(0));
-        assert_eq!(violations.len(), 8);
+        assert_eq!(violations.0.len(), 8);
         let text = violations.finish().unwrap_err().to_string();
         assert!(text.contains("top_k: must be 1 to 1000, got 0") && text.contains("got NaN"), "{text}");
     }
@@ -296,6 +296,6 @@ mod tests {
         let mut violations = Violations::default();
         texts(&mut violations, &vec!["a".to_owned(); 257]);
         texts(&mut violations, &[]);
-        assert_eq!(violations.len(), 2);
+        assert_eq!(violations.0.len(), 2);
     }
 }

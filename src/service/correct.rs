@@ -7,6 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Services,
+    caller::Caller,
     check::Violations,
     repeat::{self, Call},
 };
@@ -30,6 +31,7 @@ impl Services {
     /// id did.
     pub(super) fn correct<M: Message, T: Serialize + DeserializeOwned>(
         &self,
+        caller: &Caller,
         rpc: &str,
         request: &M,
         request_id: &str,
@@ -41,7 +43,7 @@ impl Services {
         if validate_only {
             return Ok(found?.outcome);
         }
-        match self.first_or_repeat(rpc, request_id, request)? {
+        match self.first_or_repeat(caller, rpc, request_id, request)? {
             Call::First(receipt, _under_way) => found?.commit(receipt),
             Call::Repeat(outcome) => repeat::answer(&outcome),
         }

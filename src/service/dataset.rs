@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
-    Services,
+    Services, caller,
     check::{self, Violations},
     convert, name,
     repeat::{self, Call},
@@ -28,14 +28,14 @@ impl DatasetService for Services {
         &self,
         request: Request<Streaming<v1::AddExamplesRequest>>,
     ) -> Result<Response<v1::AddExamplesResponse>, Status> {
-        let mut requests = request.into_inner();
+        let (mut requests, caller) = caller::of(request);
         let Some(first) = stream::next(&mut requests).await? else {
             return Err(status(Error::invalid("model", "the stream held no message")));
         };
-        let id = name::model("model", &first.model).map_err(status)?;
+        let id = name::model(&caller, "model", &first.model).map_err(status)?;
         let model = first.model.clone();
         // The first message stands for the stream: what follows is not there yet.
-        let call = self.first_or_repeat("AddExamples", &first.request_id, &first).map_err(status)?;
+        let call = self.first_or_repeat(&caller, "AddExamples", &first.request_id, &first).map_err(status)?;
         let (receipt, _under_way) = match call {
             Call::First(receipt, under_way) => (receipt, under_way),
             Call::Repeat(outcome) => {
@@ -70,11 +70,11 @@ impl DatasetService for Services {
         &self,
         request: Request<v1::ListExamplesRequest>,
     ) -> Result<Response<v1::ListExamplesResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let response = self
             .blocking(move |services| {
                 let (id, size) =
-                    (name::model("model", &request.model)?, check::page_size(request.page_size)?);
+                    (name::model(&caller, "model", &request.model)?, check::page_size(request.page_size)?);
                 let after = check::page_token(&request.page_token)?.unwrap_or(0);
                 let meanings = services.meanings(&id)?;
                 let filter = services.list_filter(&id, request.filter, &request.label)?;
@@ -97,7 +97,8 @@ impl DatasetService for Services {
         &self,
         request: Request<v1::GetStatsRequest>,
     ) -> Result<Response<v1::GetStatsResponse>, Status> {
-        let id = name::model("model", &request.into_inner().model).map_err(status)?;
+        let (request, caller) = caller::of(request);
+        let id = name::model(&caller, "model", &request.model).map_err(status)?;
         let response = self
             .blocking(move |services| {
                 let uid = services.registry.model(&id)?.uid;
@@ -131,17 +132,23 @@ impl DatasetService for Services {
         &self,
         request: Request<v1::RelabelExamplesRequest>,
     ) -> Result<Response<v1::RelabelExamplesResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let response = self
             .blocking(move |services| {
-                let id = name::model("model", &request.model)?;
+                let id = name::model(&caller, "model", &request.model)?;
                 let label = ClassName::new(&request.label).map_err(|why| Error::invalid("label", why))?;
                 let (request_id, validate_only) = (&request.request_id, request.validate_only);
-                let of: Relabelled =
-                    services.correct("RelabelExamples", &request, request_id, validate_only, || {
+                let of: Relabelled = services.correct(
+                    &caller,
+                    "RelabelExamples",
+                    &request,
+                    request_id,
+                    validate_only,
+                    || {
                         let chosen = services.chosen(&id, request.filter.clone())?;
                         services.dataset.relabel(&chosen.model, &chosen.filter, &chosen.meanings, &label)
-                    })?;
+                    },
+                )?;
                 Ok(v1::RelabelExamplesResponse {
                     relabelled: of.relabelled,
                     duplicates: of.duplicates,
@@ -158,16 +165,22 @@ impl DatasetService for Services {
         &self,
         request: Request<v1::DeleteExamplesRequest>,
     ) -> Result<Response<v1::DeleteExamplesResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let response = self
             .blocking(move |services| {
-                let id = name::model("model", &request.model)?;
+                let id = name::model(&caller, "model", &request.model)?;
                 let (request_id, validate_only) = (&request.request_id, request.validate_only);
-                let of: Deleted =
-                    services.correct("DeleteExamples", &request, request_id, validate_only, || {
+                let of: Deleted = services.correct(
+                    &caller,
+                    "DeleteExamples",
+                    &request,
+                    request_id,
+                    validate_only,
+                    || {
                         let chosen = services.chosen(&id, request.filter.clone())?;
                         services.dataset.delete(&chosen.model, &chosen.filter, &chosen.meanings)
-                    })?;
+                    },
+                )?;
                 Ok(v1::DeleteExamplesResponse { deleted: of.deleted, total: of.total })
             })
             .await?;
@@ -178,10 +191,10 @@ impl DatasetService for Services {
         &self,
         request: Request<v1::SuggestRelabelsRequest>,
     ) -> Result<Response<v1::SuggestRelabelsResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let suggestions = self
             .blocking(move |services| {
-                let id = name::model("model", &request.model)?;
+                let id = name::model(&caller, "model", &request.model)?;
                 let mut violations = Violations::default();
                 let confidence = check::min_confidence(
                     &mut violations,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Services, check, convert, name};
+use super::{Services, caller::Caller, check, convert, name};
 use crate::{
     error::Result,
     proto::v1,
@@ -12,8 +12,12 @@ use crate::{
 
 impl Services {
     /// A page of the history of a model.
-    pub(super) fn history(&self, request: &v1::GetHistoryRequest) -> Result<v1::GetHistoryResponse> {
-        let id = name::model("model", &request.model)?;
+    pub(super) fn history(
+        &self,
+        caller: &Caller,
+        request: &v1::GetHistoryRequest,
+    ) -> Result<v1::GetHistoryResponse> {
+        let id = name::model(caller, "model", &request.model)?;
         let size = check::page_size(request.page_size)?;
         let before = check::page_token(&request.page_token)?.map(Revision);
         let model = self.registry.model(&id)?;

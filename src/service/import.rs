@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Services, convert, name, repeat::Call, status::status, stream};
+use super::{Services, caller, convert, name, repeat::Call, status::status, stream};
 use crate::{
     error::Error,
     proto::v1,
@@ -15,16 +15,17 @@ impl Services {
         &self,
         request: Request<Streaming<v1::ImportVersionRequest>>,
     ) -> Result<Response<v1::ImportVersionResponse>, Status> {
-        let mut requests = request.into_inner();
+        let (mut requests, caller) = caller::of(request);
         let Some(first) = stream::next(&mut requests).await? else {
             return Err(status(Error::invalid("model", "the stream held no message")));
         };
-        let id = name::model("model", &first.model).map_err(status)?;
+        let id = name::model(&caller, "model", &first.model).map_err(status)?;
         // The first message stands for the stream: what follows is not there yet.
-        let call = self.first_or_repeat("ImportVersion", &first.request_id, &first).map_err(status)?;
+        let call =
+            self.first_or_repeat(&caller, "ImportVersion", &first.request_id, &first).map_err(status)?;
         let version = match call {
             Call::Repeat(outcome) => {
-                self.blocking(move |services| services.version_of_outcome(&outcome)).await?
+                self.blocking(move |services| services.version_of_outcome(&caller, &outcome)).await?
             }
             Call::First(receipt, _under_way) => {
                 self.registry.model(&id).map_err(status)?;

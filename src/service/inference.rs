@@ -6,6 +6,8 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     Services,
+    caller::{self, Caller},
+    name,
     status::status,
     tensor::{self, Elements, Output, Texts},
 };
@@ -49,9 +51,9 @@ impl GrpcInferenceService for Services {
         &self,
         request: Request<proto::ModelReadyRequest>,
     ) -> Result<Response<proto::ModelReadyResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let (model, selector) =
-            target(["name", "version"], &request.name, &request.version).map_err(status)?;
+            target(&caller, ["name", "version"], &request.name, &request.version).map_err(status)?;
         let ready = match self.registry.resolve(&model, &selector) {
             Ok(_) => true,
             Err(Error::Precondition { .. }) => false,
@@ -75,10 +77,11 @@ impl GrpcInferenceService for Services {
         &self,
         request: Request<proto::ModelMetadataRequest>,
     ) -> Result<Response<proto::ModelMetadataResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let metadata = self
             .blocking(move |services| {
-                let (model, selector) = target(["name", "version"], &request.name, &request.version)?;
+                let (model, selector) =
+                    target(&caller, ["name", "version"], &request.name, &request.version)?;
                 services.metadata(&model, &selector)
             })
             .await?;
@@ -89,11 +92,11 @@ impl GrpcInferenceService for Services {
         &self,
         request: Request<proto::ModelInferRequest>,
     ) -> Result<Response<proto::ModelInferResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let id = request.id.clone();
         let fields = ["model_name", "model_version"];
         let (model, selector) =
-            target(fields, &request.model_name, &request.model_version).map_err(status)?;
+            target(&caller, fields, &request.model_name, &request.model_version).map_err(status)?;
         let wanted = tensor::wanted(&request.outputs).map_err(status)?;
         let Texts { texts, shape, raw } = tensor::texts(request).map_err(status)?;
         let question = Question {
@@ -114,12 +117,13 @@ impl GrpcInferenceService for Services {
         &self,
         request: Request<proto::RepositoryIndexRequest>,
     ) -> Result<Response<proto::RepositoryIndexResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let models = self
             .blocking(move |services| {
                 only_repository(&request.repository_name)?;
                 let mut models = Vec::new();
-                for model in services.registry.models(None, usize::MAX)? {
+                let all = services.registry.models(None, usize::MAX)?;
+                for model in all.into_iter().filter(|model| caller.identity().sees(&model.id)) {
                     // A model that is deleted meanwhile is none of the repository.
                     let loaded = services.predictor.in_memory(&model.id).unwrap_or_default();
                     models.extend(index(&model, &loaded));
@@ -135,7 +139,7 @@ impl GrpcInferenceService for Services {
         &self,
         request: Request<proto::RepositoryModelLoadRequest>,
     ) -> Result<Response<proto::RepositoryModelLoadResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         self.blocking(move |services| {
             only_repository(&request.repository_name)?;
             if let Some(name) = request.parameters.keys().min() {
@@ -143,7 +147,7 @@ impl GrpcInferenceService for Services {
                 let description = format!("a model takes no configuration, got '{}'", shown.escape_debug());
                 return Err(Error::invalid("parameters", description));
             }
-            let model = model("model_name", &request.model_name)?;
+            let model = name::model_id(&caller, "model_name", &request.model_name)?;
             services.predictor.resolve(&model, &Selector::Serving)
         })
         .await?;
@@ -154,10 +158,10 @@ impl GrpcInferenceService for Services {
         &self,
         request: Request<proto::RepositoryModelUnloadRequest>,
     ) -> Result<Response<proto::RepositoryModelUnloadResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let unload = || {
             only_repository(&request.repository_name)?;
-            self.predictor.unload(&model("model_name", &request.model_name)?)
+            self.predictor.unload(&name::model_id(&caller, "model_name", &request.model_name)?)
         };
         unload().map_err(status)?;
         Ok(Response::new(proto::RepositoryModelUnloadResponse {}))
@@ -186,13 +190,8 @@ impl Services {
     }
 }
 
-/// The model that a name of the protocol means.
-fn model(field: &str, name: &str) -> Result<ModelId> {
-    ModelId::new(name).map_err(|description| Error::invalid(field, format!("model {description}")))
-}
-
 /// What a name and a version of the protocol mean; `fields` are what they are called in the request.
-fn target(fields: [&str; 2], name: &str, version: &str) -> Result<(ModelId, Selector)> {
+fn target(caller: &Caller, fields: [&str; 2], name: &str, version: &str) -> Result<(ModelId, Selector)> {
     let [name_field, version_field] = fields;
     let selector = match version {
         "" => Selector::Serving,
@@ -205,7 +204,7 @@ fn target(fields: [&str; 2], name: &str, version: &str) -> Result<(ModelId, Sele
             Error::invalid(version_field, format!("must be a number or an alias: alias {what}"))
         })?,
     };
-    Ok((model(name_field, name)?, selector))
+    Ok((name::model_id(caller, name_field, name)?, selector))
 }
 
 fn only_repository(name: &str) -> Result<()> {
@@ -311,7 +310,14 @@ fn json(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::service::Identity;
+
+    fn anybody() -> Caller {
+        Caller::new(Arc::new(Identity::anybody()))
+    }
 
     #[test]
     fn a_version_is_a_number_an_alias_or_what_serves() {
@@ -320,7 +326,10 @@ mod tests {
         for (version, selector) in
             [("", Selector::Serving), ("12", Selector::Number(VersionNumber(12))), ("canary", canary)]
         {
-            assert_eq!(target(fields, "bank", version).unwrap(), (ModelId::new("bank").unwrap(), selector));
+            assert_eq!(
+                target(&anybody(), fields, "bank", version).unwrap(),
+                (ModelId::new("bank").unwrap(), selector)
+            );
         }
         for (name, version, field) in [
             ("models/bank", "", "name"),
@@ -329,7 +338,7 @@ mod tests {
             ("bank", "-1", "version"),
             ("bank", "Canary", "version"),
         ] {
-            let error = target(fields, name, version).unwrap_err();
+            let error = target(&anybody(), fields, name, version).unwrap_err();
             assert!(matches!(&error, Error::Invalid(v) if v[0].field == field), "{name} {version}: {error}");
         }
     }

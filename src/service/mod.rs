@@ -2,6 +2,7 @@
 
 mod admin;
 mod author;
+mod caller;
 mod change;
 mod check;
 mod convert;
@@ -12,6 +13,7 @@ mod history;
 mod import;
 mod inference;
 mod name;
+mod peer;
 mod predict;
 mod registry;
 mod repeat;
@@ -23,8 +25,10 @@ mod training;
 
 use std::{pin::Pin, sync::Arc};
 
+pub use caller::{Caller, Identity, Role, Said};
+pub use peer::Peer;
 pub use repeat::Requests;
-
+pub use status::status;
 use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::{Status, service::Routes};

@@ -1,5 +1,6 @@
 //! Resource names as they stand in requests.
 
+use super::caller::Caller;
 use crate::{
     error::{Error, Result},
     registry::{AliasName, JobId, ModelId, Selector},
@@ -7,42 +8,53 @@ use crate::{
 };
 
 /// `models/{model}`
-pub(super) fn model(field: &str, name: &str) -> Result<ModelId> {
+pub(super) fn model(caller: &Caller, field: &str, name: &str) -> Result<ModelId> {
     let id = name.strip_prefix("models/").ok_or_else(|| shape(field, "models/{model}", name))?;
-    ModelId::new(id).map_err(|description| Error::invalid(field, format!("model {description}")))
+    model_id(caller, field, id)
+}
+
+/// `{model}`, of a model that is to be made
+pub(super) fn new_model(caller: &Caller, field: &str, id: &str) -> Result<ModelId> {
+    caller.may(ModelId::new(id).map_err(|description| Error::invalid(field, description))?)
+}
+
+/// `{model}`
+pub(super) fn model_id(caller: &Caller, field: &str, id: &str) -> Result<ModelId> {
+    let id = ModelId::new(id).map_err(|description| Error::invalid(field, format!("model {description}")))?;
+    caller.may(id)
 }
 
 /// `models/{model}`, `models/{model}@{alias}` or `models/{model}/versions/{number}`
-pub(super) fn version_or_alias(field: &str, name: &str) -> Result<(ModelId, Selector)> {
+pub(super) fn version_or_alias(caller: &Caller, field: &str, name: &str) -> Result<(ModelId, Selector)> {
     if let Some((head, alias)) = name.split_once('@') {
         let alias = AliasName::new(alias)
             .map_err(|description| Error::invalid(field, format!("alias {description}")))?;
-        return Ok((model(field, head)?, Selector::Alias(alias)));
+        return Ok((model(caller, field, head)?, Selector::Alias(alias)));
     }
     if let Some((head, number)) = name.split_once("/versions/") {
         let number = number.parse().map_err(|_| shape(field, "models/{model}/versions/{number}", name))?;
-        return Ok((model(field, head)?, Selector::Number(VersionNumber(number))));
+        return Ok((model(caller, field, head)?, Selector::Number(VersionNumber(number))));
     }
-    Ok((model(field, name)?, Selector::Serving))
+    Ok((model(caller, field, name)?, Selector::Serving))
 }
 
 /// `models/{model}/versions/{number}`
-pub(super) fn version(field: &str, name: &str) -> Result<(ModelId, VersionNumber)> {
-    match version_or_alias(field, name)? {
+pub(super) fn version(caller: &Caller, field: &str, name: &str) -> Result<(ModelId, VersionNumber)> {
+    match version_or_alias(caller, field, name)? {
         (id, Selector::Number(number)) => Ok((id, number)),
         _ => Err(shape(field, "models/{model}/versions/{number}", name)),
     }
 }
 
 /// `models/{model}` or `models/{model}/manifests/{revision}`
-pub(super) fn manifest(field: &str, name: &str) -> Result<(ModelId, Option<Revision>)> {
+pub(super) fn manifest(caller: &Caller, field: &str, name: &str) -> Result<(ModelId, Option<Revision>)> {
     match name.split_once("/manifests/") {
         Some((head, revision)) => {
             let revision =
                 revision.parse().map_err(|_| shape(field, "models/{model}/manifests/{revision}", name))?;
-            Ok((model(field, head)?, Some(Revision(revision))))
+            Ok((model(caller, field, head)?, Some(Revision(revision))))
         }
-        None => Ok((model(field, name)?, None)),
+        None => Ok((model(caller, field, name)?, None)),
     }
 }
 
@@ -61,7 +73,14 @@ fn shape(field: &str, shape: &str, got: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::service::Identity;
+
+    fn anybody() -> Caller {
+        Caller::new(Arc::new(Identity::anybody()))
+    }
 
     #[test]
     fn a_version_is_named_in_three_ways() {
@@ -72,7 +91,7 @@ mod tests {
             ("models/bank@canary", Selector::Alias(canary)),
             ("models/bank/versions/3", Selector::Number(VersionNumber(3))),
         ] {
-            assert_eq!(version_or_alias("model", name).unwrap(), (bank.clone(), selector));
+            assert_eq!(version_or_alias(&anybody(), "model", name).unwrap(), (bank.clone(), selector));
         }
     }
 
@@ -81,14 +100,17 @@ mod tests {
         for name in
             ["", "bank", "models/", "models/Bank", "models/bank@", "models/bank/versions/x", "models/a/b"]
         {
-            let error = version_or_alias("model", name).unwrap_err();
+            let error = version_or_alias(&anybody(), "model", name).unwrap_err();
             assert!(matches!(&error, Error::Invalid(v) if v[0].field == "model"), "{name}: {error}");
         }
         assert!(job("name", "jobs/x").unwrap_err().to_string().contains("'jobs/x'"));
-        assert!(manifest("name", "models/bank/manifests/-1").is_err());
+        assert!(manifest(&anybody(), "name", "models/bank/manifests/-1").is_err());
         for name in ["models/bank", "models/bank@canary"] {
             assert!(
-                version("name", name).unwrap_err().to_string().contains("/versions/{number}, got"),
+                version(&anybody(), "name", name)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("/versions/{number}, got"),
                 "{name}"
             );
         }

@@ -4,6 +4,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
     Answers, Services,
+    caller::{self, Caller},
     check::{self, Violations},
     convert, name,
     status::status,
@@ -22,7 +23,8 @@ impl PredictService for Services {
         &self,
         request: Request<v1::PredictRequest>,
     ) -> Result<Response<v1::PredictResponse>, Status> {
-        let question = question(request.into_inner(), false).map_err(status)?;
+        let (request, caller) = caller::of(request);
+        let question = question(&caller, request, false).map_err(status)?;
         let answered = self.predictor.predict(question).await.map_err(status)?;
         Ok(Response::new(convert::answers(&answered)))
     }
@@ -33,13 +35,14 @@ impl PredictService for Services {
         &self,
         request: Request<Streaming<v1::PredictStreamRequest>>,
     ) -> Result<Response<Self::PredictStreamStream>, Status> {
-        Ok(Response::new(stream::predictions(self.clone(), request.into_inner())))
+        let (requests, caller) = caller::of(request);
+        Ok(Response::new(stream::predictions(self.clone(), caller, requests)))
     }
 }
 
 /// What a request asks. Only a message of a stream may hold no texts.
-pub(super) fn question(request: v1::PredictRequest, streamed: bool) -> Result<Question> {
-    let (model, selector) = name::version_or_alias("model", &request.model)?;
+pub(super) fn question(caller: &Caller, request: v1::PredictRequest, streamed: bool) -> Result<Question> {
+    let (model, selector) = name::version_or_alias(caller, "model", &request.model)?;
     let mut violations = Violations::default();
     if !(streamed && request.texts.is_empty()) {
         check::texts(&mut violations, &request.texts);

@@ -2,7 +2,9 @@
 
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::{Answers, Services, check, convert, convert::ModelFacts, name, repeat::Call, status::status};
+use super::{
+    Answers, Services, caller, check, convert, convert::ModelFacts, name, repeat::Call, status::status,
+};
 use crate::{
     error::{Error, Result},
     model::Preset,
@@ -17,21 +19,21 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::CreateModelRequest>,
     ) -> Result<Response<v1::CreateModelResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let model = self
             .blocking(move |services| {
-                let id = ModelId::new(&request.model_id)
-                    .map_err(|description| Error::invalid("model_id", description))?;
+                let id = name::new_model(&caller, "model_id", &request.model_id)?;
                 let design = design(&request)?;
-                let model = match services.first_or_repeat("CreateModel", &request.request_id, &request)? {
-                    Call::First(receipt, _under_way) => {
-                        if let Some(vectors) = &design.word_vectors {
-                            services.jobs.vectors().check(&vectors.file)?;
+                let model =
+                    match services.first_or_repeat(&caller, "CreateModel", &request.request_id, &request)? {
+                        Call::First(receipt, _under_way) => {
+                            if let Some(vectors) = &design.word_vectors {
+                                services.jobs.vectors().check(&vectors.file)?;
+                            }
+                            services.registry.create_model(&id, design, receipt)?
                         }
-                        services.registry.create_model(&id, design, receipt)?
-                    }
-                    Call::Repeat(_) => services.registry.model(&id)?,
-                };
+                        Call::Repeat(_) => services.registry.model(&id)?,
+                    };
                 services.model(model)
             })
             .await?;
@@ -42,7 +44,8 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::GetModelRequest>,
     ) -> Result<Response<v1::GetModelResponse>, Status> {
-        let id = name::model("name", &request.into_inner().name).map_err(status)?;
+        let (request, caller) = caller::of(request);
+        let id = name::model(&caller, "name", &request.name).map_err(status)?;
         let model = self.blocking(move |services| services.model(services.registry.model(&id)?)).await?;
         Ok(Response::new(v1::GetModelResponse { model: Some(model) }))
     }
@@ -51,7 +54,7 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::ListModelsRequest>,
     ) -> Result<Response<v1::ListModelsResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let response = self
             .blocking(move |services| {
                 let size = check::page_size(request.page_size)?;
@@ -61,7 +64,8 @@ impl RegistryService for Services {
                 };
                 let page = services.registry.models(after.as_ref(), size)?;
                 let next = page.last().filter(|_| page.len() == size).map(|model| model.id.to_string());
-                let models = page.into_iter().map(|model| services.model(model)).collect::<Result<_>>()?;
+                let seen = page.into_iter().filter(|model| caller.identity().sees(&model.id));
+                let models = seen.map(|model| services.model(model)).collect::<Result<_>>()?;
                 Ok(v1::ListModelsResponse { models, next_page_token: next.unwrap_or_default() })
             })
             .await?;
@@ -72,11 +76,11 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::DeleteModelRequest>,
     ) -> Result<Response<v1::DeleteModelResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         self.blocking(move |services| {
-            let id = name::model("name", &request.name)?;
+            let id = name::model(&caller, "name", &request.name)?;
             let etag = check::etag(&request.etag)?;
-            match services.first_or_repeat("DeleteModel", &request.request_id, &request)? {
+            match services.first_or_repeat(&caller, "DeleteModel", &request.request_id, &request)? {
                 Call::First(receipt, _under_way) => services.jobs.while_idle(&id, || {
                     let uid = services.registry.model(&id)?.uid;
                     services.registry.delete_model(&id, etag, receipt)?;
@@ -94,7 +98,8 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::GetVersionRequest>,
     ) -> Result<Response<v1::GetVersionResponse>, Status> {
-        let (id, selector) = name::version_or_alias("name", &request.into_inner().name).map_err(status)?;
+        let (request, caller) = caller::of(request);
+        let (id, selector) = name::version_or_alias(&caller, "name", &request.name).map_err(status)?;
         let version = self
             .blocking(move |services| {
                 let number = services.registry.resolve(&id, &selector)?;
@@ -108,10 +113,10 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::ListVersionsRequest>,
     ) -> Result<Response<v1::ListVersionsResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let response = self
             .blocking(move |services| {
-                let id = name::model("model", &request.model)?;
+                let id = name::model(&caller, "model", &request.model)?;
                 let size = check::page_size(request.page_size)?;
                 let before = check::page_token(&request.page_token)?.map(VersionNumber);
                 let page = services.registry.versions(&id, before, size)?;
@@ -130,24 +135,25 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::SetAliasRequest>,
     ) -> Result<Response<v1::SetAliasResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let model = self
             .blocking(move |services| {
-                let id = name::model("model", &request.model)?;
+                let id = name::model(&caller, "model", &request.model)?;
                 let alias = match request.alias.as_str() {
                     "" => AliasName::serving(),
                     alias => AliasName::new(alias).map_err(|d| Error::invalid("alias", d))?,
                 };
                 let etag = check::etag(&request.etag)?;
                 let number = VersionNumber(request.version);
-                let model = match services.first_or_repeat("SetAlias", &request.request_id, &request)? {
-                    Call::First(receipt, _under_way) => {
-                        // In memory before requests find it through the alias.
-                        services.predictor.resolve(&id, &Selector::Number(number))?;
-                        services.registry.set_alias(&id, alias, number, etag, receipt)?
-                    }
-                    Call::Repeat(_) => services.registry.model(&id)?,
-                };
+                let model =
+                    match services.first_or_repeat(&caller, "SetAlias", &request.request_id, &request)? {
+                        Call::First(receipt, _under_way) => {
+                            // In memory before requests find it through the alias.
+                            services.predictor.resolve(&id, &Selector::Number(number))?;
+                            services.registry.set_alias(&id, alias, number, etag, receipt)?
+                        }
+                        Call::Repeat(_) => services.registry.model(&id)?,
+                    };
                 services.model(model)
             })
             .await?;
@@ -158,10 +164,10 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::DeleteVersionRequest>,
     ) -> Result<Response<v1::DeleteVersionResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         self.blocking(move |services| {
-            let (id, number) = name::version("name", &request.name)?;
-            match services.first_or_repeat("DeleteVersion", &request.request_id, &request)? {
+            let (id, number) = name::version(&caller, "name", &request.name)?;
+            match services.first_or_repeat(&caller, "DeleteVersion", &request.request_id, &request)? {
                 Call::First(receipt, _under_way) => services.jobs.while_idle(&id, || {
                     services.registry.delete_version(&id, number, request.forget_undo, receipt)?;
                     services.predictor.forget(&id, number)
@@ -179,7 +185,8 @@ impl RegistryService for Services {
         &self,
         request: Request<v1::ExportVersionRequest>,
     ) -> Result<Response<Self::ExportVersionStream>, Status> {
-        let (id, selector) = name::version_or_alias("name", &request.into_inner().name).map_err(status)?;
+        let (request, caller) = caller::of(request);
+        let (id, selector) = name::version_or_alias(&caller, "name", &request.name).map_err(status)?;
         let file = self.blocking(move |services| services.registry.export(&id, &selector)?.encode()).await?;
         let chunks = file.chunks().map(|data| Ok(v1::ExportVersionResponse { data }));
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))

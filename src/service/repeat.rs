@@ -9,7 +9,7 @@ use std::{
 use prost::Message;
 use serde::de::DeserializeOwned;
 
-use super::{Services, check};
+use super::{Services, caller::Caller, check};
 use crate::{
     error::{Error, Result},
     registry::Receipt,
@@ -41,6 +41,7 @@ impl Services {
     /// call with it is not over.
     pub(super) fn first_or_repeat<M: Message>(
         &self,
+        caller: &Caller,
         rpc: &str,
         request_id: &str,
         request: &M,
@@ -49,6 +50,7 @@ impl Services {
             return Ok(Call::First(None, None));
         }
         check::request_id(request_id)?;
+        caller.says_request_id(request_id);
         let under_way = self.requests.begin(request_id)?;
         let mut hash = blake3::Hasher::new();
         hash.update(rpc.as_bytes()).update(&[0]).update(&request.encode_to_vec());

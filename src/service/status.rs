@@ -12,7 +12,7 @@ use crate::error::{Error, Resource};
 const DOMAIN: &str = "taxond.v1";
 
 /// The status that a client sees for an error.
-pub(super) fn status(error: Error) -> Status {
+pub fn status(error: Error) -> Status {
     let message = error.to_string();
     let mut details = ErrorDetails::new();
     let reason = |details: &mut ErrorDetails, reason: &str, metadata: &[(&str, &str)]| {
@@ -54,6 +54,14 @@ pub(super) fn status(error: Error) -> Status {
                 details.set_retry_info(*retry_after);
             }
             Code::ResourceExhausted
+        }
+        Error::Unauthenticated { reason: why, .. } => {
+            reason(&mut details, why, &[]);
+            Code::Unauthenticated
+        }
+        Error::Denied { reason: why, .. } => {
+            reason(&mut details, why, &[]);
+            Code::PermissionDenied
         }
         Error::Cancelled => {
             reason(&mut details, "CANCELLED", &[]);

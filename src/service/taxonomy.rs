@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Answers, Services, author,
+    Answers, Services, author, caller,
     change::{First, Lesson, Terms, answer, lesson, terms},
     check::{self, Violations},
     convert, edit, name,
@@ -31,12 +31,12 @@ impl TaxonomyService for Services {
         request: Request<v1::MergeClassesRequest>,
     ) -> Result<Response<Self::MergeClassesStream>, Status> {
         use merge_classes_response::Result as Kind;
-        let (request, author) = author::of(request).map_err(status)?;
+        let (request, caller, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
             .blocking(move |services| {
                 let edit = Edit::Merge { classes: request.classes.clone(), into: request.into.clone() };
-                let (terms, edits) = (terms!(request, author), Edits::One(edit));
+                let (terms, edits) = (terms!(request, caller, author), Edits::One(edit));
                 services.change_and_learn("MergeClasses", &request, terms, edits, lesson!(request))
             })
             .await?;
@@ -47,21 +47,23 @@ impl TaxonomyService for Services {
         &self,
         request: Request<v1::UndoChangeRequest>,
     ) -> Result<Response<v1::UndoChangeResponse>, Status> {
-        let (request, author) = author::of(request).map_err(status)?;
+        let (request, caller, author) = author::of(request).map_err(status)?;
         let applied = self
             .blocking(move |services| {
-                let model = name::model("model", &request.model)?;
+                let model = name::model(&caller, "model", &request.model)?;
                 let mut violations = Violations::default();
                 check::reason(&mut violations, &request.reason);
                 violations.finish()?;
-                let version = match services.first_or_repeat("UndoChange", &request.request_id, &request)? {
-                    Call::First(receipt, _under_way) => {
-                        let (reason, expected_revision) = (request.reason.clone(), request.expected_revision);
-                        let order = UndoOrder { model, reason, author, expected_revision };
-                        services.jobs.undo(&order, receipt)?.version
-                    }
-                    Call::Repeat(outcome) => services.version_of_outcome(&outcome)?,
-                };
+                let version =
+                    match services.first_or_repeat(&caller, "UndoChange", &request.request_id, &request)? {
+                        Call::First(receipt, _under_way) => {
+                            let (reason, expected_revision) =
+                                (request.reason.clone(), request.expected_revision);
+                            let order = UndoOrder { model, reason, author, expected_revision };
+                            services.jobs.undo(&order, receipt)?.version
+                        }
+                        Call::Repeat(outcome) => services.version_of_outcome(&caller, &outcome)?,
+                    };
                 services.applied(version)
             })
             .await?;
@@ -72,7 +74,8 @@ impl TaxonomyService for Services {
         &self,
         request: Request<v1::GetManifestRequest>,
     ) -> Result<Response<v1::GetManifestResponse>, Status> {
-        let (id, revision) = name::manifest("name", &request.into_inner().name).map_err(status)?;
+        let (request, caller) = caller::of(request);
+        let (id, revision) = name::manifest(&caller, "name", &request.name).map_err(status)?;
         let manifest = self
             .blocking(move |services| {
                 let registry = &services.registry;
@@ -90,10 +93,10 @@ impl TaxonomyService for Services {
         &self,
         request: Request<v1::ListManifestsRequest>,
     ) -> Result<Response<v1::ListManifestsResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let response = self
             .blocking(move |services| {
-                let id = name::model("model", &request.model)?;
+                let id = name::model(&caller, "model", &request.model)?;
                 let size = check::page_size(request.page_size)?;
                 let before = check::page_token(&request.page_token)?.map(Revision);
                 let page = services.registry.manifests(&id, before, size)?;
@@ -114,12 +117,12 @@ impl TaxonomyService for Services {
         request: Request<v1::SplitClassRequest>,
     ) -> Result<Response<Self::SplitClassStream>, Status> {
         use split_class_response::Result as Kind;
-        let (request, author) = author::of(request).map_err(status)?;
+        let (request, caller, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
             .blocking(move |services| {
                 let edit = edit::split(request.class_name.clone(), request.parts.clone());
-                let (terms, edits) = (terms!(request, author), Edits::One(edit));
+                let (terms, edits) = (terms!(request, caller, author), Edits::One(edit));
                 services.change_and_learn("SplitClass", &request, terms, edits, lesson!(request))
             })
             .await?;
@@ -133,15 +136,17 @@ impl TaxonomyService for Services {
         request: Request<v1::ApplyChangesRequest>,
     ) -> Result<Response<Self::ApplyChangesStream>, Status> {
         use apply_changes_response::Result as Kind;
-        let (request, author) = author::of(request).map_err(status)?;
+        let (request, caller, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
             .blocking(move |services| {
+                // Before the changes are read: whose model it is comes first.
+                name::model(&caller, "model", &request.model)?;
                 let edits = Edits::Several(edit::list(&request.changes)?);
                 services.change_and_learn(
                     "ApplyChanges",
                     &request,
-                    terms!(request, author),
+                    terms!(request, caller, author),
                     edits,
                     lesson!(request),
                 )
@@ -157,12 +162,12 @@ impl TaxonomyService for Services {
         request: Request<v1::AddClassesRequest>,
     ) -> Result<Response<Self::AddClassesStream>, Status> {
         use add_classes_response::Result as Kind;
-        let (request, author) = author::of(request).map_err(status)?;
+        let (request, caller, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
             .blocking(move |services| {
                 let edit = Edit::Add { names: request.names.clone() };
-                let (terms, edits) = (terms!(request, author), Edits::One(edit));
+                let (terms, edits) = (terms!(request, caller, author), Edits::One(edit));
                 services.change_and_learn("AddClasses", &request, terms, edits, lesson!(request))
             })
             .await?;
@@ -176,12 +181,12 @@ impl TaxonomyService for Services {
         request: Request<v1::RemoveClassesRequest>,
     ) -> Result<Response<Self::RemoveClassesStream>, Status> {
         use remove_classes_response::Result as Kind;
-        let (request, author) = author::of(request).map_err(status)?;
+        let (request, caller, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
             .blocking(move |services| {
                 let edit = Edit::Remove { classes: request.classes.clone() };
-                let (terms, edits) = (terms!(request, author), Edits::One(edit));
+                let (terms, edits) = (terms!(request, caller, author), Edits::One(edit));
                 services.change_and_learn("RemoveClasses", &request, terms, edits, lesson!(request))
             })
             .await?;
@@ -192,12 +197,12 @@ impl TaxonomyService for Services {
         &self,
         request: Request<v1::RenameClassRequest>,
     ) -> Result<Response<v1::RenameClassResponse>, Status> {
-        let (request, author) = author::of(request).map_err(status)?;
+        let (request, caller, author) = author::of(request).map_err(status)?;
         let v1::ChangeApplied { manifest, version, job, .. } = self
             .blocking(move |services| {
                 let (class, new_name) = (request.class_name.clone(), request.new_name.clone());
                 let edit = Edit::Rename { class, new_name };
-                services.change_names("RenameClass", &request, terms!(request, author), edit)
+                services.change_names("RenameClass", &request, terms!(request, caller, author), edit)
             })
             .await?;
         Ok(Response::new(v1::RenameClassResponse { manifest, version, job }))
@@ -207,12 +212,12 @@ impl TaxonomyService for Services {
         &self,
         request: Request<v1::MoveClassRequest>,
     ) -> Result<Response<v1::MoveClassResponse>, Status> {
-        let (request, author) = author::of(request).map_err(status)?;
+        let (request, caller, author) = author::of(request).map_err(status)?;
         let v1::ChangeApplied { manifest, version, job, .. } = self
             .blocking(move |services| {
                 let (class, parent) = (request.class_name.clone(), request.parent.clone());
                 let edit = edit::place(class, parent, request.create_parent);
-                services.change_names("MoveClass", &request, terms!(request, author), edit)
+                services.change_names("MoveClass", &request, terms!(request, caller, author), edit)
             })
             .await?;
         Ok(Response::new(v1::MoveClassResponse { manifest, version, job }))
@@ -222,18 +227,18 @@ impl TaxonomyService for Services {
         &self,
         request: Request<v1::GetHistoryRequest>,
     ) -> Result<Response<v1::GetHistoryResponse>, Status> {
-        let request = request.into_inner();
-        Ok(Response::new(self.blocking(move |services| services.history(&request)).await?))
+        let (request, caller) = caller::of(request);
+        Ok(Response::new(self.blocking(move |services| services.history(&caller, &request)).await?))
     }
 
     async fn suggest_merges(
         &self,
         request: Request<v1::SuggestMergesRequest>,
     ) -> Result<Response<v1::SuggestMergesResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let suggestions = self
             .blocking(move |services| {
-                let id = name::model("model", &request.model)?;
+                let id = name::model(&caller, "model", &request.model)?;
                 services.jobs.suggest_merges(&id, check::suggestions(request.limit)?)
             })
             .await?;
@@ -244,10 +249,10 @@ impl TaxonomyService for Services {
         &self,
         request: Request<v1::SuggestSplitsRequest>,
     ) -> Result<Response<v1::SuggestSplitsResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let suggestions = self
             .blocking(move |services| {
-                let id = name::model("model", &request.model)?;
+                let id = name::model(&caller, "model", &request.model)?;
                 services.jobs.suggest_splits(&id, check::suggestions(request.limit)?)
             })
             .await?;

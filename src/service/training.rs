@@ -8,7 +8,7 @@ use std::{
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
-    Answers, Services, author,
+    Answers, Services, author, caller,
     check::{self, MAX_TEXTS, Violations},
     convert, dataset, name,
     repeat::Call,
@@ -35,11 +35,11 @@ impl TrainingService for Services {
     type TrainStream = Answers<v1::TrainResponse>;
 
     async fn train(&self, request: Request<v1::TrainRequest>) -> Result<Response<Self::TrainStream>, Status> {
-        let (request, author) = author::of(request).map_err(status)?;
+        let (request, caller, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (job, watch) = self
             .blocking(move |services| {
-                let model = name::model("model", &request.model)?;
+                let model = name::model(&caller, "model", &request.model)?;
                 let mut violations = Violations::default();
                 check::epochs(&mut violations, request.epochs);
                 check::learning_rate(&mut violations, request.learning_rate);
@@ -47,7 +47,7 @@ impl TrainingService for Services {
                 let optimiser = check::optimiser(&mut violations, request.optimiser);
                 let strategy = check::training(&mut violations, request.learn);
                 violations.finish()?;
-                let job = match services.first_or_repeat("Train", &request.request_id, &request)? {
+                let job = match services.first_or_repeat(&caller, "Train", &request.request_id, &request)? {
                     Call::First(receipt, _under_way) => {
                         let options = TrainOptions {
                             epochs: request.epochs,
@@ -61,7 +61,9 @@ impl TrainingService for Services {
                         };
                         services.jobs.train(&model, options, receipt)?
                     }
-                    Call::Repeat(outcome) => services.registry.job(name::job("request_id", &outcome)?)?,
+                    Call::Repeat(outcome) => {
+                        caller.may_see(services.registry.job(name::job("request_id", &outcome)?)?)?
+                    }
                 };
                 let watch = services.jobs.watch(job.id)?;
                 Ok((job, watch))
@@ -77,9 +79,13 @@ impl TrainingService for Services {
         &self,
         request: Request<v1::WatchJobRequest>,
     ) -> Result<Response<Self::WatchJobStream>, Status> {
-        let id = name::job("name", &request.into_inner().name).map_err(status)?;
-        let (job, watch) =
-            self.blocking(move |services| Ok((services.registry.job(id)?, services.jobs.watch(id)?))).await?;
+        let (request, caller) = caller::of(request);
+        let id = name::job("name", &request.name).map_err(status)?;
+        let (job, watch) = self
+            .blocking(move |services| {
+                Ok((caller.may_see(services.registry.job(id)?)?, services.jobs.watch(id)?))
+            })
+            .await?;
         let wrap = |event| v1::WatchJobResponse { event: Some(event) };
         Ok(Response::new(stream::job_events(None, Some((job.id, job.model, watch)), false, wrap)))
     }
@@ -88,8 +94,11 @@ impl TrainingService for Services {
         &self,
         request: Request<v1::GetJobRequest>,
     ) -> Result<Response<v1::GetJobResponse>, Status> {
-        let id = name::job("name", &request.into_inner().name).map_err(status)?;
-        let job = self.blocking(move |services| Ok(services.job(services.registry.job(id)?))).await?;
+        let (request, caller) = caller::of(request);
+        let id = name::job("name", &request.name).map_err(status)?;
+        let job = self
+            .blocking(move |services| Ok(services.job(caller.may_see(services.registry.job(id)?)?)))
+            .await?;
         Ok(Response::new(v1::GetJobResponse { job: Some(job) }))
     }
 
@@ -97,18 +106,19 @@ impl TrainingService for Services {
         &self,
         request: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsResponse>, Status> {
-        let request = request.into_inner();
+        let (request, caller) = caller::of(request);
         let response = self
             .blocking(move |services| {
                 let model = match request.model.as_str() {
                     "" => None,
-                    name => Some(services.registry.model(&name::model("model", name)?)?.id),
+                    name => Some(services.registry.model(&name::model(&caller, "model", name)?)?.id),
                 };
                 let size = check::page_size(request.page_size)?;
                 let before = check::page_token(&request.page_token)?.map(JobId);
                 let page = services.registry.jobs(model.as_ref(), before, size)?;
                 let next = page.last().filter(|_| page.len() == size).map(|job| job.id.to_string());
-                let jobs = page.into_iter().map(|job| services.job(job)).collect();
+                let seen = page.into_iter().filter(|job| caller.identity().sees(&job.model));
+                let jobs = seen.map(|job| services.job(job)).collect();
                 Ok(v1::ListJobsResponse { jobs, next_page_token: next.unwrap_or_default() })
             })
             .await?;
@@ -119,8 +129,14 @@ impl TrainingService for Services {
         &self,
         request: Request<v1::CancelJobRequest>,
     ) -> Result<Response<v1::CancelJobResponse>, Status> {
-        let id = name::job("name", &request.into_inner().name).map_err(status)?;
-        let job = self.blocking(move |services| Ok(services.job(services.jobs.cancel(id)?))).await?;
+        let (request, caller) = caller::of(request);
+        let id = name::job("name", &request.name).map_err(status)?;
+        let job = self
+            .blocking(move |services| {
+                caller.may_see(services.registry.job(id)?)?;
+                Ok(services.job(services.jobs.cancel(id)?))
+            })
+            .await?;
         Ok(Response::new(v1::CancelJobResponse { job: Some(job) }))
     }
 
@@ -128,11 +144,11 @@ impl TrainingService for Services {
         &self,
         request: Request<Streaming<v1::EvaluateRequest>>,
     ) -> Result<Response<v1::EvaluateResponse>, Status> {
-        let mut requests = request.into_inner();
+        let (mut requests, caller) = caller::of(request);
         let Some(first) = stream::next(&mut requests).await? else {
             return Err(status(Error::invalid("model", "the stream held no message")));
         };
-        let (model, selector) = name::version_or_alias("model", &first.model).map_err(status)?;
+        let (model, selector) = name::version_or_alias(&caller, "model", &first.model).map_err(status)?;
         let live = self
             .blocking({
                 let (model, selector) = (model.clone(), selector);

@@ -7,6 +7,9 @@
     reason = "shared by test files, each of which uses a part"
 )]
 
+pub mod raw;
+pub mod tls;
+
 use std::path::Path;
 
 use taxond::{

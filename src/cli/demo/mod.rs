@@ -65,7 +65,17 @@ impl Demo {
     }
 
     async fn drive(&self, global: &Global, address: &str) -> Result<(), Failure> {
-        let global = Global { addr: format!("http://{address}"), ..global.clone() };
+        // Credentials that the environment names are for daemons elsewhere.
+        let (tls_ca, client_cert, client_key, token, token_file) = (None, None, None, None, None);
+        let global = Global {
+            addr: format!("http://{address}"),
+            tls_ca,
+            client_cert,
+            client_key,
+            token,
+            token_file,
+            ..global.clone()
+        };
         let connection = Connection::open(&global).await?;
         let say = report::Narrator::new(global.json);
         say.line(format!("A daemon serves on {address}."))?;

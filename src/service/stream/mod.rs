@@ -32,7 +32,7 @@ pub(super) fn job_events<T: Send + 'static>(
     wrap: fn(v1::JobEvent) -> T,
 ) -> Answers<T> {
     let (sender, receiver) = mpsc::channel(WAITING);
-    tokio::spawn(async move {
+    feed(sender.clone(), async move {
         let told_something = first.is_some();
         if let Some(message) = first
             && sender.send(Ok(message)).await.is_err()
@@ -57,6 +57,20 @@ pub(super) fn job_events<T: Send + 'static>(
     Box::pin(ReceiverStream::new(receiver))
 }
 
+/// Runs what feeds a stream. Where that panics, the stream ends with an error and not as if it were whole.
+fn feed<T: Send + 'static>(
+    sender: mpsc::Sender<Result<T, Status>>,
+    feeding: impl Future<Output = ()> + Send + 'static,
+) {
+    tokio::spawn(async move {
+        if tokio::spawn(feeding).await.is_err() {
+            let cause = Error::Internal("the call panicked; see the log".into());
+            // A client that went is nobody to tell.
+            let _gone = sender.send(Err(status(cause))).await;
+        }
+    });
+}
+
 /// The next message of a client that streams, which must not be silent for long.
 pub(super) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Status> {
     match timeout(IDLE, stream.message()).await {
@@ -66,5 +80,26 @@ pub(super) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Stat
             description: format!("the client sent nothing for {} seconds", IDLE.as_secs()),
             retry_after: None,
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+    use tonic::Code;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_whose_feeding_panics_ends_with_an_error() {
+        let (sender, receiver) = mpsc::channel(2);
+        feed(sender.clone(), async move {
+            sender.send(Ok(7)).await.unwrap();
+            panic!("on purpose");
+        });
+        let mut stream = ReceiverStream::new(receiver);
+        assert_eq!(stream.next().await.unwrap().unwrap(), 7);
+        assert_eq!(stream.next().await.unwrap().unwrap_err().code(), Code::Internal);
+        assert!(stream.next().await.is_none());
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result, Violation},
     predict::Asked,
     proto::v1,
-    service::{Answers, Services, check::Violations, convert, predict, status::status},
+    service::{Answers, Services, caller::Caller, check::Violations, convert, predict, status::status},
 };
 
 /// Messages of a stream that are worked on at once.
@@ -23,12 +23,13 @@ const IN_FLIGHT: usize = 8;
 /// Answers each message of a client.
 pub(in crate::service) fn predictions(
     services: Services,
+    caller: Caller,
     requests: Streaming<v1::PredictStreamRequest>,
 ) -> Answers<v1::PredictStreamResponse> {
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-    tokio::spawn(async move {
+    super::feed(sender.clone(), async move {
         tokio::select! {
-            () = ask_all(&services, requests, &sender) => {}
+            () = ask_all(&services, &caller, requests, &sender) => {}
             // The client is gone; the response took what was in the channel along.
             () = sender.closed() => {}
         }
@@ -39,6 +40,7 @@ pub(in crate::service) fn predictions(
 /// Asks one message after the other, until the client has no more, one is wrong, or the daemon stops.
 async fn ask_all(
     services: &Services,
+    caller: &Caller,
     mut requests: Streaming<v1::PredictStreamRequest>,
     sender: &mpsc::Sender<Result<Asked, Status>>,
 ) {
@@ -54,7 +56,7 @@ async fn ask_all(
         let asked = match message {
             Ok(None) => return,
             Ok(Some(message)) => {
-                ask(services, &mut opening, message).await.map_err(|e| status(at(number, e)))
+                ask(services, caller, &mut opening, message).await.map_err(|e| status(at(number, e)))
             }
             Err(broken) => Err(broken),
         };
@@ -68,6 +70,7 @@ async fn ask_all(
 /// Puts one message in the queue; the first is kept, without its texts, as what opens the stream.
 async fn ask(
     services: &Services,
+    caller: &Caller,
     opening: &mut Option<v1::PredictStreamRequest>,
     mut message: v1::PredictStreamRequest,
 ) -> Result<Asked> {
@@ -79,7 +82,7 @@ async fn ask(
         }
         None => opening.insert(message),
     };
-    let question = predict::question(request(opening, texts), true)?;
+    let question = predict::question(caller, request(opening, texts), true)?;
     services.predictor.predict_in_turn(question).await
 }
 

@@ -1,0 +1,121 @@
+//! Who is asked who they are, and what a call takes.
+
+use std::{path::PathBuf, sync::Arc};
+
+use arc_swap::ArcSwap;
+
+use super::{
+    auth::Directory,
+    rate::Bucket,
+    roles::{Needs, Rpc},
+};
+use crate::{
+    error::{Error, Result},
+    service::{Identity, Peer},
+};
+
+/// A call that is not let in.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// Who made it, where that is known.
+    pub(super) who: Option<Arc<Identity>>,
+    /// Why it is not.
+    pub(super) cause: Error,
+}
+
+/// Decides about calls. What it goes by can be read again.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// None where nobody is asked who they are.
+    known: Option<(PathBuf, ArcSwap<Directory>)>,
+    anybody: Arc<Identity>,
+    /// Calls a second of each identity.
+    rate_limit: Option<u32>,
+    /// Of all together who are not known by name.
+    bucket: Option<Bucket>,
+}
+
+impl Door {
+    /// Reads the file that says who is who; without one, everybody may do everything.
+    ///
+    /// # Errors
+    /// As [`Directory::load`].
+    pub(super) fn open(auth_file: Option<PathBuf>, rate_limit: Option<u32>) -> Result<Self> {
+        let known = match auth_file {
+            Some(path) => {
+                let directory = ArcSwap::from_pointee(Directory::load(&path, rate_limit)?);
+                Some((path, directory))
+            }
+            None => None,
+        };
+        let bucket = rate_limit.map(Bucket::new);
+        Ok(Self { known, anybody: Arc::new(Identity::anybody()), rate_limit, bucket })
+    }
+
+    /// Reads the file again; false where there is none. A wrong file changes nothing.
+    ///
+    /// # Errors
+    /// As [`Directory::load`].
+    pub(super) fn reload(&self) -> Result<bool> {
+        let Some((path, directory)) = &self.known else { return Ok(false) };
+        directory.store(Arc::new(Directory::load(path, self.rate_limit)?));
+        Ok(true)
+    }
+
+    /// Who calls, if they may make this call.
+    ///
+    /// # Errors
+    /// With [`Error::Unauthenticated`], [`Error::Denied`] with reason `ROLE_TOO_LOW`, or [`Error::Exhausted`] with reason
+    /// `RATE_LIMITED`.
+    pub(super) fn admit(
+        &self,
+        rpc: Rpc,
+        authorization: Option<&[u8]>,
+        peer: Option<&Peer>,
+    ) -> Result<Arc<Identity>, Refusal> {
+        if rpc.needs == Needs::Nothing {
+            return Ok(Arc::clone(&self.anybody));
+        }
+        let Some((_, directory)) = &self.known else {
+            let identity = self.without_directory(peer);
+            return within(self.bucket.as_ref(), identity);
+        };
+        let directory = directory.load();
+        let identity = directory.identify(authorization, peer);
+        let identity = identity.map_err(|cause| Refusal { who: None, cause })?;
+        let identity = within(directory.bucket(&identity), identity)?;
+        match rpc.needs {
+            Needs::Role(role) if identity.role < role => {
+                let (Identity { name, role: has, .. }, method) = (&*identity, rpc.method());
+                let description = format!("{method} takes the role {role}, and '{name}' has {has}");
+                let cause = Error::Denied { reason: "ROLE_TOO_LOW", description };
+                Err(Refusal { who: Some(identity), cause })
+            }
+            Needs::Role(_) | Needs::Identity | Needs::Nothing => Ok(identity),
+        }
+    }
+
+    /// Everybody may do everything; who shows a certificate is known by its first name.
+    fn without_directory(&self, peer: Option<&Peer>) -> Arc<Identity> {
+        let name = match peer {
+            Some(Peer::Tcp { certificate: Some(names), .. }) => names.first(),
+            _ => None,
+        };
+        match name {
+            Some(name) => Arc::new(Identity { name: name.clone(), ..Identity::anybody() }),
+            None => Arc::clone(&self.anybody),
+        }
+    }
+}
+
+/// Whoever calls, unless that is too often.
+fn within(bucket: Option<&Bucket>, identity: Arc<Identity>) -> Result<Arc<Identity>, Refusal> {
+    match bucket.map_or(Ok(()), Bucket::take) {
+        Ok(()) => Ok(identity),
+        Err(wait) => {
+            let description = "too many calls; retry after a pause".to_owned();
+            let cause = Error::Exhausted { reason: "RATE_LIMITED", description, retry_after: Some(wait) };
+            Err(Refusal { who: Some(identity), cause })
+        }
+    }
+}

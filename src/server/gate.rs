@@ -1,0 +1,181 @@
+//! What every call passes before a handler sees it, and on its way back.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tonic::{
+    Code, Status,
+    body::Body,
+    codegen::{BoxFuture, Service, http},
+};
+use tower::Layer;
+use tracing::error;
+
+use super::{
+    audit::Audit,
+    door::{Door, Refusal},
+    metrics::{self, Metrics},
+    roles,
+};
+use crate::{
+    error::Error,
+    service::{Caller, Identity, Peer, status},
+};
+
+/// Puts a [`Gate`] before services.
+#[derive(Debug, Clone)]
+pub(super) struct GateLayer {
+    pub(super) door: Arc<Door>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Lets calls through to `inner`.
+#[derive(Debug, Clone)]
+pub(super) struct Gate<S> {
+    inner: S,
+    door: Arc<Door>,
+    metrics: Arc<Metrics>,
+}
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Gate<S>;
+
+    fn layer(&self, inner: S) -> Gate<S> {
+        Gate { inner, door: Arc::clone(&self.door), metrics: Arc::clone(&self.metrics) }
+    }
+}
+
+impl<S> Service<http::Request<Body>> for Gate<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let Some(rpc) = roles::find(request.uri().path()) else {
+            return answer(Status::unimplemented("there is no such call").into_http());
+        };
+        let call = metrics::Call::begin(&self.metrics, rpc);
+        let peer = request.extensions().get::<Peer>();
+        let authorization = request.headers().get(http::header::AUTHORIZATION).map(|value| value.as_bytes());
+        let begin = |who: Option<&Identity>, said| rpc.changes.then(|| Audit::begin(rpc, who, peer, said));
+        let (caller, audit) = match self.door.admit(rpc, authorization, peer) {
+            Ok(identity) => {
+                let caller = Caller::new(Arc::clone(&identity));
+                let audit = begin(Some(&identity), caller.said());
+                (caller, audit)
+            }
+            Err(Refusal { who, cause }) => {
+                if let Some(reason) = cause.reason() {
+                    self.metrics.refused(reason);
+                }
+                let response = call.measure(status(cause).into_http());
+                if let Some(audit) = begin(who.as_deref(), Arc::default()) {
+                    audit.answered(code(&response));
+                }
+                return answer(response);
+            }
+        };
+        request.extensions_mut().insert(caller);
+        // The one that was polled ready is used, its copy is kept.
+        let copy = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, copy);
+        Box::pin(async move {
+            let response = match Guarded(Box::pin(async move { inner.call(request).await })).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(never)) => match never {},
+                Err(()) => status(Error::Internal("the call panicked; see the log".into())).into_http(),
+            };
+            if let Some(audit) = audit {
+                audit.answered(code(&response));
+            }
+            Ok(call.measure(response))
+        })
+    }
+}
+
+fn answer(response: http::Response<Body>) -> BoxFuture<http::Response<Body>, Infallible> {
+    Box::pin(std::future::ready(Ok(response)))
+}
+
+/// The outcome of a call that answers at once: errors stand in the head of the response, and what stands in none went well,
+/// so far.
+fn code(response: &http::Response<Body>) -> Code {
+    match response.headers().get(Status::GRPC_STATUS) {
+        Some(value) => Code::from_bytes(value.as_bytes()),
+        None => Code::Ok,
+    }
+}
+
+/// A future whose panic is its own affair.
+struct Guarded<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for Guarded<F> {
+    type Output = Result<F::Output, ()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // A handler that panicked is not polled again, and what it shared with others stands behind locks that bear it.
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(poll) => Poll::Ready(Ok(ready!(poll))),
+            Err(cause) => {
+                error!(cause = message(&*cause), "a call panicked");
+                Poll::Ready(Err(()))
+            }
+        }
+    }
+}
+
+fn message(cause: &(dyn Any + Send)) -> &str {
+    let text = cause.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+
+    fn open_gate() -> GateLayer {
+        GateLayer { door: Arc::new(Door::open(None, None).unwrap()), metrics: Arc::new(Metrics::new()) }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error_of_that_call_alone() {
+        let service = open_gate().layer(service_fn(async |request: http::Request<Body>| {
+            assert!(request.headers().is_empty(), "on purpose");
+            Ok(Status::ok("").into_http())
+        }));
+        let ask = async |header: bool| {
+            let request = http::Request::builder().uri("/taxond.v1.PredictService/Predict");
+            let request = if header { request.header("x", "y") } else { request };
+            code(&service.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap())
+        };
+        assert_eq!(ask(true).await, Code::Internal);
+        assert_eq!(ask(false).await, Code::Ok);
+    }
+
+    #[tokio::test]
+    async fn a_call_outside_the_table_is_not_passed_on() {
+        let service = open_gate().layer(service_fn(async |_| Ok(Status::ok("").into_http())));
+        let request = http::Request::builder().uri("/taxond.v1.PredictService/Guess");
+        let response = service.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(code(&response), Code::Unimplemented);
+    }
+}

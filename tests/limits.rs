@@ -1,0 +1,103 @@
+//! Limits over real sockets: connections, streams, headers, calls a second; and that health stays in reach.
+
+mod support;
+
+use std::{fs, io::Read as _, net::TcpStream, time::Duration};
+
+use support::{Daemon, raw};
+use taxond::{config::Settings, proto::v1, server::Address};
+use tonic::{Code, Request, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt as _;
+
+fn tcp(daemon: &Daemon) -> std::net::SocketAddr {
+    match &daemon.running.address {
+        Address::Tcp(address) => *address,
+        Address::Unix(path) => panic!("{}", path.display()),
+    }
+}
+
+async fn connect(daemon: &Daemon) -> Result<Channel, tonic::transport::Error> {
+    Channel::from_shared(format!("http://{}", tcp(daemon))).expect("an address is a URL").connect().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_beyond_the_limit_is_turned_away_until_another_one_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { max_connections: Some(2), ..Settings::default() };
+    let daemon = Daemon::start_with(dir.path(), settings).await;
+    let silent = TcpStream::connect(tcp(&daemon)).unwrap();
+    // The connection of the daemon's own clients and the silent one take the places.
+    let mut third = TcpStream::connect(tcp(&daemon)).unwrap();
+    assert_eq!(third.read(&mut [0; 16]).unwrap_or(0), 0, "the daemon hung up");
+    drop(silent);
+    // Whether the place is free again is seen by asking.
+    let channel = loop {
+        if let Ok(channel) = connect(&daemon).await
+            && HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.is_ok()
+        {
+            break channel;
+        }
+    };
+    drop(channel);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_speaks_something_else_is_hung_up_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path()).await;
+    let mut stream = TcpStream::connect(tcp(&daemon)).unwrap();
+    std::io::Write::write_all(&mut stream, b"GET /models HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert_eq!(stream.read(&mut [0; 16]).unwrap_or(0), 0);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_have_a_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(dir.path()).await;
+    let list = |bytes: usize| {
+        let mut request = Request::new(v1::ListModelsRequest::default());
+        request.metadata_mut().insert("x-note", "n".repeat(bytes).parse().unwrap());
+        request
+    };
+    daemon.registry.list_models(list(8 * 1024)).await.unwrap();
+    daemon.registry.list_models(list(64 * 1024)).await.unwrap_err();
+    daemon.registry.list_models(list(8)).await.unwrap();
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_too_often_are_told_when_to_come_again_and_health_is_not_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let auth_file = dir.path().join("auth.toml");
+    let entry = |name: &str| {
+        let hash = blake3::hash(name.as_bytes());
+        format!("[[token]]\nname = '{name}'\nhash = '{hash}'\nrole = 'predict'\n")
+    };
+    fs::write(&auth_file, entry("busy") + &entry("calm")).unwrap();
+    // One call a second at most, so that two in a row are too many: were they slower than that, a third follows.
+    let settings = Settings { auth_file: Some(auth_file), rate_limit: Some(1), ..Settings::default() };
+    let daemon = Daemon::start_with(dir.path(), settings).await;
+    let list = async |name| {
+        raw::call(&daemon.channel, "/taxond.v1.RegistryService/ListModels", Vec::new(), Some(name)).await
+    };
+    let refused = loop {
+        if let Err(status) = list("busy").await {
+            break status;
+        }
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let details = refused.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "RATE_LIMITED");
+    let wait = details.retry_info().and_then(|retry| retry.retry_delay).unwrap();
+    assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
+    list("calm").await.expect("others have their own");
+    let mut health = HealthClient::new(daemon.channel.clone());
+    for _ in 0..20 {
+        health.check(HealthCheckRequest::default()).await.unwrap();
+    }
+    drop(health);
+    daemon.stop().await;
+}
