@@ -109,6 +109,12 @@ pub struct Running {
 /// The device is not there, the data folder cannot be opened, or the address cannot be bound.
 pub async fn start(config: Config) -> Result<Running> {
     let tls = config.network.tls.clone().map(|files| Tls::load(files).map(Arc::new)).transpose()?;
+    let asks_nobody =
+        config.auth_file.is_none() && config.network.tls.as_ref().is_none_or(|tls| tls.client_ca.is_none());
+    if let Some(address) = config.network.listen.filter(|address| !address.ip().is_loopback() && asks_nobody)
+    {
+        warn!(%address, "whoever reaches this address may do everything: auth_file says who may do what");
+    }
     let door = Arc::new(Door::open(config.auth_file.clone(), config.network.rate_limit)?);
     let reloadable = Arc::new(Reloadable { tls: tls.clone(), door: Arc::clone(&door) });
     let listeners = Listeners::bind(&config.network).await?;
