@@ -159,3 +159,28 @@ async fn the_table_of_the_documentation_is_what_is_there() {
     assert_eq!(printed, documented);
     daemon.stop().await;
 }
+
+#[test]
+fn dashboard_and_alerts_ask_only_for_what_there_is() {
+    let documented: BTreeSet<&str> = include_str!("../docs/operations.md")
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("| `")?.split('`').next().filter(|name| name.starts_with("taxond_"))
+        })
+        .collect();
+    for (name, text) in [
+        ("the dashboard", include_str!("../deploy/grafana/taxond.json")),
+        ("the alerts", include_str!("../deploy/prometheus/rules.yaml")),
+    ] {
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let asked: BTreeSet<&str> = words.filter(|word| word.starts_with("taxond_")).collect();
+        assert!(asked.len() > 4, "{asked:?}");
+        for metric in asked {
+            let base = ["_bucket", "_sum", "_count"].iter().find_map(|part| metric.strip_suffix(part));
+            assert!(documented.contains(base.unwrap_or(metric)), "{name} asks for {metric}");
+        }
+    }
+    let dashboard: serde_json::Value =
+        serde_json::from_str(include_str!("../deploy/grafana/taxond.json")).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().len() >= documented.len() / 2);
+}

@@ -9,6 +9,7 @@ use support::{BANK, Daemon, QUESTIONS, texts, train_request};
 use taxond::{
     config::Settings,
     proto::v1::{self, ExampleFilter, Learn},
+    store::{Batch, Store, StoreOptions, Tree},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -53,6 +54,37 @@ async fn versions_beyond_the_limit_go_and_what_is_needed_stays() {
     let history = daemon.taxonomy.get_history(request).await.unwrap().into_inner();
     assert_eq!(history.entries.len(), 9, "what was changed is told also of versions that are gone");
     daemon.stop().await;
+}
+
+#[test]
+fn damage_is_found_by_reading_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Store::open(dir.path(), StoreOptions::default()).unwrap();
+    let store = open();
+    for key in ["a", "b", "c"] {
+        let mut batch = Batch::new();
+        batch.put(Tree::Jobs, key, vec![1; 50_000]);
+        store.commit(batch).unwrap();
+    }
+    drop(store);
+    {
+        let db = sled::Config::new().path(dir.path().join("db")).segment_size(2 << 20).open().unwrap();
+        let tree = db.open_tree("jobs").unwrap();
+        let (key, sealed) = tree.iter().nth(5).unwrap().unwrap();
+        let mut sealed = sealed.to_vec();
+        *sealed.last_mut().unwrap() ^= 1;
+        tree.insert(key, sealed).unwrap();
+        db.flush().unwrap();
+    }
+    let store = open();
+    assert_eq!(store.damaged(), 0, "nobody looked");
+    let mut read = 0;
+    let checked = store.check_while(|_| {
+        read += 1;
+        read < 2
+    });
+    assert_eq!((checked.values, store.damaged()), (1, 0), "not read to the end");
+    assert_eq!((store.check().values, store.damaged()), (2, 1));
 }
 
 fn short_of_room<T: std::fmt::Debug>(outcome: Result<T, Status>) {

@@ -184,7 +184,9 @@ impl Collector for Snapshot {
         out.gauge("taxond_versions", "Versions of all models", inventory.versions)?;
         out.gauge("taxond_data_bytes", "Bytes of the data folder", inventory.bytes)?;
         let writable = u64::from(sources.store.is_writable());
-        out.gauge("taxond_store_writable", "Whether the store takes writes", writable)
+        out.gauge("taxond_store_writable", "Whether the store takes writes", writable)?;
+        let damaged = sources.store.damaged();
+        out.gauge("taxond_damaged_values", "Values found damaged when everything was last read", damaged)
     }
 }
 

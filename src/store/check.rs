@@ -1,6 +1,6 @@
 //! Reading everything, to see whether it is whole.
 
-use std::sync::PoisonError;
+use std::sync::{PoisonError, atomic::Ordering};
 
 use super::{Entry, Store, Tree, cell::split_key};
 use crate::error::Error;
@@ -56,7 +56,13 @@ impl Store {
                 }
             }
         }
+        self.inner.damaged.store(checked.damage.len() as u64, Ordering::Relaxed);
         checked
+    }
+
+    /// Values that were damaged when everything was last read to the end; 0 before that.
+    pub fn damaged(&self) -> u64 {
+        self.inner.damaged.load(Ordering::Relaxed)
     }
 
     /// What stands under a key, also where somebody writes it at this moment.

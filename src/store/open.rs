@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -57,6 +57,8 @@ pub(super) struct Inner {
     /// How far the database was known to reach when something was last acknowledged.
     pub(super) high_water: HighWater,
     pub(super) failed: AtomicBool,
+    /// Values that were damaged when everything was last read.
+    pub(super) damaged: AtomicU64,
     pub(super) min_free_bytes: u64,
     pub(super) gate: Gate,
     pub(super) directory: Directory,
@@ -111,6 +113,7 @@ impl Store {
             group: GroupSync::default(),
             high_water,
             failed: AtomicBool::new(false),
+            damaged: AtomicU64::new(0),
             min_free_bytes: options
                 .min_free_bytes
                 .unwrap_or_else(|| space::default_min_free_bytes(directory.path())),
