@@ -44,7 +44,12 @@ async fn backup(daemon: &Daemon) -> Vec<u8> {
 /// All of a store, by what a copy of it says.
 fn copied(store: &Store) -> BTreeMap<(Tree, Vec<u8>), Vec<u8>> {
     let mut all = BTreeMap::new();
-    store.copy(|entry| Ok(apply(&mut all, entry))).unwrap();
+    store
+        .copy(|entry| {
+            apply(&mut all, entry);
+            Ok(())
+        })
+        .unwrap();
     all
 }
 

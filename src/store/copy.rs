@@ -146,7 +146,10 @@ impl Store {
         {
             let _alone = gate.writing.write().unwrap_or_else(PoisonError::into_inner);
             touched.extend(copying.take());
-            self.walk(&touched, &mut |_, _, entry| Ok(last.push(entry?)))?;
+            self.walk(&touched, &mut |_, _, entry| {
+                last.push(entry?);
+                Ok(())
+            })?;
         }
         last.into_iter().try_for_each(put)
     }
