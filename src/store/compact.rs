@@ -19,7 +19,7 @@ pub struct Compacted {
 }
 
 impl Store {
-    /// Writes the database of a directory anew, so that its file is about as large as what it holds. At whatever moment this
+    /// Writes the database of a directory anew, so that its file is at most a few times as large as what it holds. At whatever moment this
     /// is interrupted, the directory opens with everything.
     ///
     /// # Errors
