@@ -56,11 +56,11 @@ async fn what_happens_is_counted() {
     let missing = v1::GetModelRequest { name: "models/none".into() };
     daemon.registry.get_model(missing).await.unwrap_err();
 
-    // The end of an answer is counted a moment after the client has it.
+    // The end of an answer and its batch are counted a moment after the client has it.
     let done = r#"taxond_rpcs_total{rpc="/taxond.v1.PredictService/Predict",code="OK"}"#;
     let after = loop {
         let found = scrape(&daemon).await;
-        if found.contains_key(done) {
+        if found.contains_key(done) && found["taxond_predict_batch_texts_sum"] > 0.0 {
             break found;
         }
     };

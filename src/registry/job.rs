@@ -131,8 +131,8 @@ impl JobRecord {
         format!("the daemon stopped while the job ran; versions it had published are kept; {next}")
     }
 
-    /// Adds it to a batch.
-    pub(super) fn put(&self, batch: &mut Batch) {
+    /// Adds it to a batch, for a job that is to change together with something else.
+    pub fn put(&self, batch: &mut Batch) {
         let state = match self.state {
             JobState::Queued => storage::JobState::Queued,
             JobState::Running => storage::JobState::Running,

@@ -152,8 +152,18 @@ impl Jobs {
         };
         let refining = Order { options, refines_change: true };
         let job = match wanted && self.has_examples(&serving, &manifest)? {
-            true => Some(self.shared.registry.new_job(&order.model, refining.encode()?, None)?),
+            true => Some(self.shared.registry.new_job(&order.model, "", None)?),
             false => None,
+        };
+        let mut also = assignment(&serving.model, &divisions);
+        // Work is done again only for a change that stands: its order comes with the version.
+        let job = match job {
+            Some(job) => {
+                let job = JobRecord { order: refining.encode()?, ..job };
+                job.put(&mut also);
+                Some(job)
+            }
+            None => None,
         };
         let made = Made {
             origin: Origin::Instant,
@@ -162,7 +172,7 @@ impl Jobs {
             manifest: &manifest,
             job: job.as_ref().map(|job| job.id),
             receipt,
-            also: assignment(&serving.model, &divisions),
+            also,
         };
         let version = match self.publish(&serving, made) {
             Ok(version) => version,
