@@ -85,7 +85,9 @@ async fn connect(daemon: &Daemon) -> PredictServiceClient<Channel> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_does_not_depend_on_what_is_computed_beside_it() {
     let dir = tempfile::tempdir().unwrap();
-    let mut daemon = two_models(dir.path(), Settings { threads: Some(3), ..Settings::default() }).await;
+    // Whatever all clients ask at once has room in the queue.
+    let settings = Settings { threads: Some(3), predict_queue: Some(100_000), ..Settings::default() };
+    let mut daemon = two_models(dir.path(), settings).await;
     let alone = Arc::new(alone(&mut daemon).await);
     let mut clients = Vec::new();
     for client in 0..12usize {
