@@ -32,7 +32,7 @@ pub struct Finding {
 pub fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![processor(config), memory(config), device(config)];
     findings.extend(folder(config));
-    findings.extend(disk(&config.data_dir));
+    findings.extend(disk(&config.data_dir, config.min_free_bytes));
     findings.extend(open_files());
     findings
 }
@@ -53,7 +53,7 @@ fn processor(config: &Config) -> Finding {
         Some("more threads than cores make everything slower; lower `threads`")
     } else if instructions == model::kernels::PORTABLE {
         Some(
-            "without AVX2 and FMA learning and answering take several times as long; use another machine if speed matters",
+            "without AVX2 and FMA learning and answering take much longer; use another machine if speed matters",
         )
     } else {
         None
@@ -94,12 +94,9 @@ fn folder(config: &Config) -> Vec<Finding> {
         format!("{}, database of {} MiB", path.display(), bytes >> 20),
         open.then_some("others of this machine can read it; chmod 700"),
     ));
-    for (marker, advice) in
-        [("restoring", "restoring a backup was not finished; remove the folder and restore again")]
-    {
-        if path.join(marker).exists() {
-            findings.push(finding("data folder", format!("holds the file {marker}"), Some(advice)));
-        }
+    if path.join("restoring").exists() {
+        let advice = "restoring a backup was not finished; remove the folder and restore again";
+        findings.push(finding("data folder", "holds the file restoring", Some(advice)));
     }
     findings
 }
@@ -116,10 +113,11 @@ fn is_open_to_others(_metadata: &fs::Metadata) -> bool {
 }
 
 /// The disk of the data folder, or of the first folder above it that is there.
-fn disk(path: &Path) -> Vec<Finding> {
+fn disk(path: &Path, min_free_bytes: Option<u64>) -> Vec<Finding> {
     let Some(folder) = path.ancestors().find(|folder| folder.is_dir()) else { return Vec::new() };
     let mut findings = Vec::new();
     if let Some((free, needed)) = crate::store::free_and_needed_bytes(folder) {
+        let needed = min_free_bytes.unwrap_or(needed);
         let found = format!("{} MiB free", free >> 20);
         let advice = format!("below {} MiB nothing more is taken in; make room", needed >> 20);
         findings.push(Finding { what: "disk", found, advice: (free < 2 * needed).then_some(advice) });
