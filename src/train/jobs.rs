@@ -328,11 +328,7 @@ impl Shared {
         let (state, message) = match result {
             Ok(()) => (JobState::Succeeded, String::new()),
             Err(Error::Cancelled) => {
-                let (state, message) = stop.ending();
-                let message = match state {
-                    JobState::Interrupted => record.interruption(),
-                    _ => message.to_owned(),
-                };
+                let (state, message) = stop.ending(&record);
                 // Where a stage was cut short after an epoch, its version is stored with this state.
                 let stored = record.state == JobState::Cancelled;
                 let left = record.versions.last().filter(|_| state == JobState::Cancelled);

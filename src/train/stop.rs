@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::registry::JobState;
+use crate::registry::{JobRecord, JobState};
 
 /// Whether a job shall end early, and as what.
 #[derive(Debug, Default)]
@@ -28,16 +28,14 @@ impl Stop {
     }
 
     /// How a job ends that this stopped.
-    pub(super) fn ending(&self) -> (JobState, &'static str) {
-        match self.0.load(Ordering::Relaxed) {
+    pub(super) fn ending(&self, job: &JobRecord) -> (JobState, String) {
+        let (state, message) = match self.0.load(Ordering::Relaxed) {
+            Self::INTERRUPTED => return (JobState::Interrupted, job.interruption()),
             Self::SUPERSEDED => {
                 (JobState::Superseded, "a newer change of the classes made the job pointless")
             }
-            Self::INTERRUPTED => (
-                JobState::Interrupted,
-                "the daemon stopped while the job ran; versions it had published are kept; start it again",
-            ),
             _ => (JobState::Cancelled, "cancelled on request before an epoch ended; nothing was learnt"),
-        }
+        };
+        (state, message.to_owned())
     }
 }
