@@ -41,6 +41,40 @@ fn main() {
     publications(&dir.path().join("publications"));
     examples(&dir.path().join("examples"));
     opening(&dir.path().join("opening"));
+    memory(&dir.path().join("memory"));
+}
+
+/// Memory that the process has at this moment, in MiB.
+fn resident() -> u64 {
+    let pid = sysinfo::get_current_pid().unwrap();
+    let mut system = sysinfo::System::new();
+    system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[pid]), true);
+    system.process(pid).unwrap().memory() >> 20
+}
+
+/// What the store takes while much more than its cache is written and read.
+fn memory(dir: &Path) {
+    let before = resident();
+    let (registry, dataset) = open(dir);
+    let bank = id("bank");
+    let model = registry.create_model(&bank, Preset::Default, None).unwrap();
+    for round in 1..=40 {
+        let tensors = Tensors::New(checkpoint(round, 1, 5_000_000));
+        registry.publish(publication(&bank, tensors, Some(manifest(round.into(), "")))).unwrap();
+    }
+    let written = resident();
+    for round in 1..=40 {
+        registry.checkpoint(&bank, VersionNumber(round)).unwrap();
+    }
+    let read = resident();
+    add(&dataset, &model, EXAMPLES / 2);
+    println!(
+        "memory, cache of 64 MiB     {:>10} MiB after 800 MB were written, {} after they were read, {} after {} examples more",
+        written.saturating_sub(before),
+        read.saturating_sub(before),
+        resident().saturating_sub(before),
+        EXAMPLES / 2
+    );
 }
 
 fn open(path: &Path) -> (Arc<Registry>, Dataset) {

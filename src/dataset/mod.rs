@@ -19,6 +19,7 @@ mod features;
 mod filter;
 mod journal;
 mod meanings;
+mod salvage;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -32,6 +33,7 @@ pub use example::{Example, Split};
 pub use features::{EncoderId, FeatureCache, Features};
 pub use filter::{Filter, NormalText};
 pub use meanings::Meanings;
+pub use salvage::{Dispensable, Kind};
 
 use crate::{
     error::Result,

@@ -36,9 +36,7 @@ impl Registry {
         }
         let tensors = self.checkpoint_record(&model, number)?;
         let mut batch = Batch::freeing();
-        let record = storage::Version { deleted: true, ..version.to_record() };
-        batch.put(Tree::Catalog, key::version(model.uid, number), record.encode_to_vec());
-        batch.delete(Tree::Catalog, key::checkpoint(model.uid, number));
+        put_deleted(&mut batch, model.uid, &version);
         self.add_receipt(&mut writer, &mut batch, receipt, || version.name())?;
         self.store.commit(batch)?;
         if let Err(error) = self.remove_blobs_of(&version.name(), &tensors) {
@@ -82,6 +80,13 @@ impl Registry {
         }
         Ok(())
     }
+}
+
+/// Marks a version as deleted and removes what says which its tensors are.
+pub(super) fn put_deleted(batch: &mut Batch, uid: u64, version: &Version) {
+    let record = storage::Version { deleted: true, ..version.to_record() };
+    batch.put(Tree::Catalog, key::version(uid, version.number), record.encode_to_vec());
+    batch.delete(Tree::Catalog, key::checkpoint(uid, version.number));
 }
 
 fn check_aliases(model: &Model, number: VersionNumber) -> Result<()> {

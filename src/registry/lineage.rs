@@ -133,7 +133,7 @@ impl Registry {
     }
 
     /// The version that a version was made from, also if it was deleted since.
-    fn parent_of(&self, version: &Version) -> Result<Option<Version>> {
+    pub(super) fn parent_of(&self, version: &Version) -> Result<Option<Version>> {
         let Some(number) = version.parent else { return Ok(None) };
         let record = self.version_record(&self.model(&version.model)?, number)?;
         record.map(|record| Version::from_record(version.model.clone(), number, record)).transpose()

@@ -20,6 +20,7 @@ mod receipt;
 pub(crate) mod record;
 mod report;
 mod retention;
+mod salvage;
 mod vectors;
 mod version;
 
@@ -38,6 +39,7 @@ pub use publish::{Publication, PublishedManifest, Tensors};
 pub use receipt::{RECEIPT_LIFETIME, Receipt};
 pub use report::{Epoch, LostClass, RejectionPoint, Report};
 pub use retention::Retention;
+pub use salvage::{Dispensable, GivenUp};
 pub use vectors::{Design, FileName, PretrainedVectors};
 pub use version::{Mode, Origin, Version};
 

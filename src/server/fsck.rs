@@ -4,7 +4,7 @@ use super::offline;
 use crate::{
     config::Config,
     dataset::Dataset,
-    error::{Error, Result},
+    error::Result,
     registry::{Model, Registry},
     store::Store,
 };
@@ -34,11 +34,7 @@ pub struct DataReport {
 /// # Errors
 /// The folder cannot be opened, or is in use.
 pub fn fsck(config: &Config) -> Result<DataReport> {
-    if !config.data_dir.exists() {
-        let what = format!("there is no folder {}", config.data_dir.display());
-        return Err(Error::invalid("data_dir", what));
-    }
-    inspect(Store::open(&config.data_dir, offline::options(config))?)
+    inspect(offline::open(config)?)
 }
 
 /// Checks everything in a store.
@@ -47,7 +43,7 @@ pub(super) fn inspect(store: Store) -> Result<DataReport> {
     let mut report = DataReport {
         values: checked.values,
         bytes: checked.bytes,
-        damage: checked.damage.iter().map(ToString::to_string).collect(),
+        damage: checked.damage.iter().map(|damage| damage.error.to_string()).collect(),
         ..DataReport::default()
     };
     if !report.damage.is_empty() {

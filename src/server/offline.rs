@@ -23,13 +23,27 @@ pub fn restore(config: &Config, file: impl Read) -> Result<DataReport> {
 /// # Errors
 /// The folder is not there, is in use, or is damaged: then nothing was changed.
 pub fn compact(config: &Config) -> Result<Compacted> {
-    if !config.data_dir.exists() {
-        return Err(Error::invalid("data_dir", format!("there is no folder {}", config.data_dir.display())));
-    }
+    check_folder(config)?;
     Store::compact(&config.data_dir, options(config))
 }
 
+/// Opens the store of a data folder that is there.
+///
+/// # Errors
+/// It is not there, or is in use.
+pub(super) fn open(config: &Config) -> Result<Store> {
+    check_folder(config)?;
+    Store::open(&config.data_dir, options(config))
+}
+
+fn check_folder(config: &Config) -> Result<()> {
+    if config.data_dir.exists() {
+        return Ok(());
+    }
+    Err(Error::invalid("data_dir", format!("there is no folder {}", config.data_dir.display())))
+}
+
 /// How the store is opened by who is alone with it: as small as that of the daemon, and free to use what room there is.
-pub(super) fn options(config: &Config) -> StoreOptions {
+fn options(config: &Config) -> StoreOptions {
     StoreOptions { cache_bytes: config.cache_bytes, ..StoreOptions::default() }
 }

@@ -118,7 +118,7 @@ impl Upkeep {
             }
             !stopped
         });
-        damage.iter().for_each(|error| error!(%error, "damaged data found"));
+        damage.iter().for_each(|damage| error!(error = %damage.error, "damaged data found"));
         if !stopped {
             let seconds = started.elapsed().as_secs_f64();
             info!(values, bytes, damaged = damage.len(), seconds, "everything stored was read");

@@ -109,5 +109,5 @@ pub(super) fn check(id: BlobId, bytes: &[u8]) -> Result<()> {
 }
 
 fn damaged(id: BlobId, detail: String) -> Error {
-    Error::Corrupt { what: format!("blob {id}"), detail, remedy: "restore a backup of the data directory" }
+    Error::Corrupt { what: format!("blob {id}"), detail, remedy: super::cell::REMEDY }
 }

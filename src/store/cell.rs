@@ -21,7 +21,8 @@ const FORMAT: u8 = 1;
 const CHECKSUM_BYTES: usize = 8;
 const HEADER_BYTES: usize = 2 + CHECKSUM_BYTES;
 const NUMBER_BYTES: usize = 4;
-const REMEDY: &str = "restore a backup of the data directory";
+pub(super) const REMEDY: &str =
+    "restore a backup of the data directory, or do without it: taxond fsck --repair";
 
 /// Checksum of a cell; zero stands before the first.
 pub(super) type Checksum = [u8; CHECKSUM_BYTES];

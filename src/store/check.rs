@@ -12,8 +12,19 @@ pub struct Checked {
     pub values: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// The rest, each by what a reader of it would be told.
-    pub damage: Vec<Error>,
+    /// The rest.
+    pub damage: Vec<Damage>,
+}
+
+/// A value that is not as it was written.
+#[derive(Debug)]
+pub struct Damage {
+    /// Its tree.
+    pub tree: Tree,
+    /// Its key; none where that cannot be read either.
+    pub key: Option<Vec<u8>>,
+    /// What a reader of it is told.
+    pub error: Error,
 }
 
 impl Store {
@@ -33,10 +44,13 @@ impl Store {
                     let (key, number) = split_key(tree, &cell)?;
                     Ok((number == 0).then(|| key.to_vec()))
                 });
-                let entry = match first {
-                    Ok(Some(key)) => self.settled_entry(tree, &key),
+                let (key, entry) = match first {
+                    Ok(Some(key)) => {
+                        let entry = self.settled_entry(tree, &key);
+                        (Some(key), entry)
+                    }
                     Ok(None) => continue,
-                    Err(error) => Err(error),
+                    Err(error) => (None, Err(error)),
                 };
                 let bytes = match entry {
                     Ok(Entry::Value { value, .. }) => {
@@ -47,7 +61,7 @@ impl Store {
                     // Removed since its key was read.
                     Ok(_) => 0,
                     Err(error) => {
-                        checked.damage.push(error);
+                        checked.damage.push(Damage { tree, key, error });
                         0
                     }
                 };

@@ -16,6 +16,7 @@ use super::{
     closing::{Closing, OpensLatch},
     commit::GroupSync,
     copy::Gate,
+    database::Database,
     directory::Directory,
     high_water::{self, HighWater},
     space,
@@ -49,8 +50,7 @@ pub struct Store {
 /// Fields are dropped in this order: the directory is given up after sled let go of its files.
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) trees: [sled::Tree; Tree::ALL.len()],
-    pub(super) db: sled::Db,
+    pub(super) db: Database,
     /// The log, for fsync.
     pub(super) log: File,
     pub(super) group: GroupSync,
@@ -90,15 +90,7 @@ impl Store {
             .segment_size(SEGMENT_BYTES)
             .cache_capacity(options.cache_bytes);
         let db = whole(&database, || config.open().map_err(failed))?;
-        let trees = Tree::ALL.map(|tree| db.open_tree(tree.name()));
-        let [catalog, examples, jobs, chunks, receipts] = trees;
-        let trees = [
-            catalog.map_err(failed)?,
-            examples.map_err(failed)?,
-            jobs.map_err(failed)?,
-            chunks.map_err(failed)?,
-            receipts.map_err(failed)?,
-        ];
+        let db = Database::new(db).map_err(failed)?;
         let file = database.join("db");
         let log =
             File::open(&file).map_err(|error| Error::io(format!("opening {}", file.display()), error))?;
@@ -107,7 +99,6 @@ impl Store {
         let high_water = HighWater::open(&directory.high_water(), reached.unwrap_or(0))?;
         directory.sync()?;
         let inner = Inner {
-            trees,
             db,
             log,
             group: GroupSync::default(),
@@ -158,7 +149,7 @@ impl Store {
     }
 
     pub(super) fn sled(&self, tree: Tree) -> &sled::Tree {
-        &self.inner.trees[tree as usize]
+        self.inner.db.tree(tree)
     }
 
     /// What went wrong in a read: after a failed write, the cause of that comes back for pages it touched.

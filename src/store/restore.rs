@@ -36,7 +36,7 @@ impl Store {
         }
         applying.finish()?;
         if let Some(damage) = store.check().damage.into_iter().next() {
-            return Err(damage);
+            return Err(damage.error);
         }
         store.inner.directory.end()?;
         Ok(store)

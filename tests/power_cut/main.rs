@@ -8,45 +8,32 @@
 mod disk;
 #[path = "../store_fixtures/mod.rs"]
 mod store_fixtures;
+mod worker;
 
 use std::{
     collections::BTreeSet,
-    env,
-    fs::{self, File},
-    io::Write as _,
+    env, fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use disk::{Disk, Reached, records};
 use rand::{RngExt as _, SeedableRng as _};
-use store_fixtures::{checkpoint, id, label, manifest, open, publication};
+use store_fixtures::{checkpoint, id};
 use taxond::{
-    dataset::{Dataset, Filter, Meanings},
-    model::Preset,
-    registry::{Registry, Selector, Tensors},
-    taxonomy::VersionNumber,
+    dataset::Dataset,
+    registry::{Registry, Selector},
 };
+use worker::{Acknowledged, EXAMPLES, Failing, record, recorder, run};
 
-const FOLDER: &str = "POWER_CUT_FOLDER";
-/// Moments at which the power is cut, how many rounds the process does its work, and what the chance comes from; the long form
-/// sets more.
+/// Moments at which the power is cut, how many rounds the process does its work, how often the disk fails, and what the chance comes
+/// from; the long form sets more.
 const CUTS: (&str, usize) = ("TAXOND_TEST_POWER_CUTS", 60);
 const ROUNDS: (&str, usize) = ("TAXOND_TEST_ROUNDS", 24);
+const FAILURES: (&str, usize) = ("TAXOND_TEST_FAILURES", 24);
 const SEED: (&str, usize) = ("TAXOND_TEST_SEED", 1);
-const EXAMPLES: u64 = 50;
 
 fn number((variable, default): (&str, usize)) -> usize {
     env::var(variable).map_or(default, |number| number.parse().expect("a number"))
-}
-
-/// What the process was told is durable.
-#[derive(Debug, Default, Clone, Copy)]
-struct Acknowledged {
-    versions: u64,
-    deleted: u64,
-    examples: u64,
-    relabelled: u64,
 }
 
 #[test]
@@ -119,61 +106,34 @@ fn what_is_not_synced_is_lost() {
     assert!(fs::read(to.join("db/db")).is_ok_and(|database| database.is_empty()));
 }
 
-/// Runs the process that is recorded and returns the log.
-fn record(dir: &Path) -> PathBuf {
-    let recorder = dir.join("librecorder.so");
-    let rustc = Path::new(env!("CARGO")).with_file_name("rustc");
-    let rustc = if rustc.exists() { rustc } else { "rustc".into() };
-    let compiled = Command::new(rustc)
-        .args(["-O", "--edition", "2024", "--crate-type", "cdylib"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/power_cut/recorder.rs"))
-        .arg("-o")
-        .arg(&recorder)
-        .status()
-        .unwrap();
-    assert!(compiled.success());
-    let (work, log) = (dir.join("work"), dir.join("log"));
-    fs::create_dir(&work).unwrap();
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "process_that_works_on_a_folder"])
-        .env("LD_PRELOAD", &recorder)
-        .env(FOLDER, &work)
-        .env("POWER_CUT_LOG", &log)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    log
-}
-
+/// A disk that fails, at any write or sync, once or from there on: nothing that was acknowledged before is lost, and nothing is
+/// acknowledged after.
 #[test]
-#[ignore = "run by the tests above in a process of its own"]
-fn process_that_works_on_a_folder() {
-    let Some(folder) = env::var_os(FOLDER).map(PathBuf::from) else { return };
-    let mut told = File::create(folder.join("acknowledged")).unwrap();
-    let mut tell = |what: &str, number: u64| told.write_all(format!("{what} {number}\n").as_bytes()).unwrap();
-    let store = open(&folder.join("data"));
-    let registry = Registry::open(store.clone()).unwrap();
-    let dataset = Dataset::open(store, &registry.uids().unwrap()).unwrap();
-    let bank = id("bank");
-    let model = registry.create_model(&bank, Preset::Default, None).unwrap();
-    for round in 1..=number(ROUNDS) as u64 {
-        let tensors = Tensors::New(checkpoint(round as u32, 1, 40_000));
-        registry.publish(publication(&bank, tensors, Some(manifest(round, "")))).unwrap();
-        tell("versions", round);
-        let mut session = dataset.add(&model).unwrap();
-        let texts = (0..EXAMPLES).map(|number| (format!("text {round} {number}"), label("card"))).collect();
-        session.push(texts).unwrap();
-        tell("examples", session.commit(None).unwrap().total);
-        let to = if round % 2 == 0 { "card" } else { "cash" };
-        let correction =
-            dataset.relabel(&model, &Filter::default(), &Meanings::new(None), &label(to)).unwrap();
-        correction.commit(None).unwrap();
-        tell("relabelled", round);
-        if round > 2 {
-            registry.delete_version(&bank, VersionNumber(round - 2), true, None).unwrap();
-        }
-        tell("deleted", round.saturating_sub(2));
+fn what_was_acknowledged_outlasts_a_disk_that_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = recorder(dir.path());
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(number(SEED) as u64);
+    let (mut stopped, mut opened) = (0, 0);
+    for failure in 0..number(FAILURES) {
+        let work = dir.path().join("work");
+        fs::create_dir(&work).unwrap();
+        // Early ones strike while the folder is made.
+        let most = if failure % 4 == 0 { 40 } else { 1000 };
+        let failing =
+            Failing { at: rng.random_range(0..most), failures: if failure % 2 == 0 { 1 } else { u64::MAX } };
+        run(&recorder, &work, &dir.path().join("log"), Some(failing));
+        let acknowledged = Acknowledged::of(&work);
+        stopped += usize::from(acknowledged.versions < number(ROUNDS) as u64);
+        opened += usize::from(acknowledged.versions > 0);
+        check(&work.join("data"), acknowledged, &format!("{failing:?}"));
+        fs::remove_dir_all(work).unwrap();
+        fs::remove_file(dir.path().join("log")).unwrap();
     }
+    println!(
+        "{} failures, of which {stopped} stopped the work, {opened} after something was acknowledged",
+        number(FAILURES)
+    );
+    assert!(stopped > 0 && opened > 0, "the disk never failed where it matters");
 }
 
 /// Opens what a power cut left, and returns how many examples there are.
@@ -228,18 +188,4 @@ fn open_or_explain(path: &Path, moment: &str) -> taxond::store::Store {
 fn walk(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
-}
-
-impl Acknowledged {
-    fn read(&mut self, line: &str) {
-        let (what, number) = line.trim().split_once(' ').expect("two words");
-        let number = number.parse().expect("a number");
-        match what {
-            "versions" => self.versions = number,
-            "examples" => self.examples = number,
-            "relabelled" => self.relabelled = number,
-            "deleted" => self.deleted = number,
-            other => panic!("{other} is not known"),
-        }
-    }
 }

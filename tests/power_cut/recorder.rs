@@ -13,6 +13,9 @@
 //! R 0      0      old\0new   a path was renamed
 //! U 0      0      path       a path was removed
 //! ```
+//!
+//! With POWER_CUT_FAIL_BELOW, a path, the writes and syncs of files below it fail with EIO from the one with the number
+//! POWER_CUT_FAIL_AT on, counted from 0, as many as POWER_CUT_FAILURES says.
 
 use std::{
     collections::HashMap,
@@ -29,6 +32,7 @@ const O_WRONLY: c_int = 0o1;
 const O_CLOEXEC: c_int = 0o2_000_000;
 const SEEK_CUR: c_int = 1;
 const F_OK: c_int = 0;
+const EIO: c_int = 5;
 const AT_FDCWD: c_int = -100;
 const RTLD_NEXT: *mut c_void = -1_isize as *mut c_void;
 
@@ -36,6 +40,7 @@ unsafe extern "C" {
     fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
     fn access(path: *const c_char, mode: c_int) -> c_int;
     fn lseek64(fd: c_int, offset: i64, whence: c_int) -> i64;
+    fn __errno_location() -> *mut c_int;
 }
 
 /// The function of the C library under the name.
@@ -63,7 +68,10 @@ static RECORDER: LazyLock<Option<Mutex<Recorder>>> = LazyLock::new(|| {
     let folder = env::var_os("POWER_CUT_FOLDER")?.as_bytes().to_vec();
     let log = CString::new(env::var_os("POWER_CUT_LOG")?.as_bytes()).ok()?;
     let log = real!("open64" as Open)(log.as_ptr(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0o600);
-    (log >= 0).then(|| Mutex::new(Recorder { folder, log, objects: 0, paths: HashMap::new(), open: HashMap::new() }))
+    let failing = Failing::from_environment();
+    (log >= 0).then(|| {
+        Mutex::new(Recorder { folder, log, objects: 0, paths: HashMap::new(), open: HashMap::new(), failing })
+    })
 });
 
 struct Recorder {
@@ -73,12 +81,61 @@ struct Recorder {
     objects: u64,
     paths: HashMap<Vec<u8>, u64>,
     open: HashMap<c_int, Opened>,
+    failing: Option<Failing>,
+}
+
+/// A disk that fails.
+struct Failing {
+    below: Vec<u8>,
+    /// Writes and syncs that go well still, and that fail then.
+    well: u64,
+    ill: u64,
 }
 
 #[derive(Clone)]
 struct Opened {
     object: u64,
     path: Vec<u8>,
+}
+
+impl Failing {
+    fn from_environment() -> Option<Self> {
+        let below = env::var_os("POWER_CUT_FAIL_BELOW")?.as_bytes().to_vec();
+        let number = |name: &str| env::var(name).ok()?.parse().ok();
+        Some(Self { below, well: number("POWER_CUT_FAIL_AT")?, ill: number("POWER_CUT_FAILURES")? })
+    }
+
+    /// Whether the disk fails now, under a path.
+    fn strikes(&mut self, path: &[u8]) -> bool {
+        if !path.starts_with(&self.below) {
+            return false;
+        }
+        if self.well > 0 {
+            self.well -= 1;
+            return false;
+        }
+        let strikes = self.ill > 0;
+        self.ill = self.ill.saturating_sub(1);
+        strikes
+    }
+}
+
+/// Whether the disk fails now, for a file; then the error number is set.
+fn fails(fd: c_int) -> bool {
+    let path = recorder().and_then(|recorder| Some(recorder.open.get(&fd)?.path.clone()));
+    path.is_some_and(|path| fails_at(&path))
+}
+
+/// As [`fails`], under a path.
+fn fails_at(path: &[u8]) -> bool {
+    let strikes = recorder().is_some_and(|mut recorder| {
+        recorder.failing.as_mut().is_some_and(|failing| failing.strikes(path))
+    });
+    if strikes {
+        // SAFETY: the error number of this thread.
+        unsafe { *__errno_location() = EIO };
+    }
+    strikes
 }
 
 fn recorder() -> Option<MutexGuard<'static, Recorder>> {
@@ -146,6 +203,9 @@ fn open_with(path: *const c_char, flags: c_int, open: impl FnOnce() -> c_int) ->
 }
 
 fn sync_with(fd: c_int, sync: impl FnOnce() -> c_int) -> c_int {
+    if fails(fd) {
+        return -1;
+    }
     static IDS: Mutex<u64> = Mutex::new(0);
     let begun = recorder().and_then(|recorder| {
         let opened = recorder.open.get(&fd)?.clone();
@@ -182,6 +242,9 @@ extern "C" fn openat64(folder: c_int, path: *const c_char, flags: c_int, mode: c
 
 #[unsafe(no_mangle)]
 extern "C" fn write(fd: c_int, data: *const c_void, length: usize) -> isize {
+    if fails(fd) {
+        return -1;
+    }
     // SAFETY: asks where the file stands.
     let offset = unsafe { lseek64(fd, 0, SEEK_CUR) };
     let written = real!("write" as Write)(fd, data, length);
@@ -197,6 +260,9 @@ extern "C" fn write(fd: c_int, data: *const c_void, length: usize) -> isize {
 
 #[unsafe(no_mangle)]
 extern "C" fn pwrite64(fd: c_int, data: *const c_void, length: usize, offset: i64) -> isize {
+    if fails(fd) {
+        return -1;
+    }
     let written = real!("pwrite64" as PWrite)(fd, data, length, offset);
     if written > 0
         && let Some(recorder) = recorder()
@@ -209,6 +275,9 @@ extern "C" fn pwrite64(fd: c_int, data: *const c_void, length: usize, offset: i6
 
 #[unsafe(no_mangle)]
 extern "C" fn ftruncate64(fd: c_int, length: i64) -> c_int {
+    if fails(fd) {
+        return -1;
+    }
     let outcome = real!("ftruncate64" as Truncate)(fd, length);
     if outcome == 0
         && let Some(recorder) = recorder()
@@ -231,6 +300,9 @@ extern "C" fn fdatasync(fd: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn rename(old: *const c_char, new: *const c_char) -> c_int {
+    if fails_at(bytes(old)) {
+        return -1;
+    }
     let outcome = real!("rename" as Rename)(old, new);
     if outcome == 0
         && let Some(mut recorder) = recorder()
@@ -247,6 +319,9 @@ extern "C" fn rename(old: *const c_char, new: *const c_char) -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn unlink(path: *const c_char) -> c_int {
+    if fails_at(bytes(path)) {
+        return -1;
+    }
     let outcome = real!("unlink" as Unlink)(path);
     if outcome == 0
         && let Some(mut recorder) = recorder()
