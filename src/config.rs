@@ -29,6 +29,10 @@ const DEFAULT_MODEL_CACHE_BYTES: u64 = 1024 * MIB;
 const DEFAULT_TRAINING_NICENESS: u8 = 19;
 const DEFAULT_DRAIN_SECONDS: f64 = 10.0;
 const DEFAULT_GATE_CLASS_F1: f64 = 0.1;
+const DEFAULT_MAX_MODELS: usize = 10_000;
+const DEFAULT_MAX_CLASSES: usize = 10_000;
+/// Also the most: their fingerprints are in memory while some are added.
+const DEFAULT_MAX_EXAMPLES: u64 = 1_000_000;
 const DEFAULT_KEEP_VERSIONS: usize = 50;
 const DEFAULT_SCRUB_HOURS: f64 = 24.0;
 const DEFAULT_LOG: &str = "info";
@@ -84,6 +88,12 @@ pub struct Config {
     /// By how much the F1 of a class that was not to change may fall by what was learnt, 0 to 1; by one or two answers it
     /// always may. Default 0.1.
     pub gate_class_f1: f64,
+    /// Models that there may be, 1 to 1,000,000. Default 10,000.
+    pub max_models: usize,
+    /// Active classes and groups that a model may have, 2 to 1,000,000. Default 10,000.
+    pub max_classes: usize,
+    /// Examples that a model may have, 1 to 1,000,000. Default 1,000,000.
+    pub max_examples: u64,
     /// Bytes that are to stay free on the disk of the store, 0 to 64 TiB: below that nothing comes in. Default: 256 MiB, or a
     /// tenth of a smaller disk.
     pub min_free_bytes: Option<u64>,
@@ -140,6 +150,9 @@ pub struct Settings {
     /// Connections that may be open, over TCP and over the socket each [default: 1024]
     #[arg(long, env = "TAXOND_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
+    /// Seconds after which a connection without a call is closed; 0 for never [default: 3600]
+    #[arg(long, env = "TAXOND_IDLE_SECONDS", value_name = "SECONDS")]
+    pub idle_seconds: Option<f64>,
     /// Calls a second that each identity may make; 0 limits none [default: 0]
     #[arg(long, env = "TAXOND_RATE_LIMIT", value_name = "CALLS")]
     pub rate_limit: Option<u32>,
@@ -200,6 +213,15 @@ pub struct Settings {
     /// By how much the F1 of a class that was not to change may fall by what was learnt, 0 to 1 [default: 0.1]
     #[arg(long, env = "TAXOND_GATE_CLASS_F1", value_name = "SHARE")]
     pub gate_class_f1: Option<f64>,
+    /// Models that there may be [default: 10000]
+    #[arg(long, env = "TAXOND_MAX_MODELS", value_name = "N")]
+    pub max_models: Option<usize>,
+    /// Classes and groups that a model may have [default: 10000]
+    #[arg(long, env = "TAXOND_MAX_CLASSES", value_name = "N")]
+    pub max_classes: Option<usize>,
+    /// Examples that a model may have [default: 1000000]
+    #[arg(long, env = "TAXOND_MAX_EXAMPLES", value_name = "N")]
+    pub max_examples: Option<u64>,
     /// Bytes that are to stay free on the disk of the store [default: 256 MiB, or a tenth of a smaller disk]
     #[arg(long, env = "TAXOND_MIN_FREE_BYTES", value_name = "BYTES")]
     pub min_free_bytes: Option<u64>,
@@ -246,6 +268,7 @@ impl Settings {
             tls_client_ca: self.tls_client_ca.or(base.tls_client_ca),
             auth_file: self.auth_file.or(base.auth_file),
             max_connections: self.max_connections.or(base.max_connections),
+            idle_seconds: self.idle_seconds.or(base.idle_seconds),
             rate_limit: self.rate_limit.or(base.rate_limit),
             metrics_listen: self.metrics_listen.or(base.metrics_listen),
             device: self.device.or(base.device),
@@ -265,6 +288,9 @@ impl Settings {
             training_memory_limit: self.training_memory_limit.or(base.training_memory_limit),
             gate_accuracy: self.gate_accuracy.or(base.gate_accuracy),
             gate_class_f1: self.gate_class_f1.or(base.gate_class_f1),
+            max_models: self.max_models.or(base.max_models),
+            max_classes: self.max_classes.or(base.max_classes),
+            max_examples: self.max_examples.or(base.max_examples),
             min_free_bytes: self.min_free_bytes.or(base.min_free_bytes),
             keep_versions: self.keep_versions.or(base.keep_versions),
             keep_days: self.keep_days.or(base.keep_days),
@@ -310,6 +336,12 @@ impl Config {
         let gate_class_f1 = settings.gate_class_f1.unwrap_or(DEFAULT_GATE_CLASS_F1);
         within("gate_accuracy", gate_accuracy, 0.0, 1.0)?;
         within("gate_class_f1", gate_class_f1, 0.0, 1.0)?;
+        let max_models = settings.max_models.unwrap_or(DEFAULT_MAX_MODELS);
+        within("max_models", max_models, 1, 1_000_000)?;
+        let max_classes = settings.max_classes.unwrap_or(DEFAULT_MAX_CLASSES);
+        within("max_classes", max_classes, 2, 1_000_000)?;
+        let max_examples = settings.max_examples.unwrap_or(DEFAULT_MAX_EXAMPLES);
+        within("max_examples", max_examples, 1, DEFAULT_MAX_EXAMPLES)?;
         let min_free_bytes = settings.min_free_bytes;
         min_free_bytes.map_or(Ok(()), |bytes| within("min_free_bytes", bytes, 0, MAX_MEMORY))?;
         let keep_days = settings.keep_days.unwrap_or(0.0);
@@ -341,6 +373,9 @@ impl Config {
             training_memory_limit,
             gate_accuracy,
             gate_class_f1,
+            max_models,
+            max_classes,
+            max_examples,
             min_free_bytes,
             keep_versions: settings.keep_versions.unwrap_or(DEFAULT_KEEP_VERSIONS),
             keep_days,

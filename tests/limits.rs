@@ -44,6 +44,76 @@ async fn who_comes_beyond_the_limit_is_turned_away_until_another_one_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_a_call_is_closed_and_one_with_a_call_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { idle_seconds: Some(0.2), max_connections: Some(2), ..Settings::default() };
+    let daemon = Daemon::start_with(dir.path(), settings).await;
+    let watched = connect(&daemon).await.unwrap();
+    let mut watching =
+        HealthClient::new(watched).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    watching.message().await.unwrap().unwrap();
+    // The connection of the daemon's own clients is without a call: its place becomes free.
+    let other = loop {
+        if let Ok(channel) = connect(&daemon).await
+            && HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.is_ok()
+        {
+            break channel;
+        }
+    };
+    // The stream is open still: its end is the daemon's stop.
+    drop(other);
+    let stopped = tokio::spawn(daemon.stop());
+    let status = watching.message().await.unwrap().unwrap().status();
+    assert_eq!(status, tonic_health::pb::health_check_response::ServingStatus::NotServing);
+    drop(watching);
+    stopped.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_bound_models_classes_and_examples() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        max_models: Some(2),
+        max_classes: Some(4),
+        max_examples: Some(support::texts().len() as u64),
+        ..Settings::default()
+    };
+    let mut daemon = Daemon::start_with(dir.path(), settings).await;
+    daemon.create("bank").await;
+    daemon.add(support::BANK, support::texts()).await;
+    let reason = |status: tonic::Status| {
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        status.get_error_details().error_info().unwrap().reason.clone()
+    };
+
+    let example = v1::LabelledText { text: "one more".into(), label: "balance".into() };
+    let more =
+        v1::AddExamplesRequest { model: support::BANK.into(), examples: vec![example], ..Default::default() };
+    let refused = daemon.dataset.add_examples(tokio_stream::once(more)).await.unwrap_err();
+    assert_eq!(reason(refused), "EXAMPLES");
+
+    support::assert_succeeded(&daemon.train(support::train_request()).await);
+    for validate_only in [true, false] {
+        let add = v1::AddClassesRequest {
+            model: support::BANK.into(),
+            names: vec!["loans".into()],
+            validate_only,
+            ..Default::default()
+        };
+        let refused = daemon.taxonomy.add_classes(add).await.unwrap_err();
+        assert!(refused.message().contains("5 classes"), "{refused}");
+        assert_eq!(reason(refused), "CLASSES");
+    }
+    daemon.merge(v1::Learn::None).await;
+
+    daemon.create("second").await;
+    let third = v1::CreateModelRequest { model_id: "third".into(), ..Default::default() };
+    let refused = daemon.registry.create_model(third).await.unwrap_err();
+    assert_eq!(reason(refused), "MODELS");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_speaks_something_else_is_hung_up_on() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(dir.path()).await;

@@ -1,13 +1,14 @@
 //! How the daemon is reached.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{Settings, within};
+use super::{MAX_DAYS, Settings, within};
 use crate::error::{Error, Result};
 
 const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50061);
 const DEFAULT_MAX_CONNECTIONS: usize = 1024;
+const DEFAULT_IDLE_SECONDS: f64 = 3600.0;
 /// What `listen` says where there is no TCP port.
 const NONE: &str = "none";
 
@@ -22,6 +23,8 @@ pub struct Network {
     pub tls: Option<Tls>,
     /// Connections that may be open, over TCP and over the socket each, 1 to 1,000,000. Default 1024.
     pub max_connections: usize,
+    /// How long a connection may be without a call, up to a hundred years; for ever where there is none. Default an hour.
+    pub idle: Option<Duration>,
     /// Calls a second of each identity, 1 to 1,000,000. Default: not limited.
     pub rate_limit: Option<u32>,
     /// Address of the HTTP port for metrics and probes. Default: none.
@@ -71,10 +74,13 @@ impl Network {
         }
         let max_connections = settings.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS);
         within("max_connections", max_connections, 1, 1_000_000)?;
+        let idle = settings.idle_seconds.unwrap_or(DEFAULT_IDLE_SECONDS);
+        within("idle_seconds", idle, 0.0, MAX_DAYS * 86_400.0)?;
+        let idle = (idle > 0.0).then(|| Duration::from_secs_f64(idle));
         let rate_limit = settings.rate_limit.filter(|&limit| limit > 0);
         within("rate_limit", rate_limit.unwrap_or(1), 1, 1_000_000)?;
         let metrics_listen = metrics_listen(settings)?;
-        Ok(Self { listen, unix, tls, max_connections, rate_limit, metrics_listen })
+        Ok(Self { listen, unix, tls, max_connections, idle, rate_limit, metrics_listen })
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Config, Network, Settings};
 impl Config {
     /// Every setting with the value that holds; what is off stays absent.
     pub fn resolved(&self) -> Settings {
-        let Network { listen, unix, tls, max_connections, rate_limit, metrics_listen } = &self.network;
+        let Network { listen, unix, tls, max_connections, idle, rate_limit, metrics_listen } = &self.network;
         let (unix, tls) = (unix.as_ref(), tls.as_ref());
         Settings {
             listen: Some(listen.map_or_else(|| "none".to_owned(), |address| address.to_string())),
@@ -17,6 +17,7 @@ impl Config {
             tls_client_ca: tls.and_then(|tls| tls.client_ca.clone()),
             auth_file: self.auth_file.clone(),
             max_connections: Some(*max_connections),
+            idle_seconds: Some(idle.map_or(0.0, |idle| idle.as_secs_f64())),
             rate_limit: Some(rate_limit.unwrap_or(0)),
             metrics_listen: metrics_listen.map(|address| address.to_string()),
             data_dir: Some(self.data_dir.clone()),
@@ -37,6 +38,9 @@ impl Config {
             training_memory_limit: Some(self.training_memory_limit),
             gate_accuracy: Some(self.gate_accuracy),
             gate_class_f1: Some(self.gate_class_f1),
+            max_models: Some(self.max_models),
+            max_classes: Some(self.max_classes),
+            max_examples: Some(self.max_examples),
             min_free_bytes: self.min_free_bytes,
             keep_versions: Some(self.keep_versions),
             keep_days: Some(self.keep_days),
@@ -69,9 +73,10 @@ impl Settings {
     pub fn values(&self) -> Vec<(&'static str, Option<String>)> {
         values!(self;
             listen, unix_socket, unix_allow_uids, unix_allow_gids, tls_cert, tls_key, tls_client_ca, auth_file,
-            max_connections, rate_limit, metrics_listen, insecure, data_dir, device, tf32, threads, predict_queue,
+            max_connections, idle_seconds, rate_limit, metrics_listen, insecure, data_dir, device, tf32, threads, predict_queue,
             cache_bytes, feature_cache_bytes, model_cache_bytes, pin, training_niceness, drain_seconds, log,
-            log_format, vectors_dir, training_memory_limit, gate_accuracy, gate_class_f1, min_free_bytes,
+            log_format, vectors_dir, training_memory_limit, gate_accuracy, gate_class_f1, max_models, max_classes,
+            max_examples, min_free_bytes,
             keep_versions, keep_days, keep_bytes, scrub_hours,
         )
     }

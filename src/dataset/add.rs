@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Dataset, Example, Extent, MAX_EXAMPLES,
+    Dataset, Example, Extent,
     claim::{Claim, Writing},
     example::Fingerprint,
     example_key,
@@ -71,11 +71,12 @@ impl AddSession {
                 self.duplicates += 1;
                 continue;
             }
-            if self.extent.count >= MAX_EXAMPLES {
+            let most = self.claim.dataset.most;
+            if self.extent.count >= most {
                 return Err(Error::Exhausted {
                     reason: "EXAMPLES",
                     description: format!(
-                        "{} would hold more than {MAX_EXAMPLES} examples; none of this call was stored",
+                        "{} would hold more than {most} examples (max_examples); none of this call was stored",
                         self.claim.model.name()
                     ),
                     retry_after: None,

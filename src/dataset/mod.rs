@@ -60,6 +60,8 @@ const EXAMPLES: u8 = b'x';
 pub struct Dataset {
     store: Store,
     states: Arc<Mutex<HashMap<u64, Arc<ModelState>>>>,
+    /// Most examples of a model.
+    most: u64,
 }
 
 /// Counts of a model's examples.
@@ -103,9 +105,15 @@ impl Dataset {
         for kind in [EXTENTS, EXAMPLES, ASSIGNED, JOURNAL] {
             sweep_owners(&store, Tree::Examples, kind, live_uids)?;
         }
-        let dataset = Self { store, states: Arc::default() };
+        let dataset = Self { store, states: Arc::default(), most: MAX_EXAMPLES };
         live_uids.iter().try_for_each(|uid| dataset.apply_journal(*uid))?;
         Ok(dataset)
+    }
+
+    /// The same with a limit to the examples of a model, at most [`MAX_EXAMPLES`].
+    #[must_use]
+    pub fn with_limit(self, most: u64) -> Self {
+        Self { most: most.min(MAX_EXAMPLES), ..self }
     }
 
     /// How many examples a model has.

@@ -23,7 +23,7 @@ impl Registry {
     /// Makes a model that has no version yet.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] when the name is taken.
+    /// [`Error::AlreadyExists`] when the name is taken; [`Error::Exhausted`] with reason `MODELS`.
     pub fn create_model(
         &self,
         id: &ModelId,
@@ -35,6 +35,7 @@ impl Registry {
         if self.store.contains(Tree::Catalog, &key::model(id))? {
             return Err(Error::AlreadyExists { resource: Resource::Model, name: id.name() });
         }
+        self.check_models()?;
         let mut counters = self.counters()?;
         counters.model_uid += 1;
         let mut model = Model {

@@ -34,10 +34,11 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::NotFound`] for the model; [`Error::Precondition`] with reason `PRESET_MISMATCH` for a network that the model
-    /// does not train, or `MANIFEST_MISMATCH` for classes that are not the model's.
+    /// does not train, or `MANIFEST_MISMATCH` for classes that are not the model's; [`Error::Exhausted`] with reason `CLASSES`.
     pub fn import(&self, id: &ModelId, archive: Archive, receipt: Option<Receipt>) -> Result<Version> {
         let Archive { name, checkpoint, manifest, mode, report, lineage } = archive;
         check_preset(&self.model(id)?, &checkpoint)?;
+        self.check_classes(id, None, &manifest)?;
         self.publish(Publication {
             model: id.clone(),
             tensors: Tensors::New(checkpoint),

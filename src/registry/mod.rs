@@ -16,6 +16,7 @@ mod lineage;
 mod manifest;
 mod model;
 mod publish;
+mod quotas;
 mod receipt;
 pub(crate) mod record;
 mod report;
@@ -36,6 +37,7 @@ pub use job::{JobId, JobRecord, JobState};
 pub use lineage::Lineage;
 pub use model::{AliasName, MAX_NAME_BYTES, Model, ModelId, Selector};
 pub use publish::{Publication, PublishedManifest, Tensors};
+pub use quotas::Quotas;
 pub use receipt::{RECEIPT_LIFETIME, Receipt};
 pub use report::{Epoch, LostClass, RejectionPoint, Report};
 pub use retention::Retention;
@@ -57,6 +59,7 @@ pub struct Registry {
     store: Store,
     /// Held by whoever reads a record in order to change it, and while blobs are put or swept.
     writer: Mutex<Writer>,
+    quotas: Quotas,
 }
 
 /// What only the writer may touch.
@@ -73,7 +76,7 @@ impl Registry {
     /// [`crate::error::Error::Corrupt`] for a damaged record; what the store says when it cannot be written.
     pub fn open(store: Store) -> Result<Self> {
         let writer = Mutex::new(Writer { receipts_swept: Instant::now() });
-        let registry = Self { store, writer };
+        let registry = Self { store, writer, quotas: Quotas::default() };
         registry.interrupt_jobs()?;
         let mut batch = Batch::freeing();
         registry.drop_expired_receipts(&mut batch, SystemTime::now())?;

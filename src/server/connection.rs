@@ -4,6 +4,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 #[cfg(unix)]
@@ -16,6 +17,8 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::idle::{IdleTimer, OpenCalls};
+
 use crate::service::Peer;
 
 /// A connection and who is at its other end.
@@ -26,8 +29,28 @@ pub(super) struct Connection {
     /// What was read of it before it was handed over, and how much of that was given on.
     preface: [u8; PREFACE.len()],
     given: usize,
+    calls: OpenCalls,
+    /// When it has been without a call for too long; none where that may be.
+    idle: Option<IdleTimer>,
     /// Its place among the connections that may be open.
     _place: OwnedSemaphorePermit,
+}
+
+/// What calls are told of their connection.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    /// Who is at its other end.
+    pub(super) peer: Peer,
+    /// The calls that are open on it.
+    pub(super) calls: OpenCalls,
+}
+
+/// What each connection has of the limits.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) permit: OwnedSemaphorePermit,
+    /// How long it may be without a call; for ever where there is none.
+    pub(super) idle: Option<Duration>,
 }
 
 /// What a client sends first (RFC 9113, 3.4).
@@ -50,13 +73,15 @@ impl Connection {
     ///
     /// # Errors
     /// The client went, or speaks something else.
-    pub(super) async fn greet(mut io: Io, peer: Peer, place: OwnedSemaphorePermit) -> io::Result<Self> {
+    pub(super) async fn greet(mut io: Io, peer: Peer, place: Place) -> io::Result<Self> {
         let mut preface = [0; PREFACE.len()];
         io.read_exact(&mut preface).await?;
         if preface != *PREFACE {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not speak HTTP/2"));
         }
-        Ok(Self { io, peer, preface, given: 0, _place: place })
+        let calls = OpenCalls::new();
+        let idle = place.idle.map(|limit| IdleTimer::new(calls.clone(), limit));
+        Ok(Self { io, peer, preface, given: 0, calls, idle, _place: place.permit })
     }
 
     fn io(self: Pin<&mut Self>) -> Pin<&mut Io> {
@@ -65,10 +90,10 @@ impl Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Client;
 
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
+    fn connect_info(&self) -> Client {
+        Client { peer: self.peer.clone(), calls: self.calls.clone() }
     }
 }
 
@@ -86,7 +111,15 @@ impl AsyncRead for Connection {
             connection.given += length;
             return Poll::Ready(Ok(()));
         }
-        self.io().poll_read(cx, buffer)
+        let connection = self.get_mut();
+        let read = Pin::new(&mut connection.io).poll_read(cx, buffer);
+        if read.is_pending()
+            && let Some(idle) = &mut connection.idle
+        {
+            // As if the client had ended it.
+            return idle.poll(cx).map(Ok);
+        }
+        read
     }
 }
 

@@ -19,13 +19,14 @@ use tracing::error;
 
 use super::{
     audit::Audit,
+    connection::Client,
     door::{Door, Refusal},
     metrics::{self, Metrics},
     roles,
 };
 use crate::{
     error::Error,
-    service::{Caller, Identity, Peer, status},
+    service::{Caller, Identity, status},
 };
 
 /// Puts a [`Gate`] before services.
@@ -71,8 +72,10 @@ where
         let Some(rpc) = roles::find(request.uri().path()) else {
             return answer(Status::unimplemented("there is no such call").into_http());
         };
-        let call = metrics::Call::begin(&self.metrics, rpc);
-        let peer = request.extensions().get::<Peer>();
+        let client = request.extensions_mut().remove::<Client>();
+        let open = client.as_ref().map(|client| client.calls.begin());
+        let call = metrics::Call::begin(&self.metrics, rpc, open);
+        let peer = client.as_ref().map(|client| &client.peer);
         let authorization = request.headers().get(http::header::AUTHORIZATION).map(|value| value.as_bytes());
         let begin = |who: Option<&Identity>, said| rpc.changes.then(|| Audit::begin(rpc, who, peer, said));
         let (caller, audit) = match self.door.admit(rpc, authorization, peer) {
@@ -92,6 +95,9 @@ where
                 return answer(response);
             }
         };
+        if let Some(client) = client {
+            request.extensions_mut().insert(client.peer);
+        }
         request.extensions_mut().insert(caller);
         // The one that was polled ready is used, its copy is kept.
         let copy = self.inner.clone();

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::unix::UnixSocketListener;
 use super::{
     certificate,
-    connection::{Connection, Io},
+    connection::{Connection, Io, Place},
     tls::Tls,
 };
 use crate::{
@@ -45,6 +45,7 @@ pub(super) struct Listeners {
     #[cfg(unix)]
     unix: Option<UnixSocketListener>,
     max_connections: usize,
+    idle: Option<Duration>,
 }
 
 impl Listeners {
@@ -75,6 +76,7 @@ impl Listeners {
             #[cfg(unix)]
             unix,
             max_connections: network.max_connections,
+            idle: network.idle,
         })
     }
 
@@ -103,7 +105,8 @@ impl Listeners {
             tokio::spawn(async move {
                 while let ControlFlow::Continue(accepted) = next(listener.accept(), &sender).await {
                     let Some((stream, address)) = accepted else { continue };
-                    let Some(place) = place(&places, &address) else { continue };
+                    let Some(permit) = place(&places, &address) else { continue };
+                    let place = Place { permit, idle: self.idle };
                     greet(&sender, tcp(stream, address, tls.clone(), place));
                 }
             });
@@ -114,7 +117,8 @@ impl Listeners {
             tokio::spawn(async move {
                 while let ControlFlow::Continue(accepted) = next(listener.accept(), &sender).await {
                     let Some((stream, peer)) = accepted else { continue };
-                    let Some(place) = place(&places, &peer) else { continue };
+                    let Some(permit) = place(&places, &peer) else { continue };
+                    let place = Place { permit, idle: self.idle };
                     greet(&sender, Connection::greet(Io::Unix(stream), peer, place));
                 }
             });
@@ -173,7 +177,7 @@ async fn tcp(
     stream: TcpStream,
     address: SocketAddr,
     tls: Option<Arc<Tls>>,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> io::Result<Connection> {
     // Or an answer in two pieces waits 40 ms for the acknowledgement of the first.
     stream.set_nodelay(true)?;

@@ -15,7 +15,10 @@ use tonic::{
     codegen::{Body as HttpBody, Bytes, http},
 };
 
-use super::roles::{self, Rpc};
+use super::{
+    idle::OpenCall,
+    roles::{self, Rpc},
+};
 use crate::measure::{Counter, Histogram};
 
 /// Codes of gRPC, 0 to 16.
@@ -96,12 +99,14 @@ pub(super) struct Call {
     number: usize,
     started: Instant,
     outcome: Code,
+    /// Keeps its connection from being idle.
+    _open: Option<OpenCall>,
 }
 
 impl Call {
-    pub(super) fn begin(metrics: &Arc<Metrics>, rpc: Rpc) -> Self {
+    pub(super) fn begin(metrics: &Arc<Metrics>, rpc: Rpc, open: Option<OpenCall>) -> Self {
         let metrics = Arc::clone(metrics);
-        Self { metrics, number: rpc.number, started: Instant::now(), outcome: Code::Cancelled }
+        Self { metrics, number: rpc.number, started: Instant::now(), outcome: Code::Cancelled, _open: open }
     }
 
     /// Goes on measuring until the answer is sent.

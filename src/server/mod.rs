@@ -10,6 +10,7 @@ mod exposition;
 mod fsck;
 mod gate;
 mod health;
+mod idle;
 mod listen;
 mod metrics;
 mod notify;
@@ -66,7 +67,7 @@ use crate::{
     model::Device,
     predict::{LiveVersions, Predictor},
     proto::{inference, v1},
-    registry::{ModelId, Registry, Retention, Version},
+    registry::{ModelId, Quotas, Registry, Retention, Version},
     service::{Requests, Services},
     store::{Closing, Store, StoreOptions},
     train::{Host, Jobs, Tolerance, VectorsDir, give_way},
@@ -304,8 +305,9 @@ fn open(
         .build_global();
     let options = StoreOptions { cache_bytes: config.cache_bytes, min_free_bytes: config.min_free_bytes };
     let store = Store::open(&config.data_dir, options)?;
-    let registry = Arc::new(Registry::open(store.clone())?);
-    let dataset = Dataset::open(store.clone(), &registry.uids()?)?;
+    let quotas = Quotas { models: config.max_models, classes: config.max_classes };
+    let registry = Arc::new(Registry::open(store.clone())?.with_quotas(quotas));
+    let dataset = Dataset::open(store.clone(), &registry.uids()?)?.with_limit(config.max_examples);
     let pinned = config.pin.iter().map(|id| ModelId::new(id).map_err(|what| Error::invalid("pin", what)));
     let pinned = pinned.collect::<Result<HashSet<_>>>()?;
     let live = Arc::new(LiveVersions::new(Arc::clone(&registry), config.model_cache_bytes, pinned));

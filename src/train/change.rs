@@ -130,7 +130,7 @@ impl Jobs {
         let started = Instant::now();
         let _changing = self.shared.lock_changes();
         let serving = self.serving(&order.model, order.expected_revision)?;
-        let Edited { manifest, divisions, examples } = serving.edited(order, || self.examples(&serving))?;
+        let Edited { manifest, divisions, examples } = self.edited(&serving, order)?;
         debug!(micros = started.elapsed().as_micros(), "the classes are edited");
         let tensors = match self.grown(&serving, &manifest, examples.as_deref())? {
             Some(grown) => Tensors::New(grown),
@@ -198,7 +198,7 @@ impl Jobs {
     /// As [`Jobs::change`].
     pub fn try_change(&self, order: &ChangeOrder) -> Result<Manifest> {
         let serving = self.serving(&order.model, order.expected_revision)?;
-        Ok(serving.edited(order, || self.examples(&serving))?.manifest)
+        Ok(self.edited(&serving, order)?.manifest)
     }
 
     /// What [`Jobs::change`] would do. The accuracies are exact: the network that would answer is asked.
@@ -207,7 +207,7 @@ impl Jobs {
     /// As [`Jobs::change`].
     pub fn preview(&self, order: &ChangeOrder) -> Result<Preview> {
         let serving = self.serving(&order.model, order.expected_revision)?;
-        let Edited { manifest, divisions, examples } = serving.edited(order, || self.examples(&serving))?;
+        let Edited { manifest, divisions, examples } = self.edited(&serving, order)?;
         let examples = examples.map_or_else(|| self.examples(&serving), Ok)?;
         let answered = match self.grown(&serving, &manifest, Some(&examples))? {
             Some(grown) => Answered::of(&grown, examples)?,
@@ -280,6 +280,13 @@ impl Jobs {
             Meaning::Class(id) => came.contains(&id),
             Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => false,
         }))
+    }
+
+    /// The manifest that an order makes of the serving one.
+    fn edited(&self, serving: &Serving, order: &ChangeOrder) -> Result<Edited> {
+        let edited = serving.edited(order, || self.examples(serving))?;
+        self.shared.registry.check_classes(&order.model, Some(&serving.manifest), &edited.manifest)?;
+        Ok(edited)
     }
 
     fn examples(&self, serving: &Serving) -> Result<Vec<Example>> {

@@ -344,10 +344,8 @@ fn make_plan(registry: &Registry, model: &Model, labels: &BTreeSet<ClassName>, a
         created: SystemTime::now(),
     };
     let serves = serving.is_some();
-    plan(
-        &model.id,
-        manifest.as_ref().map(|manifest| Current { manifest, serves, learnt }),
-        labels,
-        provenance,
-    )
+    let current = manifest.as_ref().map(|manifest| Current { manifest, serves, learnt });
+    let plan = plan(&model.id, current, labels, provenance)?;
+    registry.check_classes(&model.id, manifest.as_ref(), &plan.manifest)?;
+    Ok(plan)
 }
