@@ -18,6 +18,8 @@ SESSIONS = {
     "README, grpcurl and Python": ("README.md", {"With grpcurl", "From Python"}),
     "quickstart": ("docs/quickstart.md", None),
     "cookbook": ("docs/cookbook.md", None),
+    "concepts": ("docs/concepts.md", None),
+    "migrating": ("docs/migrating.md", None),
     "grpcurl": ("docs/grpcurl.md", None),
 }
 
