@@ -5,6 +5,7 @@
 
 mod network;
 mod resolved;
+mod traces;
 
 use std::{
     env, fs,
@@ -16,6 +17,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 pub use network::{Network, Tls, UnixSocket};
+pub use traces::Traces;
 
 use crate::{
     error::{Error, Result},
@@ -75,6 +77,8 @@ pub struct Config {
     pub log: String,
     /// How it is logged. Default `pretty`.
     pub log_format: LogFormat,
+    /// Where spans go. Default: nowhere.
+    pub traces: Option<Traces>,
     /// Whether to listen beyond this machine without encryption. Default false.
     pub insecure: bool,
     /// Folder of the word vectors that models may start from, which must be there. Default: none.
@@ -198,6 +202,12 @@ pub struct Settings {
     /// How it is logged [default: pretty]
     #[arg(long, env = "TAXOND_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// Collector of OpenTelemetry that spans are sent to over gRPC, http://HOST:PORT [default: none]
+    #[arg(long, env = "TAXOND_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// Share of the traces begun here that are sent, 0 to 1 [default: 1]
+    #[arg(long, env = "TAXOND_OTLP_SHARE", value_name = "SHARE")]
+    pub otlp_share: Option<f64>,
     /// Listen beyond this machine without encryption
     #[arg(long, env = "TAXOND_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub insecure: Option<bool>,
@@ -283,6 +293,8 @@ impl Settings {
             drain_seconds: self.drain_seconds.or(base.drain_seconds),
             log: self.log.or(base.log),
             log_format: self.log_format.or(base.log_format),
+            otlp_endpoint: self.otlp_endpoint.or(base.otlp_endpoint),
+            otlp_share: self.otlp_share.or(base.otlp_share),
             insecure: self.insecure.or(base.insecure),
             vectors_dir: self.vectors_dir.or(base.vectors_dir),
             training_memory_limit: self.training_memory_limit.or(base.training_memory_limit),
@@ -311,6 +323,7 @@ impl Config {
 
     fn with_home(settings: Settings, variable: impl Fn(&str) -> Option<PathBuf>) -> Result<Self> {
         let network = Network::new(&settings)?;
+        let traces = Traces::new(&settings)?;
         let device = match settings.device {
             None => DeviceChoice::Auto,
             Some(device) => device.parse().map_err(|what: String| Error::invalid("device", what))?,
@@ -368,6 +381,7 @@ impl Config {
             drain: Duration::from_secs_f64(drain),
             log,
             log_format: settings.log_format.unwrap_or_default(),
+            traces,
             insecure: settings.insecure.unwrap_or(false),
             vectors_dir: settings.vectors_dir,
             training_memory_limit,

@@ -66,6 +66,10 @@ const CRATES: &[(&[&str], &[&str])] = &[
         &["proto.rs", "service/", "server/", "cli/"],
     ),
     (&["tokio_rustls", "webpki", "hyper", "hyper_util", "prometheus_client"], &["server/"]),
+    (
+        &["opentelemetry", "opentelemetry_otlp", "opentelemetry_sdk", "tracing_opentelemetry"],
+        &["server/traces.rs"],
+    ),
     (&["sled"], &["store/"]),
     (&["safetensors", "base64"], &["registry/"]),
     (&["candle_core", "candle_nn"], &["model/", "train/", "predict/", "registry/"]),

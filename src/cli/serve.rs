@@ -3,13 +3,15 @@
 use std::{env, io::IsTerminal as _, path::PathBuf};
 
 use clap::Args;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+};
 
 use crate::{
     cli::failure::Failure,
     config::{Config, LogFormat, Settings},
     error::{Error, Result},
-    server::{Process, ServiceManager, SetLog},
+    server::{Process, ServiceManager, SetLog, TraceExporter},
 };
 
 #[derive(Debug, Args)]
@@ -43,37 +45,39 @@ impl Given {
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let config = self.given.config()?;
-        let set_log = start_logging(&config)?;
+        let exporter = config.traces.as_ref().map(TraceExporter::start).transpose()?;
+        let set_log = start_logging(&config, exporter.as_ref())?;
         let watchdog = env::var("WATCHDOG_USEC").ok().and_then(|usec| usec.parse().ok());
         let process = Process {
             load: Box::new(move || self.given.config()),
             set_log,
             manager: ServiceManager::new(env::var_os("NOTIFY_SOCKET").as_deref(), watchdog),
         };
-        Ok(crate::server::serve(config, process).await?)
+        let outcome = crate::server::serve(config, process).await;
+        if let Some(exporter) = exporter {
+            // It waits for the collector.
+            let _closed = tokio::task::spawn_blocking(|| exporter.close()).await;
+        }
+        Ok(outcome?)
     }
 }
 
-/// Logs to the standard error, which leaves the standard output to the address that the daemon prints. Returns what
-/// changes the filter.
-fn start_logging(config: &Config) -> Result<SetLog> {
-    let first = filter(&config.log)?;
-    let terminal = std::io::stderr().is_terminal();
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(first).with_writer(std::io::stderr).with_ansi(terminal);
+/// Logs to the standard error, which leaves the standard output to the address that the daemon prints, and sends spans where that is
+/// asked for. Returns what changes the filter of the log.
+fn start_logging(config: &Config, exporter: Option<&TraceExporter>) -> Result<SetLog> {
+    let (filter_of_log, handle) = reload::Layer::new(filter(&config.log)?);
+    let log = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let log = match config.log_format {
+        LogFormat::Pretty => log.boxed(),
+        LogFormat::Json => log.json().boxed(),
+    };
     let failed = |cause: &dyn std::fmt::Display| Error::Internal(format!("the log: {cause}"));
-    macro_rules! start {
-        ($builder:expr) => {{
-            let builder = $builder.with_filter_reloading();
-            let handle = builder.reload_handle();
-            builder.try_init().map_err(|cause| failed(&cause))?;
-            Box::new(move |log: &str| handle.reload(filter(log)?).map_err(|cause| failed(&cause)))
-        }};
-    }
-    Ok(match config.log_format {
-        LogFormat::Pretty => start!(builder),
-        LogFormat::Json => start!(builder.json()),
-    })
+    tracing_subscriber::registry()
+        .with(log.with_filter(filter_of_log))
+        .with(exporter.map(TraceExporter::layer))
+        .try_init()
+        .map_err(|cause| failed(&cause))?;
+    Ok(Box::new(move |log: &str| handle.reload(filter(log)?).map_err(|cause| failed(&cause))))
 }
 
 fn filter(log: &str) -> Result<EnvFilter> {

@@ -33,6 +33,8 @@ impl Config {
             drain_seconds: Some(self.drain.as_secs_f64()),
             log: Some(self.log.clone()),
             log_format: Some(self.log_format),
+            otlp_endpoint: self.traces.as_ref().map(|traces| traces.endpoint.clone()),
+            otlp_share: Some(self.traces.as_ref().map_or(1.0, |traces| traces.share)),
             insecure: Some(self.insecure),
             vectors_dir: self.vectors_dir.clone(),
             training_memory_limit: Some(self.training_memory_limit),
@@ -75,7 +77,7 @@ impl Settings {
             listen, unix_socket, unix_allow_uids, unix_allow_gids, tls_cert, tls_key, tls_client_ca, auth_file,
             max_connections, idle_seconds, rate_limit, metrics_listen, insecure, data_dir, device, tf32, threads, predict_queue,
             cache_bytes, feature_cache_bytes, model_cache_bytes, pin, training_niceness, drain_seconds, log,
-            log_format, vectors_dir, training_memory_limit, gate_accuracy, gate_class_f1, max_models, max_classes,
+            log_format, otlp_endpoint, otlp_share, vectors_dir, training_memory_limit, gate_accuracy, gate_class_f1, max_models, max_classes,
             max_examples, min_free_bytes,
             keep_versions, keep_days, keep_bytes, scrub_hours,
         )

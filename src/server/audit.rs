@@ -1,4 +1,4 @@
-//! The audit log: a line for each call that changes something, with who, what, to which model, and what became of it. It goes to
+//! The audit log: a line for each call that changes something or hands out everything, with who, what, to which model, and what became of it. It goes to
 //! the tracing target `taxond::audit`, and holds nothing of what examples or reasons say.
 
 use std::{sync::Arc, time::Instant};

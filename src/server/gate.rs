@@ -15,14 +15,14 @@ use tonic::{
     codegen::{BoxFuture, Service, http},
 };
 use tower::Layer;
-use tracing::error;
+use tracing::{Instrument as _, error};
 
 use super::{
     audit::Audit,
     connection::Client,
     door::{Door, Refusal},
     metrics::{self, Metrics},
-    roles,
+    roles, traces,
 };
 use crate::{
     error::Error,
@@ -34,6 +34,8 @@ use crate::{
 pub(super) struct GateLayer {
     pub(super) door: Arc<Door>,
     pub(super) metrics: Arc<Metrics>,
+    /// Whether spans are sent.
+    pub(super) traces: bool,
 }
 
 /// Lets calls through to `inner`.
@@ -42,13 +44,14 @@ pub(super) struct Gate<S> {
     inner: S,
     door: Arc<Door>,
     metrics: Arc<Metrics>,
+    traces: bool,
 }
 
 impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, door: Arc::clone(&self.door), metrics: Arc::clone(&self.metrics) }
+        Gate { inner, door: Arc::clone(&self.door), metrics: Arc::clone(&self.metrics), traces: self.traces }
     }
 }
 
@@ -74,10 +77,11 @@ where
         };
         let client = request.extensions_mut().remove::<Client>();
         let open = client.as_ref().map(|client| client.calls.begin());
-        let call = metrics::Call::begin(&self.metrics, rpc, open);
+        let span = traces::call(rpc, request.headers(), self.traces);
+        let call = metrics::Call::begin(&self.metrics, rpc, span.clone(), open);
         let peer = client.as_ref().map(|client| &client.peer);
         let authorization = request.headers().get(http::header::AUTHORIZATION).map(|value| value.as_bytes());
-        let begin = |who: Option<&Identity>, said| rpc.changes.then(|| Audit::begin(rpc, who, peer, said));
+        let begin = |who: Option<&Identity>, said| rpc.audited.then(|| Audit::begin(rpc, who, peer, said));
         let (caller, audit) = match self.door.admit(rpc, authorization, peer) {
             Ok(identity) => {
                 let caller = Caller::new(Arc::clone(&identity));
@@ -103,7 +107,8 @@ where
         let copy = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, copy);
         Box::pin(async move {
-            let response = match Guarded(Box::pin(async move { inner.call(request).await })).await {
+            let handled = async move { inner.call(request).await }.instrument(span);
+            let response = match Guarded(Box::pin(handled)).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},
                 Err(()) => status(Error::Internal("the call panicked; see the log".into())).into_http(),
@@ -159,7 +164,11 @@ mod tests {
     use super::*;
 
     fn open_gate() -> GateLayer {
-        GateLayer { door: Arc::new(Door::open(None, None).unwrap()), metrics: Arc::new(Metrics::new()) }
+        GateLayer {
+            door: Arc::new(Door::open(None, None).unwrap()),
+            metrics: Arc::new(Metrics::new()),
+            traces: false,
+        }
     }
 
     #[tokio::test]

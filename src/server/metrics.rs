@@ -15,9 +15,12 @@ use tonic::{
     codegen::{Body as HttpBody, Bytes, http},
 };
 
+use tracing::Span;
+
 use super::{
     idle::OpenCall,
     roles::{self, Rpc},
+    traces,
 };
 use crate::measure::{Counter, Histogram};
 
@@ -99,14 +102,22 @@ pub(super) struct Call {
     number: usize,
     started: Instant,
     outcome: Code,
+    span: Span,
     /// Keeps its connection from being idle.
     _open: Option<OpenCall>,
 }
 
 impl Call {
-    pub(super) fn begin(metrics: &Arc<Metrics>, rpc: Rpc, open: Option<OpenCall>) -> Self {
+    pub(super) fn begin(metrics: &Arc<Metrics>, rpc: Rpc, span: Span, open: Option<OpenCall>) -> Self {
         let metrics = Arc::clone(metrics);
-        Self { metrics, number: rpc.number, started: Instant::now(), outcome: Code::Cancelled, _open: open }
+        Self {
+            metrics,
+            number: rpc.number,
+            started: Instant::now(),
+            outcome: Code::Cancelled,
+            span,
+            _open: open,
+        }
     }
 
     /// Goes on measuring until the answer is sent.
@@ -126,6 +137,7 @@ impl Drop for Call {
         let calls = &self.metrics.calls[self.number];
         calls.codes[self.outcome as usize].add_one();
         calls.seconds.add(self.started.elapsed().as_secs_f64());
+        traces::ended(&self.span, self.outcome);
     }
 }
 

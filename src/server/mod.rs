@@ -24,6 +24,7 @@ mod repair;
 mod roles;
 mod signals;
 mod tls;
+mod traces;
 #[cfg(unix)]
 mod unix;
 mod upkeep;
@@ -41,7 +42,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tonic::transport::Server;
-use tracing::{error, info, info_span, warn};
+use tracing::{error, info, warn};
 
 pub use doctor::{Finding, examine};
 use door::Door;
@@ -58,6 +59,7 @@ use reload::Reloadable;
 pub use repair::{Repaired, repair};
 pub use roles::{Needs, Rpc, rpcs};
 use tls::Tls;
+pub use traces::TraceExporter;
 use upkeep::{Upkeep, UpkeepThread};
 
 use crate::{
@@ -127,7 +129,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let probes = bind_probes(config.network.metrics_listen).await?;
     panics::count();
     let metrics = Arc::new(Metrics::new());
-    let (drain, data_dir) = (config.drain, config.data_dir.clone());
+    let (drain, data_dir, traces) = (config.drain, config.data_dir.clone(), config.traces.is_some());
     let (stop_streams, stopping) = watch::channel(false);
     let (store, live, upkeep, services) = tokio::task::spawn_blocking({
         let (metrics, stopping) = (Arc::clone(&metrics), stopping.clone());
@@ -170,8 +172,7 @@ pub async fn start(config: Config) -> Result<Running> {
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(GateLayer { door, metrics })
-        .trace_fn(|request| info_span!("rpc", path = request.uri().path()))
+        .layer(GateLayer { door, metrics, traces })
         .add_routes(services.routes())
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(internal)?)

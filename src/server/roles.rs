@@ -13,8 +13,8 @@ pub struct Rpc {
     pub path: &'static str,
     /// Who may call it.
     pub needs: Needs,
-    /// Whether it changes something, and goes into the audit log.
-    pub changes: bool,
+    /// Whether it changes something, or hands out everything, and goes into the audit log.
+    pub audited: bool,
 }
 
 /// Who may make a call.
@@ -33,9 +33,10 @@ use Needs::{Identity, Nothing};
 const PREDICT: Needs = Needs::Role(Role::Predict);
 const TRAIN: Needs = Needs::Role(Role::Train);
 const ADMIN: Needs = Needs::Role(Role::Admin);
-/// Whether a call changes something.
+/// Whether a call goes into the audit log.
 const READS: bool = false;
 const CHANGES: bool = true;
+const HANDS_OUT: bool = true;
 
 #[rustfmt::skip]
 const TABLE: &[(&str, Needs, bool)] = &[
@@ -53,7 +54,7 @@ const TABLE: &[(&str, Needs, bool)] = &[
     ("/inference.GRPCInferenceService/RepositoryIndex", PREDICT, READS),
     ("/inference.GRPCInferenceService/RepositoryModelLoad", TRAIN, CHANGES),
     ("/inference.GRPCInferenceService/RepositoryModelUnload", ADMIN, CHANGES),
-    ("/taxond.v1.AdminService/Backup", ADMIN, READS),
+    ("/taxond.v1.AdminService/Backup", ADMIN, HANDS_OUT),
     ("/taxond.v1.DatasetService/AddExamples", TRAIN, CHANGES),
     ("/taxond.v1.DatasetService/ListExamples", TRAIN, READS),
     ("/taxond.v1.DatasetService/RelabelExamples", TRAIN, CHANGES),
@@ -99,7 +100,7 @@ static RPCS: LazyLock<HashMap<&'static str, Rpc>> =
 /// All RPCs, in the order of the table.
 pub fn rpcs() -> impl Iterator<Item = Rpc> {
     let numbered = TABLE.iter().enumerate();
-    numbered.map(|(number, &(path, needs, changes))| Rpc { number, path, needs, changes })
+    numbered.map(|(number, &(path, needs, audited))| Rpc { number, path, needs, audited })
 }
 
 /// The RPC of a path.

@@ -238,7 +238,9 @@ impl Shared {
     /// Puts an accepted job in the queue.
     pub(super) fn enqueue(&self, record: JobRecord, order: Order) -> Result<JobRecord> {
         let Order { options, refines_change } = order;
-        let span = info_span!("job", id = %record.id, model = %record.model);
+        // It outlives the call that asked for it, and so is no part of that.
+        let span = info_span!(parent: None, "job", id = %record.id, model = %record.model);
+        span.follows_from(Span::current());
         let (feed, stop) = (Feed::new(), Arc::new(Stop::default()));
         feed.send(EventKind::Accepted);
         let mut state = self.lock();
