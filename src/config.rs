@@ -3,6 +3,8 @@
 //! A file and the command line fill the same [`Settings`]; what neither names takes its default. The daemon refuses to
 //! start on a value that makes no sense, and says which.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod network;
 mod resolved;
 mod traces;

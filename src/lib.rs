@@ -16,11 +16,16 @@
 //! - [`store`] is the only room that knows the database: sealed values, transactions, blobs.
 //! - [`measure`] counts on the way of requests, without locks.
 //! - [`error`] names what can go wrong; [`proto`] is generated.
+//!
+//! What the fuzzers in `fuzz/` run stands beside what it tries, and by name in `fuzzing`, which is there for them and for tests alone.
 
 pub mod cli;
 pub mod config;
 pub mod dataset;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod measure;
 pub mod model;
 pub mod predict;

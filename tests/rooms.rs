@@ -57,6 +57,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("cli", &["error", "config", "taxonomy", "text", "server", "proto::v1"]),
     ("main", &["error", "config", "cli", "server"]),
+    // The targets of the fuzzers, which stand in the rooms.
+    ("fuzzing", &["cli", "config", "model", "registry", "server", "service", "store", "taxonomy", "text"]),
 ];
 
 /// Crates that belong to few places, and those places: rooms or, where a part of a room is meant, path prefixes.

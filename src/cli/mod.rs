@@ -60,6 +60,8 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use failure::{EXIT_CODES, Exit, Failure};
+#[cfg(any(test, fuzzing))]
+pub(crate) use input::fuzzing;
 
 /// Text classifiers whose categories keep changing: a gRPC daemon and its command line.
 #[derive(Debug, Parser)]

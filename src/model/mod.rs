@@ -16,6 +16,8 @@ mod classifier;
 pub mod cuda;
 mod device;
 mod encoder;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod gradients;
 mod head;
 pub mod init;

@@ -133,6 +133,11 @@ impl JobRecord {
 
     /// Adds it to a batch, for a job that is to change together with something else.
     pub fn put(&self, batch: &mut Batch) {
+        batch.put(Tree::Jobs, key::job(self.id), self.to_record().encode_to_vec());
+    }
+
+    /// Its record. Its number is in the key.
+    pub(super) fn to_record(&self) -> storage::Job {
         let state = match self.state {
             JobState::Queued => storage::JobState::Queued,
             JobState::Running => storage::JobState::Running,
@@ -142,7 +147,7 @@ impl JobRecord {
             JobState::Interrupted => storage::JobState::Interrupted,
             JobState::Superseded => storage::JobState::Superseded,
         };
-        let record = storage::Job {
+        storage::Job {
             model: self.model.to_string(),
             state: state.into(),
             mode: from_mode(self.mode),
@@ -155,11 +160,10 @@ impl JobRecord {
             crashes: self.crashes,
             continues: self.continues.map_or(0, |id| id.0),
             continued_by: self.continued_by.map_or(0, |id| id.0),
-        };
-        batch.put(Tree::Jobs, key::job(self.id), record.encode_to_vec());
+        }
     }
 
-    fn from_record(id: JobId, bytes: &[u8]) -> Result<Self> {
+    pub(super) fn from_record(id: JobId, bytes: &[u8]) -> Result<Self> {
         let what = id.name();
         let record: storage::Job = decode(&what, bytes)?;
         let state = match storage::JobState::try_from(record.state) {

@@ -10,6 +10,8 @@ mod catalog;
 mod checkpoint;
 mod delete;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod job;
 pub(crate) mod key;
 mod lineage;

@@ -87,7 +87,7 @@ impl Directory {
         self.buckets.get(&identity.name)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let file: File = toml::from_str(text).map_err(|cause| cause.to_string().trim_end().to_owned())?;
         let mut directory = Self::default();
         for TokenEntry { name, hash, role, models } in file.token {

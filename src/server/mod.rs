@@ -8,6 +8,8 @@ mod doctor;
 mod door;
 mod exposition;
 mod fsck;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gate;
 mod health;
 mod idle;

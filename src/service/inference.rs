@@ -191,7 +191,12 @@ impl Services {
 }
 
 /// What a name and a version of the protocol mean; `fields` are what they are called in the request.
-fn target(caller: &Caller, fields: [&str; 2], name: &str, version: &str) -> Result<(ModelId, Selector)> {
+pub(super) fn target(
+    caller: &Caller,
+    fields: [&str; 2],
+    name: &str,
+    version: &str,
+) -> Result<(ModelId, Selector)> {
     let [name_field, version_field] = fields;
     let selector = match version {
         "" => Selector::Serving,

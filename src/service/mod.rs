@@ -9,6 +9,8 @@ mod convert;
 mod correct;
 mod dataset;
 mod edit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod history;
 mod import;
 mod inference;

@@ -229,7 +229,7 @@ fn without_curve(mut version: Version) -> Version {
     version
 }
 
-fn design(request: &v1::CreateModelRequest) -> Result<Design> {
+pub(super) fn design(request: &v1::CreateModelRequest) -> Result<Design> {
     let vectors = request.word_vectors.as_ref().map(|vectors| {
         let file =
             FileName::new(&vectors.file).map_err(|fault| Error::invalid("word_vectors.file", fault))?;

@@ -19,6 +19,9 @@ const MAGIC: &[u8] = b"taxond backup 1\n";
 /// No key is longer by far; a longer one is damage.
 const MAX_KEY_BYTES: u32 = 4096;
 const HASH_BYTES: usize = 32;
+/// Bytes of the end.
+#[cfg(any(test, fuzzing))]
+pub(super) const END_BYTES: usize = 1 + size_of::<u64>() + HASH_BYTES;
 
 const VALUE: u8 = b'V';
 const REMOVED: u8 = b'R';

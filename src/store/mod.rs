@@ -26,6 +26,8 @@ mod compact;
 mod copy;
 mod database;
 mod directory;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod high_water;
 mod open;
 mod restore;

@@ -10,6 +10,8 @@
 
 mod change;
 mod check;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod groups;
 mod id;
 mod lookup;

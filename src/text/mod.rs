@@ -3,6 +3,8 @@
 mod batch;
 mod encode;
 mod features;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod normalise;
 mod segment;
 mod terms;

@@ -5,6 +5,8 @@
 
 mod delimited;
 mod folder;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod json_lines;
 mod sheet;
 

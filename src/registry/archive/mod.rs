@@ -14,6 +14,8 @@
 //! tensors in another order, and the metadata as it was, makes a file that is as good.
 
 mod checksum;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod read;
 #[cfg(test)]
 mod tests;
