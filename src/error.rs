@@ -202,8 +202,11 @@ impl fmt::Display for Resource {
 
 /// The name that was probably meant: the nearest by edit distance, if it is near.
 pub(crate) fn nearest<T: AsRef<str>>(wanted: &str, names: impl Iterator<Item = T>) -> Option<T> {
-    let near = 1.max(wanted.chars().count() / 3);
+    let length = wanted.chars().count();
+    let near = 1.max(length / 3);
     names
+        // What differs more in length is no nearer, and takes long to compare where a caller sends a name of megabytes.
+        .filter(|name| name.as_ref().chars().count().abs_diff(length) <= near)
         .map(|name| (edit_distance(name.as_ref(), wanted), name))
         .filter(|(distance, _)| *distance <= near)
         .min_by(|(a, a_name), (b, b_name)| a.cmp(b).then_with(|| a_name.as_ref().cmp(b_name.as_ref())))
