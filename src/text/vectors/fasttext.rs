@@ -20,6 +20,9 @@ use crate::error::Result;
 pub(super) const MAGIC: [u8; 4] = 793_712_314_i32.to_le_bytes();
 
 const FORMAT: i32 = 12;
+/// Longest n-grams that are read, in characters. fastText takes up to 6 where nobody says otherwise, and what a long word costs grows
+/// with it.
+const MAX_NGRAM: u32 = 64;
 /// What to use instead of what cannot be read.
 const REMEDY: &str = "save the vectors as text (.vec) and use that file";
 
@@ -59,6 +62,11 @@ pub(super) fn read<R: BufRead>(
     let [Ok(first), Ok(buckets), Ok(shortest), Ok(longest)] = sizes else {
         return Err(source.fault("has a negative size in its head"));
     };
+    if longest > MAX_NGRAM {
+        return Err(
+            source.fault(&format!("has n-grams of up to {longest} characters, over {MAX_NGRAM}; {REMEDY}"))
+        );
+    }
     if entries < words || entries as u64 > MAX_WORDS {
         return Err(source.fault(&format!("announces {entries} entries for {words} words")));
     }
@@ -92,6 +100,9 @@ pub(super) fn read<R: BufRead>(
     matrix(&mut source, &ngrams, &parts, &mut kept)?;
     for (row, share) in shares.into_iter().enumerate() {
         kept.row(row).iter_mut().for_each(|number| *number *= share);
+        if kept.row(row).iter().any(|number| !number.is_finite()) {
+            return Err(source.fault("has numbers too large to take their mean"));
+        }
     }
     Ok(kept.finish())
 }

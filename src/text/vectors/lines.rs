@@ -5,6 +5,9 @@ use std::io::BufRead;
 use super::{Kept, source::Source};
 use crate::error::Result;
 
+/// Bytes that an error quotes of a field: no number is longer.
+const SHOWN: usize = 32;
+
 /// Number of words and of numbers a word, if this is the line that announces them.
 pub(super) fn head(line: &[u8]) -> Option<(u64, u64)> {
     let line = std::str::from_utf8(line).ok()?;
@@ -72,9 +75,10 @@ fn vector<R: BufRead>(source: &Source<'_, R>, line: &[u8], kept: &mut Kept<'_>) 
         match number(field) {
             Some(number) => kept.row(row)[at] = number,
             None => {
+                let start = String::from_utf8_lossy(&field[..field.len().min(SHOWN)]);
                 return Err(source.fault(&format!(
                     "expected a word and {width} numbers, got '{}' for number {}",
-                    String::from_utf8_lossy(field).escape_debug(),
+                    start.escape_debug(),
                     at + 1
                 )));
             }

@@ -137,6 +137,20 @@ fn faults_name_the_place_and_what_was_expected() {
     }
     let long = ["a ".as_bytes(), &vec![b'1'; 100_000]].concat();
     assert!(fault(&long).contains("more than"), "{}", fault(&long));
+    let field = ["a 1 2\nb 1 ".as_bytes(), &vec![b'x'; 10_000]].concat();
+    assert!(fault(&field).ends_with(&format!("got '{}' for number 2", "x".repeat(32))), "{}", fault(&field));
+}
+
+#[test]
+fn a_fasttext_model_that_would_cost_too_much_or_give_no_number_is_refused() {
+    let mut long = fasttext(&["a"], 0);
+    // The last but one of the arguments, behind magic and format.
+    long[4 * 12..][..4].copy_from_slice(&i32::MAX.to_le_bytes());
+    assert!(fault(&long).contains("n-grams of up to 2147483647 characters"), "{}", fault(&long));
+    let mut large = fasttext(&["card"], 0);
+    let numbers = large.len() - 6 * 2 * 4;
+    large[numbers..].chunks_mut(4).for_each(|number| number.copy_from_slice(&3e38f32.to_le_bytes()));
+    assert!(fault(&large).contains("too large"), "{}", fault(&large));
 }
 
 #[test]
