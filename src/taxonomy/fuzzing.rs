@@ -10,7 +10,7 @@ use super::{
 /// Names that changes give and ask for: few, so that they come again, and some of them no names.
 const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "取款", "e\u{301}", "é", "", "#1", " a"];
 /// Longest run of changes; what follows says nothing new.
-const MOST: usize = 48;
+const MOST: usize = 32;
 
 /// The bytes, taken from the front; zeros behind the last.
 struct Bytes<'a>(&'a [u8]);

@@ -1,6 +1,6 @@
 //! What a fuzzer tries on the file of a version.
 
-use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
+use std::{borrow::Cow, collections::BTreeMap, sync::LazyLock, time::SystemTime};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use safetensors::SafeTensors;
@@ -12,6 +12,8 @@ use crate::{
     model::{Architecture, Classifier, Preset, surgery},
     taxonomy::{ClassName, LeafGroups, LeafId, Manifest},
 };
+
+static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| bytes(sound()));
 
 /// Any bytes, as the first of them says: as a file; as a file whose checksum is made to fit; as the record of a file that is
 /// otherwise sound. What is taken makes the same file again and answers; what is not is refused in few words.
@@ -28,7 +30,7 @@ pub fn archives(data: &[u8]) {
             let set = |metadata: &mut BTreeMap<String, Value>| {
                 drop(metadata.insert("taxond.record".to_owned(), record.into()))
             };
-            Cow::Owned(sealed(&bytes(sound()), set).expect("a sound file has a header"))
+            Cow::Owned(sealed(&SOUND, set).expect("a sound file has a header"))
         }
     };
     match Archive::decode(&file) {
