@@ -90,7 +90,10 @@ fn an_example_that_becomes_the_same_as_another_is_removed() {
 
     // What went may come again, what came is there.
     let again = [("lost", "cash"), ("lost", "取款"), ("gone", "fee")];
-    assert_eq!(add(&dataset, &model, pairs(&again)), Added { added: 2, duplicates: 1, total: 4 });
+    assert_eq!(
+        add(&dataset, &model, pairs(&again)),
+        Added { added: 2, duplicates: 1, total: 4, conflicts: 2 }
+    );
     let expected = owned(&[(2, "取款"), (4, "取款"), (6, "cash"), (7, "fee")]);
     assert_eq!(stored(&dataset, &model), expected);
     drop((registry, dataset));
@@ -121,13 +124,19 @@ fn ids_are_not_given_out_again() {
         Deleted { deleted: 2, total: 1 },
         "the newest among them"
     );
-    assert_eq!(add(&dataset, &model, pairs(&texts)), Added { added: 2, duplicates: 1, total: 3 });
+    assert_eq!(
+        add(&dataset, &model, pairs(&texts)),
+        Added { added: 2, duplicates: 1, total: 3, conflicts: 0 }
+    );
     assert_eq!(stored(&dataset, &model), owned(&[(2, "card"), (4, "card"), (5, "cash")]));
     let gone = delete(&dataset, &model, &Filter::default()).expect("deleted");
     assert_eq!(gone, Deleted { deleted: 3, total: 0 });
     drop((registry, dataset));
     let (_registry, dataset) = reopen(dir.path());
-    assert_eq!(add(&dataset, &model, pairs(&texts)), Added { added: 3, duplicates: 0, total: 3 });
+    assert_eq!(
+        add(&dataset, &model, pairs(&texts)),
+        Added { added: 3, duplicates: 0, total: 3, conflicts: 0 }
+    );
     assert_eq!(stored(&dataset, &model)[0].0, 6);
     for missing in [5, 9] {
         let refused = delete(&dataset, &model, &ids(&[6, missing])).expect_err("no example has it");
@@ -221,7 +230,10 @@ fn one_call_writes_at_a_time_and_a_dropped_one_leaves_no_trace() {
     assert_eq!(stored(&dataset, &model), before);
     drop(correction);
     assert_eq!(stored(&dataset, &model), before);
-    assert_eq!(add(&dataset, &model, pairs(&[("a", "card")])), Added { added: 0, duplicates: 1, total: 2 });
+    assert_eq!(
+        add(&dataset, &model, pairs(&[("a", "card")])),
+        Added { added: 0, duplicates: 1, total: 2, conflicts: 0 }
+    );
     relabel(&dataset, &model, &ids(&[1]), "cash").expect("nobody else writes");
 }
 
@@ -329,15 +341,17 @@ impl Expected {
 
     fn add(&mut self, examples: &[(u8, bool, u8)]) -> Added {
         let before = self.examples.len();
+        let mut conflicts = 0;
         for (text, _, label) in examples {
             if !self.has(*text, *label) {
+                conflicts += u64::from(self.examples.iter().any(|(_, of, _)| of == text));
                 self.newest += 1;
                 self.examples.push((self.newest, *text, *label));
             }
         }
         let added = self.examples.len() - before;
         let (added, duplicates) = (added as u64, (examples.len() - added) as u64);
-        Added { added, duplicates, total: self.examples.len() as u64 }
+        Added { added, duplicates, total: self.examples.len() as u64, conflicts }
     }
 
     /// Takes out those that are chosen.

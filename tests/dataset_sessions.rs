@@ -50,7 +50,7 @@ fn a_session_without_a_commit_leaves_nothing() {
     let added = add(&dataset, &model, texts(100..102, "cash"));
     assert_eq!(
         added,
-        Added { added: 2, duplicates: 0, total: 5 },
+        Added { added: 2, duplicates: 0, total: 5, conflicts: 0 },
         "what was abandoned counts as nobody's duplicate"
     );
     let all = dataset.all(model.uid).expect("readable");
@@ -84,10 +84,13 @@ fn a_committed_session_is_whole_after_a_restart() {
 fn the_same_text_with_the_same_label_is_stored_once() {
     let dir = tempfile::tempdir().expect("a folder");
     let (registry, dataset, model) = with_model(dir.path());
-    assert_eq!(add(&dataset, &model, texts(0..10, "card")), Added { added: 10, duplicates: 0, total: 10 });
+    assert_eq!(
+        add(&dataset, &model, texts(0..10, "card")),
+        Added { added: 10, duplicates: 0, total: 10, conflicts: 0 }
+    );
     let mut again = texts(5..12, "card");
     again.extend([("TEXT  11".to_owned(), label("card")), ("Text 11".to_owned(), label("cash"))]);
-    let expected = Added { added: 3, duplicates: 6, total: 13 };
+    let expected = Added { added: 3, duplicates: 6, total: 13, conflicts: 1 };
     let mut abandoned = dataset.add(&model).expect("begun");
     abandoned.push(again.clone()).expect("pushed");
     drop(abandoned);
@@ -95,7 +98,7 @@ fn the_same_text_with_the_same_label_is_stored_once() {
     drop((registry, dataset));
 
     let (_registry, dataset) = reopen(dir.path());
-    assert_eq!(add(&dataset, &model, again), Added { added: 0, duplicates: 9, total: 13 });
+    assert_eq!(add(&dataset, &model, again), Added { added: 0, duplicates: 9, total: 13, conflicts: 0 });
 }
 
 #[test]

@@ -11,7 +11,8 @@ use crate::{
         connection::Connection,
         examples::pack,
         failure::Failure,
-        input, json, names,
+        input::{self, Format},
+        json, names,
         output::{self, Rows, count, percent},
     },
     proto::v1::{ClassMetrics, EvaluateRequest, EvaluateResponse, LabelledText},
@@ -27,6 +28,9 @@ pub(super) struct Evaluate {
     model: String,
     /// Labelled texts, as in `examples add` [default: the validation examples of the model]
     path: Option<PathBuf>,
+    /// How they are laid out [default: by the ending of the name]
+    #[arg(long, requires = "path")]
+    format: Option<Format>,
     /// Leave bad rows out instead of refusing the file
     #[arg(long)]
     skip_bad: bool,
@@ -40,12 +44,10 @@ impl Evaluate {
         let input = self
             .path
             .as_deref()
-            .map(|path| input::read(path, self.skip_bad))
+            .map(|path| input::read(path, self.format, self.skip_bad))
             .transpose()?
             .unwrap_or_default();
-        for fault in &input.faults {
-            eprintln!("skipped {fault}");
-        }
+        input.faults.tell_skipped();
         let connection = Connection::open(global).await?;
         let result = measure(&connection, &self.model, input.examples).await?;
         if global.json { output::json(&json::evaluation(&result)) } else { print(&result, self.all) }

@@ -38,6 +38,7 @@ mod manifests;
 mod merge;
 mod models;
 mod names;
+mod outlet;
 mod output;
 mod place;
 mod predict;

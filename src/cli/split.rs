@@ -10,7 +10,8 @@ use crate::{
         change::{self, ChangeOptions, LearnOptions},
         connection::Connection,
         failure::{Exit, Failure},
-        input, names,
+        input::{self, Format},
+        names,
     },
     proto::v1::{ClassPart, SplitClassRequest, SplitClassResponse, split_class_response::Result as Step},
 };
@@ -37,6 +38,9 @@ pub(super) struct Split {
     /// Labelled texts: each example with such a text goes to the part that the label names
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// How that file is laid out [default: by the ending of its name]
+    #[arg(long, requires = "file")]
+    format: Option<Format>,
     /// The part that takes what no other does
     #[arg(long, value_name = "NAME")]
     rest: Option<String>,
@@ -91,7 +95,7 @@ impl Split {
             find(&mut parts, "--ids", name)?.example_ids.extend(ids?);
         }
         if let Some(file) = &self.file {
-            for example in input::read(file, false)?.examples {
+            for example in input::read(file, self.format, false)?.examples {
                 find(&mut parts, &file.display().to_string(), &example.label)?.texts.push(example.text);
             }
         }

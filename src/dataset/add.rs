@@ -1,6 +1,6 @@
 //! Adding examples: as many messages as it takes, visible all at once or not at all.
 
-use std::{collections::HashSet, time::SystemTime};
+use std::{collections::BTreeSet, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,8 @@ pub struct AddSession {
     extent: Extent,
     added: u64,
     duplicates: u64,
-    fresh: HashSet<Fingerprint>,
+    conflicts: u64,
+    fresh: BTreeSet<Fingerprint>,
     now: SystemTime,
 }
 
@@ -40,6 +41,9 @@ pub struct Added {
     pub duplicates: u64,
     /// Examples of the model now.
     pub total: u64,
+    /// Examples stored although the same text was there with another label.
+    #[serde(default)]
+    pub conflicts: u64,
 }
 
 impl Dataset {
@@ -52,8 +56,8 @@ impl Dataset {
         let mut claim = self.claim(model, Writing::Adding)?;
         claim.seen()?;
         let extent = self.extent(model.uid)?;
-        let (fresh, now) = (HashSet::new(), SystemTime::now());
-        Ok(AddSession { claim, extent, added: 0, duplicates: 0, fresh, now })
+        let (fresh, now) = (BTreeSet::new(), SystemTime::now());
+        Ok(AddSession { claim, extent, added: 0, duplicates: 0, conflicts: 0, fresh, now })
     }
 }
 
@@ -85,6 +89,10 @@ impl AddSession {
             self.extent.end += 1;
             self.extent.count += 1;
             self.added += 1;
+            let held = self.claim.seen()?;
+            if fingerprint.conflicts_with(held) || fingerprint.conflicts_with(&self.fresh) {
+                self.conflicts += 1;
+            }
             let (id, assigned, created) = (self.extent.end, Vec::new(), self.now);
             let example = Example { id, text, label, assigned, split, created };
             batch.put(Tree::Examples, example_key(self.claim.uid, example.id), example.to_record());
@@ -98,10 +106,15 @@ impl AddSession {
     /// # Errors
     /// [`Error::NotFound`] when the model was deleted meanwhile; what the store says.
     pub fn commit(mut self, receipt: Option<Receipt>) -> Result<Added> {
-        let added = Added { added: self.added, duplicates: self.duplicates, total: self.extent.count };
+        let added = Added {
+            added: self.added,
+            duplicates: self.duplicates,
+            total: self.extent.count,
+            conflicts: self.conflicts,
+        };
         self.claim.commit(self.extent, receipt, &added)?;
         if let Some(seen) = &mut self.claim.seen {
-            seen.extend(self.fresh.drain());
+            seen.extend(std::mem::take(&mut self.fresh));
         }
         Ok(added)
     }

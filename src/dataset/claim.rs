@@ -1,7 +1,7 @@
 //! The right to write the examples of a model, which one call has at a time.
 
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
@@ -30,7 +30,7 @@ struct State {
     /// Its examples were removed, and uids are never reused.
     deleted: bool,
     /// What it holds, once a call needed to know; with the claim while there is one.
-    seen: Option<HashSet<Fingerprint>>,
+    seen: Option<BTreeSet<Fingerprint>>,
 }
 
 /// What a call writes.
@@ -50,7 +50,7 @@ pub(super) struct Claim {
     pub(super) uid: u64,
     state: Arc<ModelState>,
     /// What the model holds, where it is known. On loan from the state.
-    pub(super) seen: Option<HashSet<Fingerprint>>,
+    pub(super) seen: Option<BTreeSet<Fingerprint>>,
 }
 
 impl Dataset {
@@ -116,7 +116,7 @@ impl Claim {
     ///
     /// # Errors
     /// [`Error::Corrupt`] for a damaged record.
-    pub(super) fn seen(&mut self) -> Result<&mut HashSet<Fingerprint>> {
+    pub(super) fn seen(&mut self) -> Result<&mut BTreeSet<Fingerprint>> {
         let seen = match self.seen.take() {
             Some(seen) => seen,
             None => {

@@ -1,6 +1,6 @@
 //! Correcting stored examples: another label, or none at all; all that were chosen at once, or nothing.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ pub struct Correction<T> {
     /// What the model holds no more.
     gone: Vec<Fingerprint>,
     /// What it holds instead.
-    came: HashSet<Fingerprint>,
+    came: BTreeSet<Fingerprint>,
 }
 
 /// What a relabelling does.
@@ -118,7 +118,7 @@ impl Dataset {
             extent: self.whole_extent(model.uid)?,
             changes: Vec::new(),
             gone: Vec::new(),
-            came: HashSet::new(),
+            came: BTreeSet::new(),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! A labelled text and what follows from it alone.
 
-use std::time::SystemTime;
+use std::{collections::BTreeSet, time::SystemTime};
 
 use prost::Message as _;
 
@@ -41,9 +41,13 @@ pub enum Split {
     Validation,
 }
 
-/// What tells a labelled text from others: the beginning of blake3 over its normalised text and its label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Fingerprint([u8; 16]);
+/// What tells a labelled text from others. Those of the same text stand together in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Fingerprint {
+    text: TextKey,
+    /// The beginning of blake3 over the label.
+    label: [u8; 8],
+}
 
 /// What tells a text from others: the beginning of blake3 over its normal form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,7 +77,11 @@ impl Split {
 impl TextKey {
     /// The key of a text, whatever its label.
     pub(super) fn of(text: &str) -> Self {
-        let hash = blake3::hash(normalise(text).as_bytes());
+        Self::of_normalised(&normalise(text))
+    }
+
+    fn of_normalised(normalised: &str) -> Self {
+        let hash = blake3::hash(normalised.as_bytes());
         Self(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
     }
 }
@@ -87,13 +95,15 @@ impl Fingerprint {
     /// The fingerprint of a labelled text, with the side of the text, since both need it normalised.
     pub(super) fn and_split(text: &str, label: &ClassName) -> (Self, Split) {
         let normalised = normalise(text);
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&(normalised.len() as u64).to_le_bytes());
-        hasher.update(normalised.as_bytes());
-        hasher.update(label.as_str().as_bytes());
-        let mut fingerprint = [0; 16];
-        hasher.finalize_xof().fill(&mut fingerprint);
-        (Self(fingerprint), Split::of_normalised(&normalised))
+        let hash = blake3::hash(label.as_str().as_bytes());
+        let label = *hash.as_bytes().first_chunk().expect("a hash has 32 bytes");
+        (Self { text: TextKey::of_normalised(&normalised), label }, Split::of_normalised(&normalised))
+    }
+
+    /// Whether one of these is of the same text with another label.
+    pub(super) fn conflicts_with(self, held: &BTreeSet<Self>) -> bool {
+        let [first, last] = [0, u8::MAX].map(|byte| Self { text: self.text, label: [byte; 8] });
+        held.range(first..=last).any(|other| *other != self)
     }
 }
 
@@ -170,5 +180,17 @@ mod tests {
         assert_ne!(one, Fingerprint::and_split("a", &label("bc")).0);
         assert_ne!(one, Fingerprint::and_split("ab", &label("C")).0);
         assert_eq!(one, Fingerprint::and_split(" AB ", &label("c")).0);
+    }
+
+    #[test]
+    fn the_same_text_with_another_label_is_found() {
+        let fingerprint = |text, label| Fingerprint::and_split(text, &ClassName::new(label).unwrap()).0;
+        let held: BTreeSet<_> =
+            [("a", "x"), ("b", "x"), ("c", "x"), ("c", "y")].map(|(t, l)| fingerprint(t, l)).into();
+        for (text, label, conflicts) in
+            [("a", "x", false), (" A ", "y", true), ("c", "x", true), ("d", "x", false)]
+        {
+            assert_eq!(fingerprint(text, label).conflicts_with(&held), conflicts, "{text} {label}");
+        }
     }
 }

@@ -227,5 +227,10 @@ pub(super) fn checked(examples: Vec<v1::LabelledText>, seen: usize) -> Result<Ve
 }
 
 fn response(added: Added) -> v1::AddExamplesResponse {
-    v1::AddExamplesResponse { added: added.added, duplicates: added.duplicates, total: added.total }
+    v1::AddExamplesResponse {
+        added: added.added,
+        duplicates: added.duplicates,
+        total: added.total,
+        conflicts: added.conflicts,
+    }
 }

@@ -8,7 +8,14 @@ use serde_json::json;
 use tonic::Request;
 
 use crate::{
-    cli::{Global, connection::Connection, failure::Failure, input, names, output, progress::ProgressView},
+    cli::{
+        Global,
+        connection::Connection,
+        failure::Failure,
+        input::{self, Fault, Format},
+        names, output,
+        progress::ProgressView,
+    },
     proto::v1::{AddExamplesRequest, AddExamplesResponse, LabelledText},
 };
 
@@ -22,8 +29,12 @@ pub(in crate::cli) struct Add {
     /// The model
     #[arg(value_parser = names::model)]
     model: String,
-    /// CSV or TSV with the header text,category; JSON Lines with text and category; or a folder with one file a class
+    /// CSV, TSV, JSON Lines or Parquet with text and category; fastText; also as gzip or zstd; `-` for the standard input; or
+    /// a folder with a file, or a folder of files, a class
     path: PathBuf,
+    /// How it is laid out [default: by the ending of the name; Parquet and fastText show themselves]
+    #[arg(long)]
+    format: Option<Format>,
     /// Leave bad rows out instead of refusing the file
     #[arg(long)]
     skip_bad: bool,
@@ -31,29 +42,41 @@ pub(in crate::cli) struct Add {
 
 impl Add {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let input = input::read(&self.path, self.skip_bad)?;
-        for fault in &input.faults {
-            eprintln!("skipped {fault}");
-        }
+        let input = input::read(&self.path, self.format, self.skip_bad)?;
+        input.faults.tell_skipped();
         let connection = Connection::open(global).await?;
         let stored = upload(&connection, &self.model, input.examples, global.json).await?;
-        let skipped = input.faults.len();
         if global.json {
+            let row = |fault: &Fault| json!({"file": fault.file, "row": fault.row, "what": fault.what});
             return output::json(&json!({
                 "model": self.model,
                 "added": stored.added,
                 "duplicates": stored.duplicates,
-                "skipped": skipped,
+                "conflicts": stored.conflicts,
+                "skipped": input.faults.count(),
+                "too_long": input.faults.too_long(),
+                "skipped_rows": input.faults.listed().iter().map(row).collect::<Vec<_>>(),
                 "total": stored.total,
             }));
         }
         let name = names::short(&self.model);
+        let mut skipped = format!("{} bad rows skipped", output::count(input.faults.count()));
+        if input.faults.too_long() > 0 {
+            skipped += &format!(", {} of them too long", output::count(input.faults.too_long()));
+        }
         output::line(format!(
-            "{} examples added, {} were there already, {skipped} bad rows skipped; {name} has {} now",
+            "{} examples added, {} were there already, {skipped}; {name} has {} now",
             output::count(stored.added),
             output::count(stored.duplicates),
             output::count(stored.total),
-        ))
+        ))?;
+        match stored.conflicts {
+            0 => Ok(()),
+            conflicts => output::line(format!(
+                "{} added with a text that is there with another label; `taxond examples stats {name}` shows such texts",
+                output::examples(conflicts)
+            )),
+        }
     }
 }
 

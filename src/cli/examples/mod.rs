@@ -2,6 +2,7 @@
 
 mod add;
 mod delete;
+mod export;
 mod filter;
 mod list;
 mod relabel;
@@ -23,6 +24,8 @@ pub(super) enum Examples {
     Stats(stats::Stats),
     /// Give stored texts another label
     Relabel(relabel::Relabel),
+    /// Write stored texts to a file or folder that `examples add` reads
+    Export(export::Export),
     /// Remove stored texts
     Delete(delete::Delete),
 }
@@ -34,6 +37,7 @@ impl Examples {
             Self::List(command) => command.run(global).await,
             Self::Stats(command) => command.run(global).await,
             Self::Relabel(command) => command.run(global).await,
+            Self::Export(command) => command.run(global).await,
             Self::Delete(command) => command.run(global).await,
         }
     }

@@ -2,23 +2,20 @@
 
 use serde_json::Value;
 
-use super::{Fault, Input, example, utf8};
+use super::{Fault, Input, Wrong, example, lines, source::Source, utf8};
+use crate::{cli::failure::Failure, proto::v1::LabelledText};
 
-pub(super) fn parse(file: &str, bytes: &[u8]) -> Input {
+pub(super) fn read(source: Source) -> Result<Input, Failure> {
+    let name = source.name.clone();
     let mut input = Input::default();
-    for (row, line) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        match check(line) {
-            Ok(example) => input.examples.push(example),
-            Err(what) => input.faults.push(Fault::row(file, row, what)),
-        }
-    }
-    input
+    lines::each(source, |row, line| {
+        let checked = line.map_err(Wrong::from).and_then(check);
+        input.take(checked, |wrong| Fault::row(&name, row, wrong))
+    })?;
+    Ok(input)
 }
 
-fn check(line: &[u8]) -> Result<crate::proto::v1::LabelledText, String> {
+fn check(line: &[u8]) -> Result<LabelledText, Wrong> {
     let value = object(utf8(line).map_err(|what| format!("the line {what}"))?)?;
     let text = string(&value, "text")?.ok_or("has no key 'text'")?;
     let label = match (string(&value, "category")?, string(&value, "label")?) {
@@ -74,13 +71,16 @@ fn json_fault(error: &serde_json::Error) -> String {
 mod tests {
     use super::*;
 
+    fn parse(text: &[u8]) -> Input {
+        read(Source::of("a.jsonl", text)).unwrap()
+    }
+
     #[test]
     fn objects_become_examples() {
         let input = parse(
-            "a.jsonl",
             "{\"text\": \"hello\\nyou\", \"category\": \"greet\", \"id\": 3}\r\n\n{\"label\":\"存款\",\"text\":\"存钱\"}".as_bytes(),
         );
-        assert!(input.faults.is_empty(), "{:?}", input.faults);
+        assert!(input.faults.listed().is_empty(), "{:?}", input.faults);
         let rows: Vec<_> = input.examples.iter().map(|e| (e.text.as_str(), e.label.as_str())).collect();
         assert_eq!(rows, [("hello\nyou", "greet"), ("存钱", "存款")]);
     }
@@ -97,11 +97,11 @@ mod tests {
             ("{\"text\": \"\", \"label\": \"b\"}", "text is empty"),
             ("{\"text\": \"a\", \"label\": \"\"}", "category must not be empty"),
         ] {
-            let input = parse("a.jsonl", format!("\n{line}\n").as_bytes());
-            assert_eq!(input.faults.len(), 1, "{line}");
-            assert_eq!(input.faults[0].row, Some(2));
-            assert!(input.faults[0].what.contains(part), "{}", input.faults[0].what);
+            let input = parse(format!("\n{line}\n").as_bytes());
+            let [fault] = input.faults.listed() else { panic!("{line}: {:?}", input.faults) };
+            assert_eq!(fault.row, Some(2));
+            assert!(fault.what.contains(part), "{}", fault.what);
         }
-        assert!(parse("a.jsonl", b"{\"text\": \"\xff\"}").faults[0].what.contains("not UTF-8"));
+        assert!(parse(b"{\"text\": \"\xff\"}").faults.listed()[0].what.contains("not UTF-8"));
     }
 }

@@ -1,32 +1,33 @@
-//! Files of labelled texts: CSV and TSV with a header, JSON Lines, or a folder with one file a class. And files of texts
-//! to ask about, whose rows come back with the answers.
+//! Labelled texts: CSV and TSV with a header, JSON Lines, Parquet, fastText, or a folder. And files of texts to ask about,
+//! whose rows come back with the answers.
 //!
-//! A file is read and checked as a whole before anything of it is sent, and every fault names its file and row.
+//! A file is read and checked as a whole before anything of it is sent, and every fault names its file and row. Of what is
+//! read, only what is kept is in memory, and that is bounded.
 
 mod delimited;
-mod folder;
+pub(crate) mod fasttext;
+mod fault;
+pub(crate) mod folder;
+mod format;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod json_lines;
+mod lines;
+mod parquet;
 mod sheet;
+mod source;
 
-use std::{
-    fmt, fs,
-    io::{self, Read as _},
-    path::Path,
-};
+use std::path::Path;
 
+pub(crate) use fault::{Fault, Faults};
+pub(crate) use format::Format;
 pub(crate) use sheet::{Layout, Sheet};
 
-use crate::{
-    cli::failure::{Exit, Failure},
-    proto::v1::LabelledText,
-    taxonomy::ClassName,
-    text::MAX_TEXT_BYTES,
-};
+use self::{fault::Wrong, source::Source};
+use crate::{cli::failure::Failure, proto::v1::LabelledText, taxonomy::ClassName, text::MAX_TEXT_BYTES};
 
-/// Faults that a message lists one by one.
-const LISTED_FAULTS: usize = 10;
+/// Most that is kept of what is read, in bytes.
+const MAX_INPUT_BYTES: usize = 1024 * 1024 * 1024;
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -34,78 +35,75 @@ pub(crate) struct Input {
     /// The rows that are right, in the order of the file.
     pub(crate) examples: Vec<LabelledText>,
     /// The rows that are not.
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) faults: Faults,
+    /// What the examples take.
+    bytes: usize,
 }
 
-/// One thing that is wrong with a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
-    /// The file, as it was named.
-    pub(crate) file: String,
-    /// The row, counted from 1 with the header as the first, or nothing if the file as a whole is wrong.
-    pub(crate) row: Option<u64>,
-    /// What is wrong.
-    pub(crate) what: String,
-}
-
-impl Fault {
-    fn file(file: &str, what: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), row: None, what: what.into() }
-    }
-
-    fn row(file: &str, row: u64, what: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), row: Some(row), what: what.into() }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.row {
-            Some(row) => write!(f, "{}: row {row}: {}", self.file, self.what),
-            None => write!(f, "{}: {}", self.file, self.what),
+impl Input {
+    /// Takes a row that was checked. `of` says where one stands that is wrong.
+    ///
+    /// # Errors
+    /// The rows are more than is kept.
+    fn take(
+        &mut self,
+        checked: Result<LabelledText, Wrong>,
+        of: impl Fn(Wrong) -> Fault,
+    ) -> Result<(), Failure> {
+        match checked {
+            Ok(example) => {
+                self.bytes += size_of::<LabelledText>() + example.text.len() + example.label.len();
+                if self.bytes > MAX_INPUT_BYTES {
+                    return Err(too_much(&of("".into()).file));
+                }
+                self.examples.push(example);
+            }
+            Err(wrong) => self.faults.push(of(wrong)),
         }
+        Ok(())
     }
 }
 
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        Self::new(Exit::Invalid, fault.to_string())
-    }
-}
-
-/// Reads labelled texts from a file or a folder.
+/// Reads labelled texts from a file, from a folder, or from the standard input for `-`.
 ///
 /// # Errors
-/// The file cannot be read, its layout is wrong, or some of its rows are and `skip_bad` is off.
-pub(crate) fn read(path: &Path, skip_bad: bool) -> Result<Input, Failure> {
-    let input = if path.is_dir() { folder::read(path)? } else { read_file(path)? };
-    if !input.faults.is_empty() && !skip_bad {
-        return Err(refuse(&input.faults));
+/// The file cannot be read, its layout is wrong or unknown, or some of its rows are wrong and `skip_bad` is off.
+pub(crate) fn read(path: &Path, format: Option<Format>, skip_bad: bool) -> Result<Input, Failure> {
+    let name = path.display().to_string();
+    let input = match (path.is_dir(), format) {
+        (true, None | Some(Format::Folder)) => folder::read(path)?,
+        (true, Some(_)) => return Err(Fault::file(&name, "is a folder, --format says it is none").into()),
+        (false, Some(Format::Folder)) if path.exists() => {
+            return Err(Fault::file(&name, "is no folder, --format says it is").into());
+        }
+        (false, format) => read_file(Source::open(path)?, format.or_else(|| Format::of(path)))?,
+    };
+    if input.faults.count() > 0 && !skip_bad {
+        return Err(input.faults.refuse());
     }
     if input.examples.is_empty() {
-        return Err(Fault::file(&path.display().to_string(), "holds no example that could be used").into());
+        let what = match input.faults.count() {
+            0 => "is empty",
+            _ => "holds no example that could be used",
+        };
+        return Err(Fault::file(&name, what).into());
     }
     Ok(input)
 }
 
-fn read_file(path: &Path) -> Result<Input, Failure> {
-    let name = path.display().to_string();
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    let parse: fn(&str, &[u8]) -> Result<Input, Fault> = match extension.as_str() {
-        "csv" => |name, bytes| delimited::parse(name, bytes, b','),
-        "tsv" | "tab" => |name, bytes| delimited::parse(name, bytes, b'\t'),
-        "jsonl" | "ndjson" => |name, bytes| Ok(json_lines::parse(name, bytes)),
-        _ => {
-            let what = "the name must end in .csv, .tsv, .jsonl or .ndjson, or be that of a folder";
-            return Err(Fault::file(&name, what).into());
+fn read_file(source: Source, format: Option<Format>) -> Result<Input, Failure> {
+    match format.or_else(|| Format::of_bytes(source.head())) {
+        Some(Format::Csv) => delimited::read(source, b','),
+        Some(Format::Tsv) => delimited::read(source, b'\t'),
+        Some(Format::Jsonl) => json_lines::read(source),
+        Some(Format::Parquet) => parquet::read(source),
+        Some(Format::FastText) => fasttext::read(source),
+        Some(Format::Folder) | None => {
+            let what = "neither name nor content tells how it is laid out; --format does, or an ending \
+                .csv, .tsv, .jsonl, .parquet or .ft";
+            Err(Fault::file(&source.name, what).into())
         }
-    };
-    let bytes = fs::read(path).map_err(|e| Failure::read(&name, &e))?;
-    let bytes = without_mark(&bytes);
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err(Fault::file(&name, "is empty").into());
     }
-    Ok(parse(&name, bytes)?)
 }
 
 /// Reads texts to ask about from a file, or from the standard input for `-`. The rows shall get these cells.
@@ -118,57 +116,39 @@ pub(crate) fn read_sheet(
     cells: &[&str],
     skip_bad: bool,
 ) -> Result<Sheet, Failure> {
-    let name = if file == "-" { "the standard input" } else { file };
-    let bytes = if file == "-" {
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
-    } else {
-        fs::read(file)
-    };
-    let bytes = bytes.map_err(|e| Failure::read(name, &e))?;
-    let layout = layout.unwrap_or_else(|| Layout::of(file));
-    let sheet = Sheet::parse(name, without_mark(&bytes), layout, cells)?;
-    if !sheet.faults.is_empty() && !skip_bad {
-        return Err(refuse(&sheet.faults));
+    let source = Source::open(Path::new(file))?;
+    let name = source.name.clone();
+    let sheet = Sheet::read(source, layout.unwrap_or_else(|| Layout::of(Path::new(file))), cells)?;
+    if sheet.faults.count() > 0 && !skip_bad {
+        return Err(sheet.faults.refuse());
     }
     if sheet.texts.is_empty() {
-        return Err(Fault::file(name, "holds no text to classify").into());
+        return Err(Fault::file(&name, "holds no text to classify").into());
     }
     Ok(sheet)
 }
 
-fn refuse(faults: &[Fault]) -> Failure {
-    let rows = faults.len();
-    let listed = faults.iter().take(LISTED_FAULTS).map(ToString::to_string);
-    let more = (rows > LISTED_FAULTS).then(|| format!("and {} more", rows - LISTED_FAULTS));
-    Failure::new(
-        Exit::Invalid,
-        format!("{rows} bad row{}, nothing was sent", if rows == 1 { "" } else { "s" }),
-    )
-    .with_details(listed.chain(more))
-    .with_hint("correct the file, or leave bad rows out with --skip-bad")
+fn too_much(file: &str) -> Failure {
+    let what = format!("holds more than {} GiB; give it in parts", MAX_INPUT_BYTES >> 30);
+    Fault::file(file, what).into()
 }
 
 /// Checks one row; the error says what is wrong with it.
-fn example(text: &str, label: &str) -> Result<LabelledText, String> {
+fn example(text: &str, label: &str) -> Result<LabelledText, Wrong> {
     check_text(text)?;
     let label = ClassName::new(label).map_err(|what| format!("the category {what}"))?;
     Ok(LabelledText { text: text.to_owned(), label: label.as_str().to_owned() })
 }
 
-fn check_text(text: &str) -> Result<(), String> {
+fn check_text(text: &str) -> Result<(), Wrong> {
     if text.trim().is_empty() {
         return Err("the text is empty".into());
     }
     if text.len() > MAX_TEXT_BYTES {
-        return Err(format!("the text has {} bytes, more than {MAX_TEXT_BYTES}", text.len()));
+        let what = format!("the text has {} bytes, more than {MAX_TEXT_BYTES}", text.len());
+        return Err(Wrong::too_long(what));
     }
     Ok(())
-}
-
-/// Drops the byte order mark that some editors put first.
-fn without_mark(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, String> {
@@ -177,7 +157,10 @@ fn utf8(bytes: &[u8]) -> Result<&str, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::cli::failure::Exit;
 
     fn write(name: &str, bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -195,7 +178,7 @@ mod tests {
             (&"x".repeat(MAX_TEXT_BYTES + 1), "b", "65537 bytes"),
             ("a", "#3", "'#3'"),
         ] {
-            let what = example(text, label).unwrap_err();
+            let what = example(text, label).unwrap_err().what;
             assert!(what.contains(part), "{what}");
         }
         assert!(example(&"x".repeat(MAX_TEXT_BYTES), "b").is_ok());
@@ -204,12 +187,12 @@ mod tests {
     #[test]
     fn bad_rows_refuse_the_file_unless_skipped() {
         let (_folder, path) = write("a.csv", "text,category\nhello,greet\n,greet\n".as_bytes());
-        let failure = read(&path, false).unwrap_err();
+        let failure = read(&path, None, false).unwrap_err();
         assert_eq!(failure.exit, Exit::Invalid);
         assert!(failure.to_string().contains("a.csv: row 3: the text is empty"), "{failure}");
         assert!(failure.to_string().contains("--skip-bad"), "{failure}");
-        let input = read(&path, true).unwrap();
-        assert_eq!((input.examples.len(), input.faults.len()), (1, 1));
+        let input = read(&path, None, true).unwrap();
+        assert_eq!((input.examples.len(), input.faults.count()), (1, 1));
     }
 
     #[test]
@@ -219,11 +202,13 @@ mod tests {
             ("a.csv", "\u{feff}\n", "is empty"),
             ("a.jsonl", "", "is empty"),
             ("a.csv", "text,category\n", "no row below its header"),
+            ("a.jsonl.gz", "\n\n", "is empty"),
             ("a.csv", "text,category\n,\n", "no example that could be used"),
             ("a.xml", "<a/>", ".jsonl"),
+            ("a.parquet", "text,category\na,b\n", "cannot be read as Parquet"),
         ] {
             let (_folder, path) = write(name, bytes.as_bytes());
-            let failure = read(&path, true).unwrap_err();
+            let failure = read(&path, None, true).unwrap_err();
             assert_eq!(failure.exit, Exit::Invalid);
             assert!(failure.to_string().contains(part), "{failure}");
         }
@@ -231,15 +216,33 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let failure = read(Path::new("nowhere/a.csv"), false).unwrap_err();
+        let failure = read(Path::new("nowhere/a.csv"), None, false).unwrap_err();
         assert_eq!(failure.exit, Exit::NotFound);
         assert!(failure.to_string().contains("nowhere/a.csv"), "{failure}");
     }
 
     #[test]
-    fn many_faults_are_counted() {
-        let (_folder, path) = write("a.csv", format!("text,category\n{}", ",b\n".repeat(25)).as_bytes());
-        let failure = read(&path, false).unwrap_err().to_string();
-        assert!(failure.contains("25 bad rows") && failure.contains("and 15 more"), "{failure}");
+    fn a_format_that_is_named_goes_before_the_name_and_content_tells_where_neither_does() {
+        let (folder, path) = write("a.csv", b"text\tcategory\nhello\tgreet\n");
+        assert_eq!(read(&path, Some(Format::Tsv), false).unwrap().examples.len(), 1);
+        for (path, format, part) in [
+            (folder.path(), Format::Csv, "is a folder"),
+            (&path, Format::Folder, "is no folder"),
+            (Path::new("nowhere"), Format::Folder, "cannot read nowhere"),
+        ] {
+            let failure = read(path, Some(format), false).unwrap_err();
+            assert!(failure.to_string().contains(part), "{failure}");
+        }
+        let (_folder, path) = write("train.txt", b"__label__greet hello\n");
+        assert_eq!(read(&path, None, false).unwrap().examples, [example("hello", "greet").unwrap()]);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut input = Input { bytes: MAX_INPUT_BYTES - 60, ..Input::default() };
+        let mut take = |text: &str| input.take(example(text, "a"), |wrong| Fault::row("a.csv", 1, wrong));
+        assert!(take("a").is_ok());
+        assert!(take(" ").is_ok());
+        assert!(take("a").unwrap_err().to_string().contains("a.csv: holds more than 1 GiB"));
     }
 }

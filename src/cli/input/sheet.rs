@@ -1,15 +1,21 @@
 //! Texts to ask about, in the rows of a file, and the same rows with cells added: what `predict --file` reads and writes.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use csv::{ByteRecord, QuoteStyle, WriterBuilder};
 use serde_json::Value;
 
 use super::{
-    Fault, check_text, delimited,
+    Fault, Faults, Format, MAX_INPUT_BYTES, check_text,
+    delimited::{self, Table},
+    fasttext,
     json_lines::{self, Object},
-    utf8,
+    lines,
+    parquet::{self, Record},
+    source::Source,
+    too_much, utf8,
 };
+use crate::cli::failure::Failure;
 
 /// How a file is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -20,6 +26,11 @@ pub(crate) enum Layout {
     Tsv,
     /// An object a line with the string `text`
     Jsonl,
+    /// Apache Parquet; the text is in the column `text`, or in the first. Rows come back as JSON, an object a line
+    Parquet,
+    /// A text a line, behind a label that begins with `__label__` or without; rows come back without it
+    #[value(name = "fasttext")]
+    FastText,
     /// A text a line
     Text,
 }
@@ -30,8 +41,10 @@ pub(crate) struct Sheet {
     /// The texts, in the order of the file.
     pub(crate) texts: Vec<String>,
     /// The rows that are wrong.
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) faults: Faults,
     layout: Layout,
+    /// What is kept of the file.
+    bytes: usize,
     /// The header of a file that has one.
     header: Option<ByteRecord>,
     /// The row that each text stands in.
@@ -51,15 +64,27 @@ enum Row {
     Line,
 }
 
+impl Row {
+    /// What it takes beside its text, in bytes.
+    fn len(&self) -> usize {
+        match self {
+            Self::Cells(record) => record.as_slice().len(),
+            Self::Object(open) => open.len(),
+            Self::Line => 0,
+        }
+    }
+}
+
 impl Layout {
     /// By the ending of a file's name; a text a line where it says nothing.
-    pub(crate) fn of(file: &str) -> Self {
-        let ending = file.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-        match ending.as_deref() {
-            Some("csv") => Self::Csv,
-            Some("tsv" | "tab") => Self::Tsv,
-            Some("jsonl" | "ndjson") => Self::Jsonl,
-            _ => Self::Text,
+    pub(crate) fn of(file: &Path) -> Self {
+        match Format::of(file) {
+            Some(Format::Csv) => Self::Csv,
+            Some(Format::Tsv) => Self::Tsv,
+            Some(Format::Jsonl) => Self::Jsonl,
+            Some(Format::Parquet) => Self::Parquet,
+            Some(Format::FastText) => Self::FastText,
+            Some(Format::Folder) | None => Self::Text,
         }
     }
 
@@ -72,78 +97,93 @@ impl Sheet {
     /// Reads a file whose rows are to get these cells.
     ///
     /// # Errors
-    /// The layout of the file is wrong, or leaves no name for a cell. Rows that are wrong are among the faults.
-    pub(super) fn parse(file: &str, bytes: &[u8], layout: Layout, added: &[&str]) -> Result<Self, Fault> {
+    /// The file cannot be read, its layout is wrong, or it leaves no name for a cell. Rows that are wrong are among the
+    /// faults.
+    pub(super) fn read(source: Source, layout: Layout, added: &[&str]) -> Result<Self, Failure> {
+        let file = source.name.clone();
         let mut sheet = Self {
             texts: Vec::new(),
-            faults: Vec::new(),
+            faults: Faults::default(),
             layout,
+            bytes: 0,
             header: None,
             rows: Vec::new(),
             taken: BTreeSet::new(),
             added: Vec::new(),
         };
         match layout {
-            Layout::Csv | Layout::Tsv => sheet.read_cells(file, bytes)?,
+            Layout::Csv | Layout::Tsv => sheet.read_cells(source)?,
             Layout::Jsonl => {
                 let names: Vec<_> =
                     added.iter().flat_map(|name| [(*name).to_owned(), prefixed(name)]).collect();
                 let mut taken = BTreeSet::new();
-                sheet.read_lines(file, bytes, |line| {
+                sheet.read_lines(source, |line| {
                     let Object { text, open, value } = json_lines::text(line)?;
                     taken.extend(names.iter().filter(|name| value.get(name).is_some()).cloned());
                     Ok((text, Row::Object(open)))
-                });
+                })?;
                 sheet.taken = taken;
             }
-            Layout::Text => sheet.read_lines(file, bytes, |line| {
+            Layout::Parquet => {
+                let columns = parquet::records(source, |row, Record { text, open }| {
+                    sheet.take(&file, row, text.map(|text| (text, Row::Object(open))))
+                })?;
+                sheet.taken = columns.into_iter().collect();
+            }
+            Layout::FastText => sheet.read_lines(source, |line| {
+                let (_, text) = fasttext::cut(line)?;
+                Ok((text.to_owned(), Row::Line))
+            })?,
+            Layout::Text => sheet.read_lines(source, |line| {
                 let text = utf8(line).map_err(|what| format!("the text {what}"))?;
                 Ok((text.trim_end_matches('\r').to_owned(), Row::Line))
-            }),
+            })?,
         }
-        sheet.added = added.iter().map(|name| sheet.free(file, name)).collect::<Result<_, _>>()?;
+        sheet.added = added.iter().map(|name| sheet.free(&file, name)).collect::<Result<_, _>>()?;
         Ok(sheet)
     }
 
-    fn read_cells(&mut self, file: &str, bytes: &[u8]) -> Result<(), Fault> {
-        let grid = delimited::read(file, bytes, self.layout.delimiter())?;
-        let column = grid.columns.iter().position(|name| name == "text").unwrap_or(0);
-        for (row, record) in (2..).zip(grid.rows) {
-            match delimited::text(&record, grid.columns.len(), column) {
-                Ok(text) => self.push(file, row, text, Row::Cells(record)),
-                Err(what) => self.faults.push(Fault::row(file, row, what)),
-            }
+    fn read_cells(&mut self, source: Source) -> Result<(), Failure> {
+        let file = source.name.clone();
+        let mut table = Table::open(source, self.layout.delimiter())?;
+        let column = table.columns.iter().position(|name| name == "text").unwrap_or(0);
+        while let Some((row, record)) = table.next()? {
+            let text = delimited::text(&record, table.columns.len(), column);
+            self.take(&file, row, text.map(|text| (text, Row::Cells(record))))?;
         }
-        self.header = Some(grid.header);
-        self.taken = grid.columns.into_iter().collect();
+        self.header = Some(table.header);
+        self.taken = table.columns.into_iter().collect();
         Ok(())
     }
 
     fn read_lines(
         &mut self,
-        file: &str,
-        bytes: &[u8],
+        source: Source,
         mut read: impl FnMut(&[u8]) -> Result<(String, Row), String>,
-    ) {
-        for (row, line) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            match read(line) {
-                Ok((text, kept)) => self.push(file, row, text, kept),
-                Err(what) => self.faults.push(Fault::row(file, row, what)),
-            }
-        }
+    ) -> Result<(), Failure> {
+        let file = source.name.clone();
+        lines::each(source, |row, line| self.take(&file, row, line.and_then(&mut read)))
     }
 
-    fn push(&mut self, file: &str, number: u64, text: String, row: Row) {
-        match check_text(&text) {
-            Ok(()) => {
-                self.texts.push(text);
-                self.rows.push(row);
+    fn take(&mut self, file: &str, number: u64, read: Result<(String, Row), String>) -> Result<(), Failure> {
+        let (text, row) = match read {
+            Ok(read) => read,
+            Err(what) => {
+                self.faults.push(Fault::row(file, number, what));
+                return Ok(());
             }
-            Err(what) => self.faults.push(Fault::row(file, number, what)),
+        };
+        if let Err(wrong) = check_text(&text) {
+            self.faults.push(Fault::row(file, number, wrong));
+            return Ok(());
         }
+        self.bytes += size_of::<Row>() + size_of::<String>() + text.len() + row.len();
+        if self.bytes > MAX_INPUT_BYTES {
+            return Err(too_much(file));
+        }
+        self.texts.push(text);
+        self.rows.push(row);
+        Ok(())
     }
 
     /// A name for a cell that no row has: `predicted_label` where `label` is taken.
@@ -218,8 +258,8 @@ mod tests {
 
     const ADDED: [&str; 2] = ["label", "score"];
 
-    fn parse(layout: Layout, text: &str) -> Result<Sheet, Fault> {
-        Sheet::parse("a", text.as_bytes(), layout, &ADDED)
+    fn parse(layout: Layout, text: &str) -> Result<Sheet, Failure> {
+        Sheet::read(Source::of("a", text.as_bytes()), layout, &ADDED)
     }
 
     /// What is written for answers `greet, 0.5`.
@@ -259,10 +299,16 @@ mod tests {
                 "{\"text\": \"h\\ni\", \"z\": [1, {}],\"label\":\"greet\",\"score\":0.5}\n\
                  { \"a\": null, \"text\": \"存钱\",\"label\":\"greet\",\"score\":0.5}\n",
             ),
+            (
+                Layout::FastText,
+                "__label__part hi, you\r\n\nbye\t2",
+                ["hi, you", "bye\t2"],
+                "hi, you\tgreet\t0.5\nbye\t2\tgreet\t0.5\n",
+            ),
             (Layout::Text, "hi\r\n\n  \n you\t2", ["hi", " you\t2"], "hi\tgreet\t0.5\n you\t2\tgreet\t0.5\n"),
         ] {
             let sheet = parse(layout, input).unwrap();
-            assert_eq!(sheet.faults, []);
+            assert_eq!(sheet.faults.listed(), []);
             assert_eq!(sheet.texts, texts);
             assert_eq!(written(&sheet), output);
         }
@@ -277,7 +323,7 @@ mod tests {
             written(&sheet).starts_with("{\"text\":\"hi\",\"label\":\"greet\",\"predicted_score\":0.5}\n")
         );
         let fault = parse(Layout::Csv, "text,label,predicted_label\nhi,part,part\n").unwrap_err();
-        assert!(fault.what.contains("'label' and 'predicted_label'"), "{}", fault.what);
+        assert!(fault.to_string().contains("'label' and 'predicted_label'"), "{fault}");
     }
 
     #[test]
@@ -299,8 +345,8 @@ mod tests {
             (Layout::Jsonl, b"[]", 1, "not a JSON object"),
             (Layout::Text, b"ok\nfine\n\xff\n", 3, "not UTF-8"),
         ] {
-            let sheet = Sheet::parse("a", input, layout, &ADDED).unwrap();
-            let [fault] = &sheet.faults[..] else { panic!("{:?}", sheet.faults) };
+            let sheet = Sheet::read(Source::of("a", input), layout, &ADDED).unwrap();
+            let [fault] = sheet.faults.listed() else { panic!("{:?}", sheet.faults) };
             assert_eq!(fault.row, Some(row));
             assert!(fault.what.contains(part), "{}", fault.what);
         }
@@ -310,12 +356,13 @@ mod tests {
     fn the_name_tells_the_layout() {
         for (file, layout) in [
             ("a.csv", Layout::Csv),
-            ("a.TSV", Layout::Tsv),
+            ("a.TSV.gz", Layout::Tsv),
+            ("a.parquet", Layout::Parquet),
             ("b/a.x.ndjson", Layout::Jsonl),
             ("a.txt", Layout::Text),
             ("-", Layout::Text),
         ] {
-            assert_eq!(Layout::of(file), layout);
+            assert_eq!(Layout::of(Path::new(file)), layout);
         }
     }
 }

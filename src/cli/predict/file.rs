@@ -42,9 +42,7 @@ impl Predict {
         // Documents leave no room for cells, so there is nothing for these to be named after.
         let cells = if global.json { &[] } else { &cells[..] };
         let sheet = Arc::new(input::read_sheet(file, self.format, cells, self.skip_bad)?);
-        for fault in &sheet.faults {
-            eprintln!("skipped {fault}");
-        }
+        sheet.faults.tell_skipped();
         let connection = Connection::open(global).await?;
         let started = Instant::now();
         let mut rows = Rows::open(self.out.as_deref())?;
@@ -55,7 +53,7 @@ impl Predict {
         let told = told.map_err(|failure| rows.tell(failure))?;
         rows.finish()?;
         if !global.json {
-            eprintln!("{}", summary(&told, sheet.faults.len(), started.elapsed().as_secs_f64()));
+            eprintln!("{}", summary(&told, sheet.faults.count(), started.elapsed().as_secs_f64()));
         }
         Ok(())
     }
@@ -146,7 +144,7 @@ fn short(answered: usize, sheet: &Sheet) -> Failure {
 }
 
 /// `1,000 texts in 2.1 s, 476/s; answered by version 3 of bank`
-fn summary(told: &Told, skipped: usize, took: f64) -> String {
+fn summary(told: &Told, skipped: u64, took: f64) -> String {
     let rate = count((told.texts as f64 / took.max(1e-9)) as u64);
     let texts = if told.texts == 1 { "text" } else { "texts" };
     let mut line = format!("{} {texts} in {}, {rate}/s", count(told.texts as u64), seconds(took));
@@ -159,7 +157,7 @@ fn summary(told: &Told, skipped: usize, took: f64) -> String {
         line += &format!("; answers below {} are rejected", percent(threshold));
     }
     if skipped > 0 {
-        line += &format!("; {} bad rows skipped", count(skipped as u64));
+        line += &format!("; {} bad rows skipped", count(skipped));
     }
     line
 }

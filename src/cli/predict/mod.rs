@@ -32,7 +32,8 @@ pub(super) struct Predict {
     /// The texts
     #[arg(required_unless_present = "file")]
     texts: Vec<String>,
-    /// Read the texts from a file, `-` for the standard input, and write its rows with label, score and version added
+    /// Read the texts from a file, also one of gzip or zstd, `-` for the standard input, and write its rows with label, score
+    /// and version added
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     file: Option<String>,
     /// How the file is laid out [default: by the ending of its name; a text a line]

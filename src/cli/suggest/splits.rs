@@ -153,7 +153,7 @@ mod tests {
         let texts = [(1, "one, \"two\"\nthree"), (2, "取款"), (4, "four")];
         let texts = texts.map(|(id, text)| (id, text.to_owned())).into_iter().collect();
         write(&out, &split, &texts).unwrap();
-        let read = input::read(&out, false).unwrap().examples;
+        let read = input::read(&out, None, false).unwrap().examples;
         let read: Vec<_> = read.iter().map(|row| (row.text.as_str(), row.label.as_str())).collect();
         assert_eq!(read, [("one, \"two\"\nthree", "cash 1"), ("four", "cash 1"), ("取款", "cash 2")]);
         assert!(write(folder.path(), &split, &BTreeMap::new()).is_err());
