@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tonic::Request;
+
 use crate::{
     cli::{connection::Connection, failure::Failure},
     proto::v1::{ExampleFilter, LabelledText, ListExamplesRequest, Model, PredictRequest, Split},
@@ -52,7 +54,8 @@ impl Answers {
                 manifest_revision: Some(model.manifest_revision),
                 ..PredictRequest::default()
             };
-            let predictions = client.predict(connection.patient(request.into())).await?.into_inner().predictions;
+            let predictions =
+                client.predict(connection.patient(Request::new(request))).await?.into_inner().predictions;
             for (text, prediction) in texts.iter().zip(predictions) {
                 let Some(best) = prediction.classes.into_iter().next() else { continue };
                 let (answer, confidence) = (best.name, best.probability);

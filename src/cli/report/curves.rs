@@ -48,14 +48,16 @@ fn draw(
     let lines: Vec<(&Curve<'_>, Vec<(f64, f64)>)> = curves
         .iter()
         .map(|curve| {
-            let points = curve.epochs.iter().filter_map(|epoch| Some((f64::from(epoch.epoch), value(epoch)?)));
+            let points =
+                curve.epochs.iter().filter_map(|epoch| Some((f64::from(epoch.epoch), value(epoch)?)));
             (curve, points.collect())
         })
         .filter(|(_, points): &(_, Vec<_>)| !points.is_empty())
         .collect();
     let points = || lines.iter().flat_map(|(_, points)| points);
     let last = points().map(|point| point.0).reduce(f64::max)?;
-    let (low, high) = (points().map(|point| point.1).reduce(f64::min)?, points().map(|point| point.1).reduce(f64::max)?);
+    let (low, high) =
+        (points().map(|point| point.1).reduce(f64::min)?, points().map(|point| point.1).reduce(f64::max)?);
     let mut chart = Chart::new((1.0, last), (low, high), "epoch", what);
     for (curve, points) in &lines {
         chart.line(points, curve.colour, |at| {

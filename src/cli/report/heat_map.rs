@@ -33,7 +33,8 @@ pub(super) fn draw(answers: &Answers) -> (SVG, bool) {
         }
     }
     let order = by_similarity(names.len(), &pairs);
-    let place: BTreeMap<&str, usize> = order.iter().enumerate().map(|(place, at)| (names[*at], place)).collect();
+    let place: BTreeMap<&str, usize> =
+        order.iter().enumerate().map(|(place, at)| (names[*at], place)).collect();
     let mut labelled: BTreeMap<&str, usize> = BTreeMap::new();
     for ((label, _), number) in &counts {
         *labelled.entry(label).or_default() += number;

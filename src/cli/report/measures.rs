@@ -53,7 +53,12 @@ pub(super) fn classes(answers: &Answers) -> Vec<ClassMeasures> {
     }
     found
         .into_iter()
-        .map(|(name, [labelled, answered, right])| ClassMeasures { name: name.to_owned(), labelled, answered, right })
+        .map(|(name, [labelled, answered, right])| ClassMeasures {
+            name: name.to_owned(),
+            labelled,
+            answered,
+            right,
+        })
         .collect()
 }
 
@@ -72,8 +77,11 @@ pub(super) fn reliability(answers: &Answers) -> SVG {
         let right = bin.iter().filter(|answer| answer.label == answer.answer).count();
         let (from, to, accuracy) =
             (at as f64 / BINS as f64, (at + 1) as f64 / BINS as f64, share(right, bin.len()));
-        let tell =
-            format!("{} answers with a confidence of {from:.1} to {to:.1}: {} right", bin.len(), percent(accuracy));
+        let tell = format!(
+            "{} answers with a confidence of {from:.1} to {to:.1}: {} right",
+            bin.len(),
+            percent(accuracy)
+        );
         chart.bar(from, to, accuracy, COLOURS[5], tell);
     }
     chart.guide((0.0, 0.0), (1.0, 1.0));
@@ -113,7 +121,7 @@ pub(super) fn confused(answers: &Answers) -> Vec<(&str, &str, usize)> {
         .filter(|((label, answer), _)| label != answer)
         .map(|((label, answer), number)| (label, answer, number))
         .collect();
-    pairs.sort_by(|a, b| b.2.cmp(&a.2));
+    pairs.sort_by_key(|pair| std::cmp::Reverse(pair.2));
     pairs
 }
 

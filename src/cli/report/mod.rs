@@ -13,9 +13,15 @@ use std::{fs, path::PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use tonic::Request;
 
 use crate::{
-    cli::{Global, connection::Connection, failure::{Exit, Failure}, input, names, output},
+    cli::{
+        Global,
+        connection::Connection,
+        failure::{Exit, Failure},
+        input, names, output,
+    },
     proto::v1::{
         GetHistoryRequest, GetModelRequest, GetVersionRequest, HistoryEntry, ListVersionsRequest, Model,
         SuggestMergesRequest, SuggestMergesResponse, Version,
@@ -65,7 +71,9 @@ impl Report {
         let facts = Facts::gather(&connection, &self.model, examples).await?;
         let name = names::short(&facts.model.name).to_owned();
         let out = self.out.unwrap_or_else(|| PathBuf::from(format!("{name}.html")));
-        fs::write(&out, page::html(&facts)).map_err(|cause| Failure::new(Exit::Failed, format!("cannot write {}: {cause}", out.display())))?;
+        fs::write(&out, page::html(&facts)).map_err(|cause| {
+            Failure::new(Exit::Failed, format!("cannot write {}: {cause}", out.display()))
+        })?;
         let measured = facts.answers.as_ref().map_or(0, |answers| answers.len());
         if global.json {
             return output::json(&json!({
@@ -88,7 +96,8 @@ impl Facts {
         let mut registry = connection.registry();
         let model = names::model_of(target).to_owned();
         let request = GetModelRequest { name: model.clone() };
-        let model = registry.get_model(connection.request(request)).await?.into_inner().model.unwrap_or_default();
+        let model =
+            registry.get_model(connection.request(request)).await?.into_inner().model.unwrap_or_default();
         let answers = Answers::ask(connection, &model, target, examples).await?;
         let request = GetVersionRequest { name: target.to_owned() };
         let version = registry.get_version(connection.request(request)).await?.into_inner();
@@ -99,18 +108,24 @@ impl Facts {
         // Lists leave out what is long.
         for listed in versions.iter_mut().filter(|listed| listed.report.is_some()).take(curves::LINES) {
             let request = GetVersionRequest { name: listed.name.clone() };
-            if let Some(whole) = registry.get_version(connection.request(request)).await?.into_inner().version {
+            if let Some(whole) = registry.get_version(connection.request(request)).await?.into_inner().version
+            {
                 *listed = whole;
             }
         }
-        let request =
-            GetHistoryRequest { model: model.name.clone(), page_size: SHOWN, ..Default::default() };
+        let request = GetHistoryRequest { model: model.name.clone(), page_size: SHOWN, ..Default::default() };
         let history = connection.taxonomy().get_history(connection.request(request)).await?;
         let serving = model.aliases.get("serving") == Some(&version.number);
         let suggestions = match serving {
             true => {
                 let request = SuggestMergesRequest { model: model.name.clone(), ..Default::default() };
-                Some(connection.taxonomy().suggest_merges(connection.patient(request.into())).await?.into_inner())
+                Some(
+                    connection
+                        .taxonomy()
+                        .suggest_merges(connection.patient(Request::new(request)))
+                        .await?
+                        .into_inner(),
+                )
             }
             false => None,
         };

@@ -82,10 +82,18 @@ fn head(page: &mut String, facts: &Facts) {
 fn measured(page: &mut String, answers: &Answers, version: &Version) {
     heading(page, "How sure it is, and how right");
     page.push_str("<div class=\"row\">\n");
-    figure(page, &measures::reliability(answers), "Of answers with this confidence, so many are right. Those of a version that knows how sure it may be reach the dashed line.");
+    figure(
+        page,
+        &measures::reliability(answers),
+        "Of answers with this confidence, so many are right. Those of a version that knows how sure it may be reach the dashed line.",
+    );
     let points = version.report.as_ref().map_or(&[][..], |report| &report.rejection);
     if let Some(curve) = measures::rejection(points) {
-        figure(page, &curve, "Refusing unsure answers (min_precision) leaves fewer texts answered, and more of these right.");
+        figure(
+            page,
+            &curve,
+            "Refusing unsure answers (min_precision) leaves fewer texts answered, and more of these right.",
+        );
     }
     page.push_str("</div>\n");
     let errors = measures::confused(answers);
