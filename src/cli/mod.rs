@@ -46,6 +46,7 @@ mod progress;
 mod promote;
 mod remove;
 mod rename;
+mod report;
 mod restore;
 mod serve;
 mod split;
@@ -187,6 +188,8 @@ enum Command {
     Versions(versions::Versions),
     /// Show how a version was learnt, epoch by epoch
     Curves(curves::Curves),
+    /// Write a page with pictures: how good a version is, what it confuses, how it came to be
+    Report(report::Report),
     /// List the classes of a model
     Classes(classes::Classes),
     /// List how the classes of a model changed
@@ -247,6 +250,7 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Split(command) => command.run(&global).await,
         Command::Apply(command) => command.run(&global).await,
         Command::Rename(command) => command.run(&global).await,
+        Command::Report(command) => command.run(&global).await,
         Command::Add(command) => command.run(&global).await,
         Command::Suggest(command) => command.run(&global).await,
         Command::Move(command) => command.run(&global).await,

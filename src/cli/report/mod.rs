@@ -1,0 +1,135 @@
+//! `taxond report`: what a version is worth and how it came to be, as one page that needs nothing else.
+
+mod answers;
+mod chart;
+mod curves;
+mod heat_map;
+mod lineage;
+mod measures;
+mod order;
+mod page;
+
+use std::{fs, path::PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use tonic::Request;
+
+use crate::{
+    cli::{
+        Global,
+        connection::Connection,
+        failure::{Exit, Failure},
+        input, names, output,
+    },
+    proto::v1::{
+        GetHistoryRequest, GetModelRequest, GetVersionRequest, HistoryEntry, ListVersionsRequest, Model,
+        SuggestMergesRequest, SuggestMergesResponse, Version,
+    },
+};
+use answers::Answers;
+
+/// Entries of the history, and versions, that the page shows at most; the newest.
+const SHOWN: u32 = 100;
+
+#[derive(Debug, Args)]
+pub(super) struct Report {
+    /// The model, or one of its versions or aliases: bank, bank/versions/3, bank@canary
+    #[arg(value_parser = names::target)]
+    model: String,
+    /// Labelled texts to measure it on, as in `examples add` [default: the validation examples of the model]
+    path: Option<PathBuf>,
+    /// Where to write the page [default: MODEL.html]
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Leave bad rows out instead of refusing the file
+    #[arg(long)]
+    skip_bad: bool,
+}
+
+/// What the page tells.
+struct Facts {
+    model: Model,
+    version: Version,
+    /// How the version answers; none without a text to measure it on.
+    answers: Option<Answers>,
+    history: Vec<HistoryEntry>,
+    /// Newest first.
+    versions: Vec<Version>,
+    /// None where another version than the serving one is shown.
+    suggestions: Option<SuggestMergesResponse>,
+}
+
+impl Report {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let examples =
+            self.path.as_deref().map(|path| input::read(path, self.skip_bad)).transpose()?.map(|read| {
+                read.faults.iter().for_each(|fault| eprintln!("skipped {fault}"));
+                read.examples
+            });
+        let connection = Connection::open(global).await?;
+        let facts = Facts::gather(&connection, &self.model, examples).await?;
+        let name = names::short(&facts.model.name).to_owned();
+        let out = self.out.unwrap_or_else(|| PathBuf::from(format!("{name}.html")));
+        fs::write(&out, page::html(&facts)).map_err(|cause| {
+            Failure::new(Exit::Failed, format!("cannot write {}: {cause}", out.display()))
+        })?;
+        let measured = facts.answers.as_ref().map_or(0, |answers| answers.len());
+        if global.json {
+            return output::json(&json!({
+                "version": facts.version.name,
+                "file": out.display().to_string(),
+                "examples": measured,
+                "accuracy": facts.answers.as_ref().map(Answers::accuracy),
+            }));
+        }
+        output::line(format!("{} is in {}", names::short(&facts.version.name), out.display()))
+    }
+}
+
+impl Facts {
+    async fn gather(
+        connection: &Connection,
+        target: &str,
+        examples: Option<Vec<crate::proto::v1::LabelledText>>,
+    ) -> Result<Self, Failure> {
+        let mut registry = connection.registry();
+        let model = names::model_of(target).to_owned();
+        let request = GetModelRequest { name: model.clone() };
+        let model =
+            registry.get_model(connection.request(request)).await?.into_inner().model.unwrap_or_default();
+        let answers = Answers::ask(connection, &model, target, examples).await?;
+        let request = GetVersionRequest { name: target.to_owned() };
+        let version = registry.get_version(connection.request(request)).await?.into_inner();
+        let version = version.version.unwrap_or_default();
+        let request =
+            ListVersionsRequest { model: model.name.clone(), page_size: SHOWN, ..Default::default() };
+        let mut versions = registry.list_versions(connection.request(request)).await?.into_inner().versions;
+        // Lists leave out what is long.
+        for listed in versions.iter_mut().filter(|listed| listed.report.is_some()).take(curves::LINES) {
+            let request = GetVersionRequest { name: listed.name.clone() };
+            if let Some(whole) = registry.get_version(connection.request(request)).await?.into_inner().version
+            {
+                *listed = whole;
+            }
+        }
+        let request = GetHistoryRequest { model: model.name.clone(), page_size: SHOWN, ..Default::default() };
+        let history = connection.taxonomy().get_history(connection.request(request)).await?;
+        let serving = model.aliases.get("serving") == Some(&version.number);
+        let suggestions = match serving {
+            true => {
+                let request = SuggestMergesRequest { model: model.name.clone(), ..Default::default() };
+                Some(
+                    connection
+                        .taxonomy()
+                        .suggest_merges(connection.patient(Request::new(request)))
+                        .await?
+                        .into_inner(),
+                )
+            }
+            false => None,
+        };
+        let history = history.into_inner().entries;
+        Ok(Self { model, version, answers, history, versions, suggestions })
+    }
+}
