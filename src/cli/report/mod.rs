@@ -39,6 +39,9 @@ pub(super) struct Report {
     model: String,
     /// Labelled texts to measure it on, as in `examples add` [default: the validation examples of the model]
     path: Option<PathBuf>,
+    /// How it is laid out [default: as its name or its content says]
+    #[arg(long, requires = "path")]
+    format: Option<input::Format>,
     /// Where to write the page [default: MODEL.html]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -62,11 +65,12 @@ struct Facts {
 
 impl Report {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let examples =
-            self.path.as_deref().map(|path| input::read(path, self.skip_bad)).transpose()?.map(|read| {
-                read.faults.iter().for_each(|fault| eprintln!("skipped {fault}"));
-                read.examples
-            });
+        let input =
+            self.path.as_deref().map(|path| input::read(path, self.format, self.skip_bad)).transpose()?;
+        let examples = input.map(|input| {
+            input.faults.tell_skipped();
+            input.examples
+        });
         let connection = Connection::open(global).await?;
         let facts = Facts::gather(&connection, &self.model, examples).await?;
         let name = names::short(&facts.model.name).to_owned();
