@@ -14,6 +14,9 @@ use crate::{
     server::{Process, ServiceManager, SetLog, TraceExporter},
 };
 
+/// Without it a client that sends answers to pings which nobody sent fills the log: HTTP/2's library warns of each.
+const PONGS: &str = "h2::proto::ping_pong=error";
+
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     #[command(flatten)]
@@ -81,5 +84,6 @@ fn start_logging(config: &Config, exporter: Option<&TraceExporter>) -> Result<Se
 }
 
 fn filter(log: &str) -> Result<EnvFilter> {
-    EnvFilter::try_new(log).map_err(|cause| Error::invalid("log", cause.to_string()))
+    let filter = EnvFilter::try_new(log).and_then(|filter| Ok(filter.add_directive(PONGS.parse()?)));
+    filter.map_err(|cause| Error::invalid("log", cause.to_string()))
 }

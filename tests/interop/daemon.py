@@ -1,4 +1,4 @@
-"""A taxond process under test: started on a free port, stopped or killed, started again on the same data."""
+"""A taxond process under test: started on a free port or a fixed one, stopped or killed, started again on the same data."""
 
 import os
 import queue
@@ -22,14 +22,15 @@ class Daemon:
         self.address = None
         self._process = None
 
-    def start(self):
-        """Starts the process and waits for the line that names its address."""
+    def start(self, port=0):
+        """Starts the process and waits for the line that names its address. The port 0 is one that is free."""
         # The C locale, and nothing of the caller's configuration: text must not depend on either.
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("TAXOND_", "LC_", "LANG"))}
         environment["LC_ALL"] = "C"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [binary(), "serve", "--listen", "127.0.0.1:0", "--data-dir", str(self.data_dir), "--device", "cpu"],
+                [binary(), "serve", "--listen", f"127.0.0.1:{port}", "--device", "cpu"]
+                + ["--data-dir", str(self.data_dir)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -58,6 +59,11 @@ class Daemon:
 
     def running(self):
         return self._process is not None and self._process.poll() is None
+
+    def resident(self):
+        """Bytes that it has in memory now, as Linux counts them."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE).group(1)) * 1024
 
     def tail(self):
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
