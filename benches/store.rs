@@ -47,7 +47,7 @@ fn main() {
 /// Memory that the process has at this moment, in MiB.
 fn resident() -> u64 {
     let pid = sysinfo::get_current_pid().unwrap();
-    let mut system = sysinfo::System::new();
+    let mut system = sysinfo::System::new().unwrap();
     system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[pid]), true);
     system.process(pid).unwrap().memory() >> 20
 }

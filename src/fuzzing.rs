@@ -18,8 +18,10 @@ mod tests {
 
     use super::*;
 
+    type Target = (&'static str, fn(&[u8]));
+
     /// The targets by name: that of their file in `fuzz/fuzz_targets`, and of the folders of their inputs.
-    const TARGETS: [(&str, fn(&[u8])); 12] = [
+    const TARGETS: [Target; 12] = [
         ("archives", archives),
         ("backups", backups),
         ("cells", cells),

@@ -130,8 +130,6 @@ async fn a_call_goes_on_with_the_trace_of_its_client_and_a_job_is_linked_to_it()
         assert!(span.end_time_unix_nano > span.start_time_unix_nano);
     }
     let job = by_name["job"][0];
-    assert_eq!(
-        job.links.iter().map(|link| link.span_id.clone()).collect::<Vec<_>>(),
-        [train.span_id.clone()]
-    );
+    let links: Vec<&[u8]> = job.links.iter().map(|link| link.span_id.as_slice()).collect();
+    assert_eq!(links, [train.span_id.as_slice()]);
 }
