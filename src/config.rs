@@ -466,6 +466,7 @@ mod tests {
             tls_client_ca: settings.tls_client_ca.clone(),
             auth_file: settings.auth_file.clone(),
             metrics_listen: settings.metrics_listen.clone(),
+            otlp_endpoint: settings.otlp_endpoint.clone(),
             training_memory_limit: settings.training_memory_limit,
             min_free_bytes: settings.min_free_bytes,
             ..Settings::default()

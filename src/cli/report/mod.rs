@@ -98,7 +98,7 @@ impl Facts {
         examples: Option<Vec<crate::proto::v1::LabelledText>>,
     ) -> Result<Self, Failure> {
         let mut registry = connection.registry();
-        let model = names::model_of(target).to_owned();
+        let model = format!("models/{}", names::model_of(target));
         let request = GetModelRequest { name: model.clone() };
         let model =
             registry.get_model(connection.request(request)).await?.into_inner().model.unwrap_or_default();
