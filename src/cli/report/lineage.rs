@@ -18,8 +18,8 @@ const TOP: f64 = 20.0;
 const LANE: f64 = 40.0;
 /// Where the texts of versions and of classes begin.
 const TEXTS: f64 = 120.0;
-const CLASSES: f64 = 380.0;
-const WIDTH: f64 = 900.0;
+const CLASSES: f64 = 420.0;
+const WIDTH: f64 = 940.0;
 /// Versions that are drawn, the newest.
 const MOST: usize = 40;
 /// Characters of what changed.

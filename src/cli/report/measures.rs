@@ -97,9 +97,12 @@ fn bins(answers: &Answers) -> Vec<Vec<&Answer>> {
     bins
 }
 
-/// What refusing unsure answers costs and brings. None without such a curve.
+/// What refusing unsure answers costs and brings. None where that is no more than a point.
 pub(super) fn rejection(points: &[RejectionPoint]) -> Option<SVG> {
     let line: Vec<(f64, f64)> = points.iter().map(|point| (point.coverage, point.precision)).collect();
+    if line.len() < 2 {
+        return None;
+    }
     let low = line.iter().map(|point| point.1).reduce(f64::min)?;
     let mut chart = Chart::new((0.0, 1.0), (low, 1.0), "share of texts answered", "of these right");
     chart.line(&line, COLOURS[2], |at| {

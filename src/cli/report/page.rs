@@ -28,7 +28,7 @@ h1{font-size:1.6rem;margin:0 0 .3rem}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}
 p{margin:.3rem 0}.note{color:#4b5563}\
 table{border-collapse:collapse;font-size:.9rem}th,td{padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top}\
 th{border-bottom:1px solid #9ca3af;font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}\
-.row{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}figcaption{font-size:.9rem;color:#4b5563}\
+.row{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}.row figure{max-width:460px}figcaption{font-size:.9rem;color:#4b5563}\
 svg{max-width:100%;height:auto;font:12px system-ui,sans-serif;fill:#111827}\
 .key span{display:inline-block;width:.8em;height:.8em;margin:0 .3em 0 .9em}\
 details summary{cursor:pointer}";
