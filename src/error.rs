@@ -213,20 +213,23 @@ pub(crate) fn nearest<T: AsRef<str>>(wanted: &str, names: impl Iterator<Item = T
         .map(|(_, name)| name)
 }
 
-/// Levenshtein distance in characters.
+/// Edits of single characters that make one text of the other; two neighbours that changed places are one.
 fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
+    let [a, b]: [Vec<char>; 2] = [a, b].map(|text| text.chars().collect());
+    let mut rows = [vec![0; b.len() + 1], vec![0; b.len() + 1], (0..=b.len()).collect()];
+    for i in 0..a.len() {
+        rows.rotate_left(1);
+        let [older, above, row] = &mut rows;
         row[0] = i + 1;
-        for (j, &cb) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(ca != cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
+        for j in 0..b.len() {
+            let replace = above[j] + usize::from(a[i] != b[j]);
+            row[j + 1] = replace.min(row[j] + 1).min(above[j + 1] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                row[j + 1] = row[j + 1].min(older[j - 1] + 1);
+            }
         }
     }
-    row[b.len()]
+    rows[2][b.len()]
 }
 
 fn hint(suggestion: &Option<String>) -> String {

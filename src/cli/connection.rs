@@ -49,6 +49,12 @@ impl Connection {
                 format!("--addr must be a URL such as http://127.0.0.1:50061 or unix:///run/taxond.sock, got '{addr}'"),
             )
         })?;
+        // What is no port would be taken for none, and the default one asked.
+        let authority = endpoint.uri().authority();
+        if let Some(authority) = authority.filter(|a| a.as_str() != a.host() && a.port_u16().is_none()) {
+            let message = format!("--addr must have a port of 1 to 65535, got '{authority}'");
+            return Err(Failure::new(Exit::Usage, message));
+        }
         let mut endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
         if let Some(tls) = credentials::tls(global, &addr)? {
             endpoint = endpoint.tls_config(tls).map_err(|e| {

@@ -1,5 +1,6 @@
 //! Follows the events of a job to its end, or until Ctrl-C, which leaves the job to itself.
 
+use indicatif::MultiProgress;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 
@@ -18,6 +19,8 @@ pub(crate) struct Follower {
     results: Results,
     view: ProgressView,
     job: Option<String>,
+    /// Stands before every sentence, where several jobs are followed.
+    name: String,
 }
 
 /// What of a job goes to the standard output.
@@ -35,12 +38,18 @@ impl Follower {
     /// Shows events as JSON lines, or as a progress bar and sentences.
     pub(crate) fn new(json: bool) -> Self {
         let results = if json { Results::Json } else { Results::Sentences };
-        Self { results, view: ProgressView::new(json), job: None }
+        Self { results, view: ProgressView::new(json), job: None, name: String::new() }
+    }
+
+    /// Shows the events of one job beside those of others.
+    pub(crate) fn among(bars: &MultiProgress, job: &str, json: bool) -> Self {
+        let view = ProgressView::among(bars, job, json);
+        Self { view, name: format!("{job}: "), ..Self::new(json) }
     }
 
     /// Shows the progress only, on the standard error.
     pub(crate) fn progress_only() -> Self {
-        Self { results: Results::None, view: ProgressView::new(false), job: None }
+        Self { results: Results::None, ..Self::new(false) }
     }
 
     /// Follows to the end of the stream, which is that of the job unless the call was to detach; the job as it ended.
@@ -76,16 +85,15 @@ impl Follower {
         } else {
             match &event.event {
                 Some(Event::Accepted(accepted)) => {
-                    self.view.note(format!("{}: training {}", event.job, names::short(&accepted.model)));
+                    let job = if self.name.is_empty() { format!("{}: ", event.job) } else { String::new() };
+                    self.view.note(format!("{job}training {}", names::short(&accepted.model)));
                 }
                 Some(Event::Planned(plan)) => self.view.note(planned(plan)),
                 Some(Event::Progress(progress)) => self.view.training(progress),
-                Some(Event::Published(version)) => {
-                    self.view.clear();
-                    if self.results == Results::Sentences {
-                        output::line(published(version))?;
-                    }
+                Some(Event::Published(version)) if self.results == Results::Sentences => {
+                    self.view.aside(|| output::line(format!("{}{}", self.name, published(version))))?;
                 }
+                Some(Event::Published(_)) => {}
                 Some(Event::Finished(_)) | None => {}
             }
         }
@@ -191,7 +199,8 @@ mod tests {
 
     fn follow(events: Vec<Result<JobEvent, Status>>) -> Result<Option<Job>, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let follower = Follower { results: Results::None, view: ProgressView::new(true), job: None };
+        let view = ProgressView::new(true);
+        let follower = Follower { results: Results::None, view, job: None, name: String::new() };
         runtime.block_on(follower.follow(tokio_stream::iter(events)))
     }
 

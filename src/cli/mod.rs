@@ -49,6 +49,7 @@ mod rename;
 mod report;
 mod restore;
 mod serve;
+mod show;
 mod split;
 mod suggest;
 mod token;
@@ -182,6 +183,8 @@ enum Command {
     Remove(remove::Remove),
     /// Undo the latest change of the classes
     Undo(undo::Undo),
+    /// Show one thing with all that is known of it: a model, version, manifest or job
+    Show(show::Show),
     /// List models
     Models(models::Models),
     /// List the versions of a model
@@ -198,7 +201,7 @@ enum Command {
     History(history::History),
     /// List jobs
     Jobs(jobs::Jobs),
-    /// Follow a job
+    /// Follow jobs, each with a bar of its own
     Watch(watch::Watch),
     /// End a job
     Cancel(cancel::Cancel),
@@ -256,6 +259,7 @@ async fn dispatch(global: Global, command: Command) -> Result<(), Failure> {
         Command::Move(command) => command.run(&global).await,
         Command::Remove(command) => command.run(&global).await,
         Command::Undo(command) => command.run(&global).await,
+        Command::Show(command) => command.run(&global).await,
         Command::Models(command) => command.run(&global).await,
         Command::Versions(command) => command.run(&global).await,
         Command::Curves(command) => command.run(&global).await,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::{
     cli::output::{count, percent, seconds},
@@ -19,6 +19,8 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct ProgressView {
     kind: Kind,
+    /// Stands before everything that is shown; empty where there is one view alone.
+    name: String,
 }
 
 #[derive(Debug)]
@@ -31,31 +33,41 @@ enum Kind {
 impl ProgressView {
     /// A view for people, or none at all.
     pub(crate) fn new(hidden: bool) -> Self {
+        Self::with(hidden, String::new(), |bar| bar)
+    }
+
+    /// A view below others, which bears a name.
+    pub(crate) fn among(bars: &MultiProgress, name: &str, hidden: bool) -> Self {
+        Self::with(hidden, format!("{name}: "), |bar| bars.add(bar))
+    }
+
+    fn with(hidden: bool, name: String, place: impl FnOnce(ProgressBar) -> ProgressBar) -> Self {
         let kind = if hidden {
             Kind::Hidden
         } else if std::io::stderr().is_terminal() {
-            Kind::Bar(ProgressBar::new(0))
+            Kind::Bar(place(ProgressBar::new(0)))
         } else {
             Kind::Lines { last: None, epoch: 0 }
         };
-        Self { kind }
+        Self { kind, name }
     }
 
     /// Shows the progress of a training.
     pub(crate) fn training(&mut self, progress: &Progress) {
-        match &mut self.kind {
+        let Self { kind, name } = self;
+        match kind {
             Kind::Bar(bar) => {
                 bar.set_style(style("{bar:24.cyan} {percent:>3}%  {msg}"));
                 bar.set_length(progress.steps.max(1));
                 bar.set_position(progress.step);
-                bar.set_message(describe(progress));
+                bar.set_message(format!("{name}{}", describe(progress)));
             }
             Kind::Lines { last, epoch } => {
                 let now = Instant::now();
                 let due = last.is_none_or(|last| now.duration_since(last) >= LINE_EVERY);
                 if due || *epoch != progress.epoch {
                     (*last, *epoch) = (Some(now), progress.epoch);
-                    eprintln!("{}", describe(progress));
+                    eprintln!("{name}{}", describe(progress));
                 }
             }
             Kind::Hidden => {}
@@ -86,14 +98,20 @@ impl ProgressView {
 
     /// Prints a line beside the bar.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
-        match &self.kind {
-            Kind::Bar(bar) => bar.suspend(|| eprintln!("{}", text.as_ref())),
-            Kind::Lines { .. } => eprintln!("{}", text.as_ref()),
-            Kind::Hidden => {}
+        if !matches!(self.kind, Kind::Hidden) {
+            self.aside(|| eprintln!("{}{}", self.name, text.as_ref()));
         }
     }
 
-    /// Takes the bar off the screen.
+    /// What is printed meanwhile does not meet the bar, which stands below it afterwards.
+    pub(crate) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.kind {
+            Kind::Bar(bar) => bar.suspend(print),
+            Kind::Lines { .. } | Kind::Hidden => print(),
+        }
+    }
+
+    /// Takes the bar off the screen, for good.
     pub(crate) fn clear(&self) {
         if let Kind::Bar(bar) = &self.kind {
             bar.finish_and_clear();
@@ -148,6 +166,16 @@ mod tests {
             eta_seconds: 12.04,
         };
         assert_eq!(describe(&progress), "fit 3/12  loss 0.412  accuracy 91.2 %  1,900/s  ETA 12.0 s");
+    }
+
+    #[test]
+    fn a_bar_goes_on_after_what_is_printed_beside_it() {
+        let bar = ProgressBar::hidden();
+        let view = ProgressView { kind: Kind::Bar(bar.clone()), name: String::new() };
+        assert_eq!(view.aside(|| 7), 7);
+        assert!(!bar.is_finished());
+        view.clear();
+        assert!(bar.is_finished());
     }
 
     #[test]

@@ -69,7 +69,10 @@ impl Serve {
 /// asked for. Returns what changes the filter of the log.
 fn start_logging(config: &Config, exporter: Option<&TraceExporter>) -> Result<SetLog> {
     let (filter_of_log, handle) = reload::Layer::new(filter(&config.log)?);
-    let log = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    // https://no-color.org
+    let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = std::io::stderr().is_terminal() && !plain;
+    let log = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let log = match config.log_format {
         LogFormat::Pretty => log.boxed(),
         LogFormat::Json => log.json().boxed(),

@@ -20,13 +20,13 @@ pub(super) struct Train {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Peak learning rate, above 0, at most 1 [default: what the recipe says]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
     /// How gradients become updates [default: what the recipe says]
     #[arg(long, value_enum)]
     optimiser: Option<Method>,
     /// Read the words of a text in random order with this probability, 0 to 1 [default: 0]
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     word_shuffle: Option<f64>,
     /// How to learn
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]

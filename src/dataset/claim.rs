@@ -29,8 +29,6 @@ struct State {
     writing: Option<Writing>,
     /// Its examples were removed, and uids are never reused.
     deleted: bool,
-    /// What it holds, once a call needed to know; with the claim while there is one.
-    seen: Option<BTreeSet<Fingerprint>>,
 }
 
 /// What a call writes.
@@ -49,7 +47,7 @@ pub(super) struct Claim {
     pub(super) model: ModelId,
     pub(super) uid: u64,
     state: Arc<ModelState>,
-    /// What the model holds, where it is known. On loan from the state.
+    /// What the model holds, where it is known. On loan from the data set.
     pub(super) seen: Option<BTreeSet<Fingerprint>>,
 }
 
@@ -61,15 +59,15 @@ impl Dataset {
     /// the model was deleted.
     pub(super) fn claim(&self, model: &Model, writing: Writing) -> Result<Claim> {
         let state = self.state(model.uid);
-        let seen = {
+        {
             let mut state = state.lock();
             state.check_deleted(&model.id)?;
             match state.writing {
                 Some(other) => return Err(other.conflict(&model.id)),
                 None => state.writing = Some(writing),
             }
-            state.seen.take()
-        };
+        }
+        let seen = self.seen().take(model.uid);
         Ok(Claim { dataset: self.clone(), model: model.id.clone(), uid: model.uid, state, seen })
     }
 }
@@ -77,9 +75,7 @@ impl Dataset {
 impl ModelState {
     /// Marks the model as deleted: no claim can commit any more.
     pub(super) fn delete(&self) {
-        let mut state = self.lock();
-        state.deleted = true;
-        state.seen = None;
+        self.lock().deleted = true;
     }
 
     /// Keeps stored examples from changing while they are read.
@@ -170,8 +166,11 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        // Under the lock, so that nothing is kept of a model that is deleted meanwhile, and the next claim finds it.
         let mut state = self.state.lock();
         state.writing = None;
-        state.seen = self.seen.take().filter(|_| !state.deleted);
+        if let Some(seen) = self.seen.take().filter(|_| !state.deleted) {
+            self.dataset.seen().keep(self.uid, seen);
+        }
     }
 }

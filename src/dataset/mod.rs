@@ -20,10 +20,11 @@ mod filter;
 mod journal;
 mod meanings;
 mod salvage;
+mod seen;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 pub use add::{AddSession, Added};
@@ -48,6 +49,7 @@ use crate::{
 use assign::ASSIGNED;
 use claim::ModelState;
 use journal::JOURNAL;
+use seen::Seen;
 
 /// Most examples of a model.
 pub const MAX_EXAMPLES: u64 = 1_000_000;
@@ -60,6 +62,8 @@ const EXAMPLES: u8 = b'x';
 pub struct Dataset {
     store: Store,
     states: Arc<Mutex<HashMap<u64, Arc<ModelState>>>>,
+    /// What the models hold that were written last. Taken after the lock of a state, where both are.
+    seen: Arc<Mutex<Seen>>,
     /// Most examples of a model.
     most: u64,
 }
@@ -105,7 +109,7 @@ impl Dataset {
         for kind in [EXTENTS, EXAMPLES, ASSIGNED, JOURNAL] {
             sweep_owners(&store, Tree::Examples, kind, live_uids)?;
         }
-        let dataset = Self { store, states: Arc::default(), most: MAX_EXAMPLES };
+        let dataset = Self { store, states: Arc::default(), seen: Arc::default(), most: MAX_EXAMPLES };
         live_uids.iter().try_for_each(|uid| dataset.apply_journal(*uid))?;
         Ok(dataset)
     }
@@ -182,6 +186,7 @@ impl Dataset {
     /// What the store says when it cannot be written; the next start removes the rest.
     pub fn delete_all(&self, uid: u64) -> Result<()> {
         self.state(uid).delete();
+        self.seen().take(uid);
         let mut batch = Batch::freeing();
         batch.delete(Tree::Examples, extent_key(uid));
         self.store.commit(batch)?;
@@ -194,6 +199,10 @@ impl Dataset {
     fn state(&self, uid: u64) -> Arc<ModelState> {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         states.entry(uid).or_default().clone()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn extent(&self, uid: u64) -> Result<Extent> {

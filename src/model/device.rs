@@ -90,7 +90,7 @@ impl FromStr for DeviceChoice {
             "cuda" => Some(0),
             _ => text.strip_prefix("cuda:").and_then(|index| index.parse().ok()),
         };
-        index.map(Self::Cuda).ok_or_else(|| format!("device must be auto, cpu or cuda:N, got '{text}'"))
+        index.map(Self::Cuda).ok_or_else(|| format!("must be auto, cpu or cuda:N, got '{text}'"))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     record::{damaged, decode},
 };
 use crate::{
-    error::{Error, Resource, Result},
+    error::{Error, Resource, Result, nearest},
     model::Checkpoint,
     proto::storage,
     store::{Batch, Tree},
@@ -149,7 +149,12 @@ impl Registry {
             Selector::Alias(alias) => match model.aliases.get(alias) {
                 Some(number) => Ok(*number),
                 None if *alias == AliasName::serving() => Err(nothing_serves(&model)),
-                None => Err(Error::not_found(Resource::Alias, id.alias_name(alias))),
+                None => Err(Error::NotFound {
+                    resource: Resource::Alias,
+                    name: id.alias_name(alias),
+                    suggestion: nearest(alias.as_str(), model.aliases.keys().map(AliasName::as_str))
+                        .map(|other| format!("{}@{other}", id.name())),
+                }),
             },
             Selector::Number(number) => self.version_of(&model, *number).map(|version| version.number),
         }

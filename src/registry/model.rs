@@ -260,6 +260,7 @@ mod tests {
         };
         assert_eq!(suggestion("bnak2"), None);
         assert_eq!(suggestion("bamk").as_deref(), Some("models/bank"));
+        assert_eq!(suggestion("bnak").as_deref(), Some("models/bank"));
         assert_eq!(suggestion("wether").as_deref(), Some("models/weather"));
         assert_eq!(suggestion("travel"), None);
     }

@@ -55,11 +55,9 @@ impl Listeners {
     /// An address that cannot be bound.
     pub(super) async fn bind(network: &Network) -> Result<Self> {
         let tcp = match network.listen {
-            Some(address) => Some(
-                TcpListener::bind(address)
-                    .await
-                    .map_err(|source| Error::io(format!("listening on {address}"), source))?,
-            ),
+            Some(address) => {
+                Some(TcpListener::bind(address).await.map_err(|source| cannot_listen(address, source))?)
+            }
             None => None,
         };
         #[cfg(unix)]
@@ -188,6 +186,20 @@ async fn tcp(
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let certificate = shown.map(|shown| certificate::names(shown).into());
     Connection::greet(Io::Tls(Box::new(stream)), Peer::Tcp { address, certificate }, place).await
+}
+
+/// Why an address cannot be listened on, and what to do where that is known.
+fn cannot_listen(address: SocketAddr, cause: io::Error) -> Error {
+    if cause.kind() != io::ErrorKind::AddrInUse {
+        return Error::io(format!("listening on {address}"), cause);
+    }
+    Error::Precondition {
+        reason: "ADDRESS_IN_USE",
+        subject: address.to_string(),
+        description: format!(
+            "something listens on {address} already, perhaps another taxond; stop it, or name another address with --listen"
+        ),
+    }
 }
 
 async fn refused(cause: &io::Error) {

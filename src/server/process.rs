@@ -67,6 +67,8 @@ pub async fn serve(config: Config, process: Process) -> Result<()> {
     process.manager.stopping();
     tokio::select! {
         result = running.stop() => result,
-        () = signals.stop() => Err(Error::Cancelled),
+        () = signals.stop() => Err(Error::Unavailable(
+            "ended at once, as a second signal asked; what was acknowledged is kept".to_owned(),
+        )),
     }
 }

@@ -275,6 +275,16 @@ impl Directory {
 }
 
 fn create(path: &Path) -> Result<()> {
+    if path.exists() && !path.is_dir() {
+        return Err(Error::Precondition {
+            reason: "DATA_DIR_NO_FOLDER",
+            subject: path.display().to_string(),
+            description: format!(
+                "the data directory {} is a file; name a folder with --data-dir, which is made if it is not there",
+                path.display()
+            ),
+        });
+    }
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -49,10 +49,10 @@ pub(super) struct Predict {
     #[arg(long, value_name = "K")]
     top_k: Option<u32>,
     /// Leave out classes below this probability
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     min_confidence: Option<f64>,
     /// Mark answers that are too unsure for this share of the others to be right: 0 to 1
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     min_precision: Option<f64>,
     /// Answer in the classes of this level: 0 is the top, where a group answers for all below it
     #[arg(long, value_name = "N")]

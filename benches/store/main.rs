@@ -1,16 +1,21 @@
-//! How fast the store takes in and opens: `cargo bench --bench store`. Prints one line a figure, each beside what the disk itself
-//! does with an fsync, as disks differ by a factor of a hundred. Works in the folder that `TAXOND_BENCH_DIR` names, else in the
-//! system's temporary one, which should be on the disk that is meant and not in memory.
+//! How fast the store takes in and opens, and what memory it takes: `cargo bench --bench store`, or `-- PART` for one part of it.
+//! Prints one line a figure, each beside what the disk itself does with an fsync, as disks differ by a factor of a hundred. Works
+//! in the folder that `TAXOND_BENCH_DIR` names, else in the system's temporary one, which should be on the disk that is meant and
+//! not in memory.
+//!
+//! Writes are measured on slower disks as well, which a library makes of the one that is there (`slow_disk.rs`), and memory with
+//! several caches, each in a process of its own.
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
-#[path = "../tests/store_fixtures/mod.rs"]
+#[path = "../../tests/store_fixtures/mod.rs"]
 mod store_fixtures;
 
 use std::{
     env,
     fs::{self, File},
     io::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, Barrier},
     thread,
     time::{Duration, Instant},
@@ -18,7 +23,7 @@ use std::{
 
 use store_fixtures::{checkpoint, id, label, manifest, publication};
 use taxond::{
-    dataset::Dataset,
+    dataset::{Dataset, Filter, Meanings},
     model::Preset,
     registry::{AliasName, Registry, Tensors},
     store::{Store, StoreOptions},
@@ -33,52 +38,129 @@ const EXAMPLES: usize = 1_000_000;
 /// Examples in a message, of a size that clients send.
 const MESSAGE: usize = 1_000;
 
+/// More of a sync than the disk takes, in microseconds, and the caches whose memory is measured, in MiB.
+const SLOWER: [u32; 2] = [2_000, 10_000];
+const CACHES: [u64; 3] = [8, 64, 256];
+/// The cache of all that is not a measurement of it: the default of the daemon, in MiB.
+const CACHE: u64 = 64;
+const CACHE_VARIABLE: &str = "TAXOND_BENCH_CACHE_MIB";
+
+/// What is measured, by its name, and whether it is part of the whole.
+const PARTS: [(&str, bool, fn(&Path)); 8] = [
+    ("fsyncs", true, fsyncs),
+    ("writes", true, writes),
+    ("slower", true, slower),
+    ("publications", true, publications),
+    ("examples", true, examples),
+    ("opening", true, opening),
+    ("memory", true, memory),
+    ("resident", false, resident),
+];
+
 fn main() {
-    let root = env::var_os("TAXOND_BENCH_DIR").map_or_else(env::temp_dir, Into::into);
-    let dir = tempfile::tempdir_in(root).unwrap();
-    fsyncs(dir.path());
-    writes(&dir.path().join("writes"));
-    publications(&dir.path().join("publications"));
-    examples(&dir.path().join("examples"));
-    opening(&dir.path().join("opening"));
-    memory(&dir.path().join("memory"));
+    // Cargo adds --bench.
+    let asked = env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let names = PARTS.map(|(name, ..)| name);
+    assert!(asked.as_deref().is_none_or(|asked| names.contains(&asked)), "parts are {names:?}");
+    let dir = tempfile::tempdir_in(root()).unwrap();
+    for (name, of_the_whole, measure) in PARTS {
+        if asked.as_deref().map_or(of_the_whole, |asked| asked == name) {
+            let dir = dir.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            measure(&dir);
+            fs::remove_dir_all(dir).unwrap();
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    env::var_os("TAXOND_BENCH_DIR").map_or_else(env::temp_dir, Into::into)
+}
+
+/// A part of this in a process of its own.
+fn again(part: &str) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.arg(part);
+    command
+}
+
+/// The writes of one client and of many on disks that take longer over a sync.
+fn slower(dir: &Path) {
+    let library = dir.join("libslow_disk.so");
+    let rustc = Path::new(env!("CARGO")).with_file_name("rustc");
+    let rustc = if rustc.exists() { rustc } else { "rustc".into() };
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/store/slow_disk.rs");
+    let mut compiler = Command::new(rustc);
+    compiler.args(["-O", "--edition", "2024", "--crate-type", "cdylib", "-o"]).args([&library, &source]);
+    assert!(compiler.status().unwrap().success());
+    for micros in SLOWER {
+        println!("a sync takes {:.0} ms more:", f64::from(micros) / 1e3);
+        for part in ["fsyncs", "writes"] {
+            let mut command = again(part);
+            command.env("LD_PRELOAD", &library).env("SLOW_DISK_MICROS", micros.to_string());
+            assert!(command.status().unwrap().success());
+        }
+    }
+}
+
+/// The memory of caches of several sizes.
+fn memory(_dir: &Path) {
+    for cache in CACHES {
+        assert!(again("resident").env(CACHE_VARIABLE, cache.to_string()).status().unwrap().success());
+    }
+}
+
+/// What the process takes while much more than its cache is written and read.
+fn resident(dir: &Path) {
+    let (registry, dataset) = open(dir);
+    let bank = id("bank");
+    let model = registry.create_model(&bank, Preset::Default, None).unwrap();
+    let mut told = format!("memory with a cache of {:>3} MiB: {} MiB at first", cache_mib(), memory_mib());
+    let mut tell = |what: &str| told += &format!(", {} {what}", memory_mib());
+    add(&dataset, &model, EXAMPLES / 2);
+    tell("after half a million examples");
+    add(&dataset, &model, EXAMPLES);
+    tell("after a million");
+    for _ in 0..2 {
+        read(&dataset, model.uid);
+        tell("after they were read");
+    }
+    for round in 1..=20 {
+        let tensors = Tensors::New(checkpoint(round, 1, 5_000_000));
+        registry.publish(publication(&bank, tensors, Some(manifest(round.into(), "")))).unwrap();
+    }
+    tell("after 400 MB of versions");
+    for round in 1..=20 {
+        registry.checkpoint(&bank, VersionNumber(round)).unwrap();
+    }
+    tell("after they were read");
+    println!("{told}");
 }
 
 /// Memory that the process has at this moment, in MiB.
-fn resident() -> u64 {
+fn memory_mib() -> u64 {
     let pid = sysinfo::get_current_pid().unwrap();
     let mut system = sysinfo::System::new().unwrap();
     system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[pid]), true);
     system.process(pid).unwrap().memory() >> 20
 }
 
-/// What the store takes while much more than its cache is written and read.
-fn memory(dir: &Path) {
-    let before = resident();
-    let (registry, dataset) = open(dir);
-    let bank = id("bank");
-    let model = registry.create_model(&bank, Preset::Default, None).unwrap();
-    for round in 1..=40 {
-        let tensors = Tensors::New(checkpoint(round, 1, 5_000_000));
-        registry.publish(publication(&bank, tensors, Some(manifest(round.into(), "")))).unwrap();
+/// Reads all examples of a model page by page, as a client does.
+fn read(dataset: &Dataset, uid: u64) {
+    let (meanings, mut after) = (Meanings::new(None), 0);
+    loop {
+        let page = dataset.list(uid, &Filter::default(), &meanings, after, MESSAGE).unwrap();
+        let Some(last) = page.last() else { return };
+        after = last.id;
     }
-    let written = resident();
-    for round in 1..=40 {
-        registry.checkpoint(&bank, VersionNumber(round)).unwrap();
-    }
-    let read = resident();
-    add(&dataset, &model, EXAMPLES / 2);
-    println!(
-        "memory, cache of 64 MiB     {:>10} MiB after 800 MB were written, {} after they were read, {} after {} examples more",
-        written.saturating_sub(before),
-        read.saturating_sub(before),
-        resident().saturating_sub(before),
-        EXAMPLES / 2
-    );
+}
+
+fn cache_mib() -> u64 {
+    env::var(CACHE_VARIABLE).map_or(CACHE, |cache| cache.parse().expect("a number"))
 }
 
 fn open(path: &Path) -> (Arc<Registry>, Dataset) {
-    let options = StoreOptions { cache_bytes: 64 << 20, ..StoreOptions::default() };
+    let options = StoreOptions { cache_bytes: cache_mib() << 20, ..StoreOptions::default() };
     let store = Store::open(path, options).unwrap();
     let registry = Arc::new(Registry::open(store.clone()).unwrap());
     let dataset = Dataset::open(store, &registry.uids().unwrap()).unwrap();
@@ -170,6 +252,7 @@ fn examples(dir: &Path) {
     println!("examples                    {:>10.0} /s", 200_000.0 / start.elapsed().as_secs_f64());
 }
 
+/// Adds examples up to a count; those that are there already are told by their text.
 fn add(dataset: &Dataset, model: &taxond::registry::Model, count: usize) {
     let labels: Vec<_> = (0..77).map(|number| label(&format!("class number {number}"))).collect();
     let mut session = dataset.add(model).unwrap();
