@@ -267,6 +267,7 @@ mod tests {
             text: String::new(),
             label: ClassName::new("a").unwrap(),
             assigned: vec![],
+            settled: ClassId(0),
             split: Split::Train,
             created: SystemTime::UNIX_EPOCH,
         };
