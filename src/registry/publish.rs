@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use prost::Message as _;
+use tracing::debug;
 
 use super::{
     AliasName, JobId, JobRecord, Lineage, Mode, Model, ModelId, Origin, Receipt, Registry, Report, Version,
@@ -146,8 +147,10 @@ impl Registry {
         match tensors {
             Tensors::New(new) => {
                 LeafGroups::new(manifest, &new.leaves)?;
-                let record = checkpoint::write(&self.store, &new)?;
+                let record = checkpoint::write(&self.store, &self.arrays, &new)?;
+                debug!("tensors written");
                 self.store.sync()?;
+                debug!("tensors durable");
                 Ok(record)
             }
             Tensors::Same(number) => {
