@@ -117,7 +117,11 @@ pub(super) fn run(
         validation_examples: samples.validation.len() as u64,
         epochs,
     }));
-    let memory = Memory::estimate(&start, &samples.train, &samples.validation, &recipe);
+    let trained = samples.train.len();
+    let kept = shared.features.fits(trained, start.architecture.features());
+    let read = if stages.contains(&Stage::Refit) { trained.min(MOST_SAMPLES) } else { 0 };
+    let featured = if kept { trained } else { read };
+    let memory = Memory::estimate(&start, &samples.train, &samples.validation, &recipe, featured);
     info!(estimate = %memory, "memory");
     memory.check(shared.memory_limit)?;
 
