@@ -40,6 +40,8 @@ pub struct Publication {
     pub report: Option<Report>,
     /// For an imported version: what it has of those it was made from.
     pub lineage: Option<Lineage>,
+    /// Leaves that come with it, at once, and whose rows were fitted to examples.
+    pub fitted: Vec<LeafId>,
     /// Whether the `serving` alias shall point to it.
     pub promote: bool,
     /// If given, what the `serving` alias must still point to.
@@ -119,6 +121,7 @@ impl Registry {
             job: publication.job,
             report: publication.report,
             lineage: publication.lineage,
+            fitted: publication.fitted,
             size_bytes: checkpoint::size_bytes(&tensors),
             parameter_count: checkpoint::parameter_count(&tensors),
             created: SystemTime::now(),
