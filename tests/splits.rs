@@ -199,6 +199,65 @@ async fn where_examples_went_is_kept_over_a_restart_and_given_back_by_undo() {
     daemon.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relabelling_counts_for_more_than_where_a_split_sent_the_example() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = with_one_withdrawal(dir.path()).await;
+    let pattern = ClassPart { name: "abroad".into(), pattern: "yuan|元".into(), ..Default::default() };
+    let keeps = ClassPart { name: "withdraw".into(), ..Default::default() };
+    let parts = vec![keeps.clone(), pattern.clone()];
+    applied(told(&mut daemon, v1::SplitClassRequest { learn: Learn::None.into(), ..split(parts) }).await);
+    let of_class = |name: &str| v1::ExampleFilter { class_name: name.into(), ..Default::default() };
+    let request = v1::ListExamplesRequest {
+        model: BANK.into(),
+        filter: Some(of_class("abroad")),
+        page_size: 3,
+        ..Default::default()
+    };
+    let sent = daemon.dataset.list_examples(request).await.unwrap().into_inner().examples;
+    let ids: Vec<u64> = sent.iter().map(|example| example.id).collect();
+    let by_ids = |ids: &[u64]| v1::ExampleFilter { ids: ids.to_vec(), ..Default::default() };
+    let relabel = |filter, label: &str| v1::RelabelExamplesRequest {
+        model: BANK.into(),
+        filter: Some(filter),
+        label: label.into(),
+        ..Default::default()
+    };
+    // They carry the name of the part that kept it, and went to the other one.
+    for (expected, unchanged) in [(3, 0), (0, 3)] {
+        let told = daemon.dataset.relabel_examples(relabel(by_ids(&ids), "withdraw")).await.unwrap();
+        let told = told.into_inner();
+        assert_eq!((told.relabelled, told.unchanged, told.total), (expected, unchanged, 480));
+    }
+    // So does one that was called something else in between.
+    let other = sent_to(&mut daemon, "abroad").await[0];
+    for label in ["balance", "withdraw"] {
+        daemon.dataset.relabel_examples(relabel(by_ids(&[other]), label)).await.unwrap();
+    }
+    daemon.stop().await;
+
+    let mut daemon = Daemon::start(dir.path()).await;
+    assert_eq!(sent_to(&mut daemon, "abroad").await.len(), 116);
+    // What a later split says counts again.
+    let again = v1::SplitClassRequest {
+        learn: Learn::None.into(),
+        ..split(vec![ClassPart { name: "far away".into(), ..pattern }, keeps])
+    };
+    applied(told(&mut daemon, again).await);
+    let far = sent_to(&mut daemon, "far away").await;
+    assert!(far.len() == 4 && far.contains(&other) && ids.iter().all(|id| far.contains(id)), "{far:?}");
+    daemon.stop().await;
+}
+
+/// The examples of a class.
+async fn sent_to(daemon: &mut Daemon, class_name: &str) -> Vec<u64> {
+    let filter = Some(v1::ExampleFilter { class_name: class_name.into(), ..Default::default() });
+    let request =
+        v1::ListExamplesRequest { model: BANK.into(), filter, page_size: 1000, ..Default::default() };
+    let examples = daemon.dataset.list_examples(request).await.unwrap().into_inner().examples;
+    examples.iter().map(|example| example.id).collect()
+}
+
 /// Each withdrawal and the class that it means now.
 async fn classes_of_examples(daemon: &mut Daemon) -> Vec<(String, String)> {
     let request = v1::ListExamplesRequest { model: BANK.into(), page_size: 1000, ..Default::default() };

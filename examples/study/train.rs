@@ -117,7 +117,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let optimiser = if options.sgd { Optimiser::Sgd } else { Optimiser::AdamW };
     let recipe = Recipe::for_training(options.preset, Mode::Scratch, training.len());
     let recipe = adjusted(recipe.with_optimiser(optimiser, Mode::Scratch), &options.set)?;
-    let memory = Memory::estimate(&start, &training, &validation, &recipe);
+    let memory = Memory::estimate(&start, &training, &validation, &recipe, 0);
     let mut wide_end = prepared;
     let fitted = fit(&start, &training, &validation, &groups, &recipe, options.seed, &device, &mut |at| {
         let seconds = began.elapsed().as_secs_f64();

@@ -16,6 +16,9 @@ use crate::{
 /// Largest page that the daemon gives.
 const PAGE: u64 = 1000;
 
+/// Spaces before what belongs to a revision.
+const INDENT: usize = 4;
+
 #[derive(Debug, Args)]
 pub(super) struct History {
     /// The model
@@ -60,14 +63,11 @@ impl History {
 /// An entry as people read it.
 fn lines(entry: &HistoryEntry) -> Vec<String> {
     let by = if entry.author.is_empty() { String::new() } else { format!(" by {}", entry.author) };
-    let mut lines = vec![
-        format!("revision {}, {}{by}", entry.revision, output::moment(entry.create_time.as_ref())),
-        format!("    {}", entry.description),
-    ];
-    if !entry.reason.is_empty() {
-        lines.push(format!("    because: {}", entry.reason));
-    }
-    lines.extend(entry.versions.iter().map(|version| format!("    {}", of(version))));
+    let mut lines =
+        vec![format!("revision {}, {}{by}", entry.revision, output::moment(entry.create_time.as_ref()))];
+    let because = (!entry.reason.is_empty()).then(|| format!("because: {}", entry.reason));
+    let below = [entry.description.clone()].into_iter().chain(because).chain(entry.versions.iter().map(of));
+    lines.extend(below.flat_map(|text| output::wrapped(&text, INDENT)));
     lines
 }
 
@@ -131,5 +131,20 @@ mod tests {
             "    version 4 (restored)",
         ];
         assert_eq!(lines(&entry), expected);
+    }
+
+    #[test]
+    fn long_lists_are_wrapped_at_80_columns() {
+        let classes: Vec<String> = (0..40).map(|number| format!("取款 number {number}")).collect();
+        let description = format!("add {}", classes.join(", "));
+        let entry = HistoryEntry { revision: 2, description: description.clone(), ..HistoryEntry::default() };
+        let lines = lines(&entry);
+        assert!(lines.len() > 8 && lines[1].starts_with("    add 取款 number 0, ") && lines[1].len() > 60);
+        // An ideograph takes two columns.
+        let columns = |line: &str| line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>();
+        assert!(lines.iter().all(|line| columns(line) <= 80), "{lines:#?}");
+        assert!(lines[2..].iter().all(|line| line.starts_with("      ") && !line.ends_with(' ')));
+        let words: Vec<&str> = lines[1..].iter().flat_map(|line| line.split_whitespace()).collect();
+        assert_eq!(words.join(" "), description);
     }
 }

@@ -79,6 +79,20 @@ impl Rows {
     }
 }
 
+/// A text in lines of at most [`WIDTH`] columns, each after so many spaces, and after two more from the second on.
+pub(crate) fn wrapped(text: &str, indent: usize) -> Vec<String> {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    let width = usize::from(WIDTH).saturating_sub(indent + 2);
+    table.set_width(u16::try_from(width).unwrap_or(WIDTH)).add_row([text]);
+    if let Some(column) = table.column_mut(0) {
+        column.set_padding((0, 0));
+    }
+    let hanging = |line: usize| if line == 0 { indent } else { indent + 2 };
+    let lines = table.trim_fmt();
+    lines.lines().enumerate().map(|(at, line)| format!("{}{line}", " ".repeat(hanging(at)))).collect()
+}
+
 /// `91.3 %`
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)

@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     registry::{Model, Receipt},
     store::{Batch, Tree},
-    taxonomy::ClassName,
+    taxonomy::{ClassId, ClassName},
 };
 
 /// Adds examples to a model. What is pushed is written behind the end of the model's examples, where nobody sees it;
@@ -93,8 +93,8 @@ impl AddSession {
             if fingerprint.conflicts_with(held) || fingerprint.conflicts_with(&self.fresh) {
                 self.conflicts += 1;
             }
-            let (id, assigned, created) = (self.extent.end, Vec::new(), self.now);
-            let example = Example { id, text, label, assigned, split, created };
+            let (id, assigned, settled) = (self.extent.end, Vec::new(), ClassId(0));
+            let example = Example { id, text, label, assigned, settled, split, created: self.now };
             batch.put(Tree::Examples, example_key(self.claim.uid, example.id), example.to_record());
         }
         self.claim.dataset.store.append(batch)

@@ -13,7 +13,7 @@ use crate::{
         record::decode,
     },
     store::{Batch, Tree},
-    taxonomy::{ClassId, Manifest, Meaning},
+    taxonomy::{ClassId, ClassName, Manifest, Meaning},
 };
 
 pub(super) const ASSIGNED: u8 = b'a';
@@ -54,6 +54,18 @@ impl Dataset {
 }
 
 impl Example {
+    /// Tells it where splits sent it.
+    pub(super) fn sent_to(self, mut classes: Vec<ClassId>) -> Self {
+        classes.retain(|class| *class > self.settled);
+        Self { assigned: classes, ..self }
+    }
+
+    /// The same under a label that counts, wherever splits sent it until now.
+    pub(super) fn settled_as(&self, label: &ClassName) -> Self {
+        let settled = self.assigned.last().copied().unwrap_or(self.settled);
+        Self { label: label.clone(), assigned: Vec::new(), settled, ..self.clone() }
+    }
+
     /// What it means in a manifest.
     pub fn meaning(&self, manifest: &Manifest) -> Meaning {
         manifest.meaning_of(&self.label, &self.assigned)

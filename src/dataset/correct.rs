@@ -38,7 +38,7 @@ pub struct Relabelled {
     pub relabelled: u64,
     /// Examples that were removed instead: the same text with the label is there.
     pub duplicates: u64,
-    /// Examples that had the label.
+    /// Examples that had the label, and belong to the class that it means.
     pub unchanged: u64,
     /// Examples of the model afterwards.
     pub total: u64,
@@ -55,7 +55,8 @@ pub struct Deleted {
 
 impl Dataset {
     /// Works out how the examples that a filter matches get a label. Ids and sides of the split stay. Of several with the
-    /// same text the one that had the label stays, else the oldest.
+    /// same text the one that had the label stays, else the oldest. One that a split sent elsewhere than its label says now
+    /// comes back by the same label.
     ///
     /// # Errors
     /// [`Error::Conflict`] with reason `ADDING` or `CORRECTING` while another call writes the examples;
@@ -73,21 +74,26 @@ impl Dataset {
         let mut correction = self.correction::<Relabelled>(model, filter)?;
         for example in self.matching(model.uid, filter, meanings, 0)? {
             let example = example?;
+            // What is said now counts for more than what a split said before, where it says one class.
+            let relabelled = match meanings.class(to) {
+                Some(_) => example.settled_as(to),
+                None => Example { label: to.clone(), ..example.clone() },
+            };
             if example.label == *to {
-                correction.outcome.unchanged += 1;
+                if meanings.class_id_of(&relabelled) == meanings.class_id_of(&example) {
+                    correction.outcome.unchanged += 1;
+                } else {
+                    correction.change(&relabelled);
+                }
                 continue;
             }
-            let before = Fingerprint::of(&example);
-            let example = Example { label: to.clone(), ..example };
-            let after = Fingerprint::of(&example);
+            let (before, after) = (Fingerprint::of(&example), Fingerprint::of(&relabelled));
             if correction.claim.seen()?.contains(&after) || !correction.came.insert(after) {
                 correction.remove(example.id, before);
                 correction.outcome.duplicates += 1;
             } else {
-                let (id, example) = (example.id, Some(example.record()));
-                correction.changes.push(storage::ExampleChange { id, example });
+                correction.change(&relabelled);
                 correction.gone.push(before);
-                correction.outcome.relabelled += 1;
             }
         }
         correction.outcome.total = correction.extent.count;
@@ -120,6 +126,14 @@ impl Dataset {
             gone: Vec::new(),
             came: BTreeSet::new(),
         })
+    }
+}
+
+impl Correction<Relabelled> {
+    fn change(&mut self, example: &Example) {
+        let (id, example) = (example.id, Some(example.record()));
+        self.changes.push(storage::ExampleChange { id, example });
+        self.outcome.relabelled += 1;
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Example {
     pub label: ClassName,
     /// The classes it went to when its class was split, the latest last.
     pub assigned: Vec<ClassId>,
+    /// The last class that it had been sent to when it got its label: what splits said up to then counts no more, and is
+    /// not among [`assigned`](Self::assigned).
+    pub settled: ClassId,
     /// Side of the split.
     pub split: Split,
     /// When it was stored.
@@ -124,6 +127,7 @@ impl Example {
             label: self.label.to_string(),
             split: split.into(),
             created: timestamp(self.created),
+            settled: self.settled.0,
         }
     }
 
@@ -141,7 +145,8 @@ impl Example {
             }
         };
         let created = time(&what, record.created)?;
-        Ok(Self { id, text: record.text, label, assigned: Vec::new(), split, created })
+        let (assigned, settled) = (Vec::new(), ClassId(record.settled));
+        Ok(Self { id, text: record.text, label, assigned, settled, split, created })
     }
 }
 

@@ -2,27 +2,34 @@
 //!
 //! ```text
 //! file     features/{model uid}-{encoder}        one for each encoder of a model
-//! bytes    magic | width u32 | count u64 | ids, count x u64, ascending | rows, count x width x f32 | blake3 of all before
+//! bytes    head | rows
+//! head     magic | width u32 | count u64 | ids, count x u64, ascending | blake3 of all before, 32 bytes
+//! row      width x f32 | the beginning of blake3 of the place of the row and these, 8 bytes
 //! ```
 //!
-//! Numbers are little-endian. The folder holds nothing that could not be computed again: a file that is damaged, or in the
+//! Numbers are little-endian. A row is checked by itself, so that who needs a few reads a few. The folder holds nothing that could not be computed again: a file that is damaged, or in the
 //! way of the budget, is removed, and the least recently used go first.
 
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{BufWriter, Read as _, Write},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
+use rayon::prelude::*;
 use tracing::warn;
 
 use crate::error::{Error, Result};
 
-const MAGIC: &[u8; 8] = b"taxondf1";
+const MAGIC: &[u8; 8] = b"taxondf2";
 /// Bytes before the ids.
 const HEAD: usize = 20;
 const HASH: usize = 32;
+const CHECKSUM: usize = 8;
+/// Rows that a thread reads at a time.
+const BLOCK: usize = 256;
 
 /// Tells encoders apart: equal ones make the same features of a text.
 pub type EncoderId = [u8; 32];
@@ -53,40 +60,99 @@ impl Features {
         Some(&self.rows[at * self.width..][..self.width])
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEAD + self.ids.len() * 8 + self.rows.len() * 4 + HASH);
+    fn write(&self, to: impl Write) -> std::io::Result<()> {
+        let mut to = BufWriter::with_capacity(1 << 20, to);
+        let mut bytes = Vec::with_capacity(HEAD + self.ids.len() * 8);
         bytes.extend(MAGIC);
         bytes.extend((self.width as u32).to_le_bytes());
         bytes.extend((self.ids.len() as u64).to_le_bytes());
         self.ids.iter().for_each(|id| bytes.extend(id.to_le_bytes()));
-        self.rows.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
-        bytes.extend(blake3::hash(&bytes).as_bytes());
-        bytes
+        to.write_all(&bytes)?;
+        to.write_all(blake3::hash(&bytes).as_bytes())?;
+        for (place, row) in self.rows.chunks_exact(self.width).enumerate() {
+            bytes.clear();
+            row.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+            to.write_all(&bytes)?;
+            to.write_all(&checksum(place, &bytes))?;
+        }
+        to.flush()
+    }
+}
+
+/// What a file says of itself.
+struct Head {
+    width: usize,
+    ids: Vec<u64>,
+    /// Where the rows begin.
+    bytes: usize,
+}
+
+impl Head {
+    /// None for bytes that are not what was written.
+    fn read(file: &File) -> std::io::Result<Option<Self>> {
+        let size = file.metadata()?.len();
+        let mut bytes = vec![0; HEAD];
+        let mut file = file;
+        file.read_exact(&mut bytes)?;
+        let Some((width, count)) = sizes(&bytes) else { return Ok(None) };
+        // Checked before so much is read.
+        let all = count.checked_mul(width * 4 + CHECKSUM + 8).and_then(|rows| rows.checked_add(HEAD + HASH));
+        if all.is_none_or(|all| all as u64 != size) {
+            return Ok(None);
+        }
+        bytes.resize(HEAD + count * 8, 0);
+        file.read_exact(&mut bytes[HEAD..])?;
+        let mut hash = [0; HASH];
+        file.read_exact(&mut hash)?;
+        if blake3::hash(&bytes).as_bytes() != &hash {
+            return Ok(None);
+        }
+        let (ids, _) = bytes[HEAD..].as_chunks::<8>();
+        let ids = ids.iter().map(|id| u64::from_le_bytes(*id)).collect();
+        Ok(Some(Self { width, ids, bytes: bytes.len() + HASH }))
     }
 
-    /// None for bytes that are not what was written.
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (body, hash) = bytes.split_at_checked(bytes.len().checked_sub(HASH)?)?;
-        if blake3::hash(body).as_bytes() != hash {
-            return None;
-        }
-        let body = body.strip_prefix(MAGIC)?;
-        let (width, body) = body.split_first_chunk::<4>()?;
-        let (count, body) = body.split_first_chunk::<8>()?;
-        let (width, count) =
-            (u32::from_le_bytes(*width) as usize, usize::try_from(u64::from_le_bytes(*count)).ok()?);
-        let (ids, rows) = body.split_at_checked(count.checked_mul(8)?)?;
-        if rows.len() != count.checked_mul(width)?.checked_mul(4)? {
-            return None;
-        }
-        let (ids, _) = ids.as_chunks::<8>();
-        let (rows, _) = rows.as_chunks::<4>();
-        Some(Self {
-            ids: ids.iter().map(|id| u64::from_le_bytes(*id)).collect(),
-            width,
-            rows: rows.iter().map(|number| f32::from_le_bytes(*number)).collect(),
-        })
+    /// The rows at some places, `[places, width]`. None where one is not what was written.
+    fn rows(&self, file: &File, places: &[usize]) -> std::io::Result<Option<Vec<f32>>> {
+        let mut rows = vec![0.0; places.len() * self.width];
+        let width = self.width;
+        let blocks = rows.par_chunks_mut((BLOCK * width).max(1)).zip(places.par_chunks(BLOCK));
+        let good = blocks.map(|(rows, places)| {
+            let size = width * 4 + CHECKSUM;
+            let mut bytes = vec![0; size];
+            for (&place, row) in places.iter().zip(rows.chunks_exact_mut(width)) {
+                file.read_exact_at(&mut bytes, (self.bytes + place * size) as u64)?;
+                let (numbers, sum) = bytes.split_at(width * 4);
+                if checksum(place, numbers) != sum {
+                    return Ok(false);
+                }
+                let numbers = numbers.as_chunks::<4>().0.iter();
+                row.iter_mut().zip(numbers).for_each(|(to, number)| *to = f32::from_le_bytes(*number));
+            }
+            Ok(true)
+        });
+        let good = good.collect::<std::io::Result<Vec<bool>>>()?;
+        Ok(good.iter().all(|good| *good).then_some(rows))
     }
+}
+
+/// Width and count at the beginning of a file; none where it begins otherwise.
+fn sizes(head: &[u8]) -> Option<(usize, usize)> {
+    let rest = head.strip_prefix(MAGIC)?;
+    let (width, rest) = rest.split_first_chunk::<4>()?;
+    let (count, _) = rest.split_first_chunk::<8>()?;
+    let (width, count) = (u32::from_le_bytes(*width), u64::from_le_bytes(*count));
+    (width > 0).then_some((width as usize, usize::try_from(count).ok()?))
+}
+
+/// Tells a row that was written from another, or one that stands elsewhere.
+fn checksum(place: usize, numbers: &[u8]) -> [u8; CHECKSUM] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(place as u64).to_le_bytes());
+    hasher.update(numbers);
+    let mut sum = [0; CHECKSUM];
+    hasher.finalize_xof().fill(&mut sum);
+    sum
 }
 
 impl FeatureCache {
@@ -97,21 +163,41 @@ impl FeatureCache {
 
     /// Whether so many rows of a width may be kept at all.
     pub fn fits(&self, rows: usize, width: usize) -> bool {
-        (rows * (width * 4 + 8) + HEAD + HASH) as u64 <= self.budget
+        (rows * (width * 4 + CHECKSUM + 8) + HEAD + HASH) as u64 <= self.budget
     }
 
-    /// What an encoder of a model made of its examples, as far as that is kept.
-    pub fn load(&self, uid: u64, encoder: &EncoderId) -> Option<Features> {
+    /// What an encoder of a model made of some of its examples, ascending, as far as that is kept.
+    pub fn load(&self, uid: u64, encoder: &EncoderId, of: &[u64]) -> Option<Features> {
+        self.read(uid, encoder, |head, file| {
+            let (ids, places): (Vec<u64>, Vec<usize>) =
+                of.iter().filter_map(|id| Some((*id, head.ids.binary_search(id).ok()?))).unzip();
+            let rows = head.rows(file, &places)?;
+            Ok(rows.map(|rows| Features { ids, width: head.width, rows }))
+        })
+    }
+
+    /// Whether what an encoder of a model made of exactly these examples is kept.
+    pub fn holds(&self, uid: u64, encoder: &EncoderId, ids: &[u64]) -> bool {
+        self.read(uid, encoder, |head, _| Ok(Some(head.ids == ids))).unwrap_or(false)
+    }
+
+    /// Reads a file that is there; `read` gives none for one that is damaged, which is removed.
+    fn read<T>(
+        &self,
+        uid: u64,
+        encoder: &EncoderId,
+        read: impl FnOnce(&Head, &File) -> std::io::Result<Option<T>>,
+    ) -> Option<T> {
         let path = self.path(uid, encoder);
-        let bytes = fs::read(&path).ok()?;
-        let features = Features::from_bytes(&bytes);
-        if features.is_none() {
-            warn!(path = %path.display(), "kept features are damaged; they are computed again");
-            let _computed_again_anyway = fs::remove_file(&path);
-        } else if let Ok(file) = File::options().append(true).open(&path) {
+        let file = File::options().read(true).append(true).open(&path).ok()?;
+        let found = Head::read(&file).and_then(|head| head.map_or(Ok(None), |head| read(&head, &file)));
+        if let Ok(Some(found)) = found {
             let _only_the_order_suffers = file.set_modified(SystemTime::now());
+            return Some(found);
         }
-        features
+        warn!(path = %path.display(), "kept features are damaged; they are computed again");
+        let _computed_again_anyway = fs::remove_file(&path);
+        None
     }
 
     /// Keeps features in place of those that were kept for the encoder.
@@ -126,7 +212,7 @@ impl FeatureCache {
         let write = || {
             fs::create_dir_all(&self.folder)?;
             let new = path.with_extension("new");
-            File::create(&new)?.write_all(&features.to_bytes())?;
+            features.write(File::create(&new)?)?;
             fs::rename(&new, &path)?;
             self.make_room(&path)
         };
@@ -176,6 +262,12 @@ mod tests {
         Features { ids, width: 2, rows: vec![0.5, -1.0, 2.0, f32::MIN_POSITIVE, 1e30, -0.0] }
     }
 
+    fn bytes(features: &Features) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        features.write(&mut bytes).unwrap();
+        bytes
+    }
+
     fn cache(budget: u64) -> (tempfile::TempDir, FeatureCache) {
         let folder = tempfile::tempdir().unwrap();
         let cache = FeatureCache::new(folder.path().join("features"), budget);
@@ -185,48 +277,53 @@ mod tests {
     #[test]
     fn what_was_kept_comes_back() {
         let (_folder, cache) = cache(1 << 20);
-        assert_eq!(cache.load(1, &[7; 32]), None);
+        let all = [3, 5, 12];
+        assert_eq!(cache.load(1, &[7; 32], &all), None);
         cache.store(1, &[7; 32], &features(3)).unwrap();
-        let kept = cache.load(1, &[7; 32]).unwrap();
+        let kept = cache.load(1, &[7; 32], &all).unwrap();
         assert_eq!(kept, features(3));
         assert_eq!((kept.row(5), kept.row(4)), (Some(&[2.0, f32::MIN_POSITIVE][..]), None));
-        assert_eq!((cache.load(2, &[7; 32]), cache.load(1, &[8; 32])), (None, None));
+        let some = cache.load(1, &[7; 32], &[4, 5, 12, 13]).unwrap();
+        assert_eq!((some.ids.as_slice(), some.row(12)), (&[5, 12][..], features(3).row(12)));
+        assert_eq!(cache.load(1, &[7; 32], &[]).unwrap().rows, Vec::<f32>::new());
+        assert!(cache.holds(1, &[7; 32], &all) && !cache.holds(1, &[7; 32], &[3, 5]));
+        assert_eq!((cache.load(2, &[7; 32], &all), cache.load(1, &[8; 32], &all)), (None, None));
         cache.remove(1);
-        assert_eq!(cache.load(1, &[7; 32]), None);
+        assert_eq!(cache.load(1, &[7; 32], &all), None);
     }
 
     #[test]
     fn damage_at_any_byte_is_noticed_and_removed() {
         let (_folder, cache) = cache(1 << 20);
-        let good = features(3).to_bytes();
+        let good = bytes(&features(3));
         let path = cache.path(1, &[7; 32]);
         for at in 0..good.len() {
             cache.store(1, &[7; 32], &features(3)).unwrap();
             let mut bytes = good.clone();
             bytes[at] ^= 0x10;
             fs::write(&path, &bytes).unwrap();
-            assert_eq!(cache.load(1, &[7; 32]), None, "byte {at}");
+            assert_eq!(cache.load(1, &[7; 32], &[3, 5, 12]), None, "byte {at}");
             assert!(!path.exists());
             fs::write(&path, &good[..at]).unwrap();
-            assert_eq!(cache.load(1, &[7; 32]), None, "cut at {at}");
+            assert_eq!(cache.load(1, &[7; 32], &[3]), None, "cut at {at}");
         }
     }
 
     #[test]
     fn the_least_recently_used_make_room() {
         let large = Features { ids: (0..90).collect(), width: 2, rows: vec![0.0; 180] };
-        let bytes = |features: &Features| features.to_bytes().len() as u64;
-        let (_folder, cache) = cache(bytes(&large) + bytes(&features(0)) + 50);
+        let size = |features: &Features| bytes(features).len() as u64;
+        let (_folder, cache) = cache(size(&large) + size(&features(0)) + 50);
         for encoder in [1, 2] {
             cache.store(1, &[encoder; 32], &features(3)).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        assert!(cache.load(1, &[1; 32]).is_some(), "used again");
+        assert!(cache.load(1, &[1; 32], &[]).is_some(), "used again");
         std::thread::sleep(std::time::Duration::from_millis(20));
         cache.store(1, &[3; 32], &large).unwrap();
-        assert!(cache.load(1, &[3; 32]).is_some() && cache.load(1, &[2; 32]).is_none());
+        assert!(cache.load(1, &[3; 32], &[]).is_some() && cache.load(1, &[2; 32], &[]).is_none());
         let (_folder, none) = self::cache(0);
         none.store(1, &[1; 32], &features(3)).unwrap();
-        assert_eq!(none.load(1, &[1; 32]), None);
+        assert_eq!(none.load(1, &[1; 32], &[]), None);
     }
 }

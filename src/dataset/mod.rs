@@ -221,7 +221,7 @@ impl Dataset {
             let record = dataset.store.get(Tree::Examples, &example_key(uid, id)).transpose()?;
             let assigned = assigned.remove(&id).unwrap_or_default();
             let example = record.and_then(|bytes| Example::from_record(id, &bytes));
-            Some(example.map(|example| Example { assigned, ..example }))
+            Some(example.map(|example| example.sent_to(assigned)))
         }))
     }
 
@@ -236,7 +236,7 @@ impl Dataset {
             .map(move |entry| {
                 let (id, bytes) = entry?;
                 let assigned = assigned.remove(&id).unwrap_or_default();
-                Ok(Example { assigned, ..Example::from_record(id, &bytes)? })
+                Ok(Example::from_record(id, &bytes)?.sent_to(assigned))
             }))
     }
 }

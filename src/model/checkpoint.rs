@@ -12,9 +12,9 @@
 //! wide.bias         [C]
 //! ```
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use super::Architecture;
+use super::{Architecture, Numbers};
 use crate::{
     error::{Error, Result},
     taxonomy::LeafId,
@@ -51,7 +51,7 @@ pub struct Array {
     /// Length of each axis.
     pub shape: Vec<usize>,
     /// The numbers; as many as the product of the shape.
-    pub data: Arc<[f32]>,
+    pub data: Numbers,
 }
 
 /// A network at rest.
@@ -74,7 +74,7 @@ impl Array {
     ///
     /// # Panics
     /// If the shape and the data disagree.
-    pub fn new(shape: impl Into<Vec<usize>>, data: impl Into<Arc<[f32]>>) -> Self {
+    pub fn new(shape: impl Into<Vec<usize>>, data: impl Into<Numbers>) -> Self {
         let (shape, data) = (shape.into(), data.into());
         assert_eq!(
             shape.iter().product::<usize>(),

@@ -1,8 +1,10 @@
 //! A network that answers: text in, probabilities of the leaves out.
 
+use std::sync::Arc;
+
 use super::{
     Architecture, Checkpoint, LeafProbabilities, Network,
-    checkpoint::{HEAD_WEIGHT, LSTM_INPUT, LSTM_RECURRENT},
+    checkpoint::{EMBEDDING, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT, WIDE_IDF},
     init,
 };
 use crate::{
@@ -21,7 +23,7 @@ const TABLE_ENTRY: usize = 32;
 #[derive(Debug, Clone)]
 pub struct Classifier {
     checkpoint: Checkpoint,
-    texts: TextEncoder,
+    texts: Arc<TextEncoder>,
     network: Network,
 }
 
@@ -47,10 +49,37 @@ impl Classifier {
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Self> {
         checkpoint.validate()?;
         Ok(Self {
-            texts: checkpoint.text_encoder()?,
+            texts: Arc::new(checkpoint.text_encoder()?),
             network: Network::new(&checkpoint.architecture, &checkpoint.tensors)?,
             checkpoint: checkpoint.clone(),
         })
+    }
+
+    /// As [`Classifier::from_checkpoint`]; what is below the head of another is shared, with all that was read before, where
+    /// the arrays are.
+    ///
+    /// # Errors
+    /// As [`Classifier::from_checkpoint`].
+    pub fn beside(checkpoint: &Checkpoint, other: &Self) -> Result<Self> {
+        let shares = |name: &str| match (checkpoint.tensors.get(name), other.checkpoint.tensors.get(name)) {
+            (Some(own), Some(others)) => own.data.is_shared_with(&others.data),
+            (own, others) => own.is_none() && others.is_none(),
+        };
+        let same = checkpoint.architecture == other.checkpoint.architecture
+            && [EMBEDDING, LSTM_INPUT, LSTM_RECURRENT, LSTM_BIAS].into_iter().all(shares)
+            && checkpoint.vocabulary == other.checkpoint.vocabulary;
+        if !same {
+            let own = Self::from_checkpoint(checkpoint)?;
+            own.warm()?;
+            return Ok(own);
+        }
+        checkpoint.validate()?;
+        let texts = match shares(WIDE_IDF) && checkpoint.terms == other.checkpoint.terms {
+            true => Arc::clone(&other.texts),
+            false => Arc::new(checkpoint.text_encoder()?),
+        };
+        let network = other.network.with_head_of(&checkpoint.tensors)?;
+        Ok(Self { texts, network, checkpoint: checkpoint.clone() })
     }
 
     /// The checkpoint it was made of, its arrays shared.
@@ -111,8 +140,6 @@ impl Classifier {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::model::{Array, Pooling, Preset, checkpoint::HEAD_BIAS};
 
@@ -174,6 +201,29 @@ mod tests {
     }
 
     #[test]
+    fn beside_another_it_answers_as_alone() {
+        let other = classifier(Preset::Default);
+        let mut checkpoint = other.to_checkpoint();
+        let bias = checkpoint.tensors.get_mut(HEAD_BIAS).unwrap();
+        bias.data =
+            bias.data.iter().enumerate().map(|(at, bias)| bias + at as f32).collect::<Vec<_>>().into();
+        let same = |checkpoint: &Checkpoint, shares_texts: bool| {
+            let beside = Classifier::beside(checkpoint, &other).unwrap();
+            assert_eq!(Arc::ptr_eq(&beside.texts, &other.texts), shares_texts);
+            let alone = Classifier::from_checkpoint(checkpoint).unwrap();
+            let texts: Vec<EncodedText> = TEXTS.iter().map(|text| alone.encode(text)).collect();
+            assert_eq!(TEXTS.map(|text| beside.encode(text)).as_slice(), texts);
+            let answers = beside.leaf_probabilities(&texts).unwrap();
+            assert_eq!(answers, alone.leaf_probabilities(&texts).unwrap());
+            assert_ne!(answers, other.leaf_probabilities(&texts).unwrap());
+        };
+        same(&checkpoint, true);
+        let embedding = checkpoint.tensors.get_mut(EMBEDDING).unwrap();
+        embedding.data = embedding.data.iter().map(|x| -x).collect::<Vec<_>>().into();
+        same(&checkpoint, false);
+    }
+
+    #[test]
     fn warming_changes_no_answer() {
         let classifier = classifier(Preset::Default);
         let texts = [classifier.encode(TEXTS[0]), classifier.encode(TEXTS[1])];
@@ -207,7 +257,7 @@ mod tests {
             let bias = bad.tensors.get_mut(HEAD_BIAS).unwrap();
             let mut numbers = bias.data.to_vec();
             numbers[7] = f32::NAN;
-            bias.data = Arc::from(numbers);
+            bias.data = numbers.into();
         });
         assert!(error.contains("not finite at 7"), "{error}");
     }

@@ -73,29 +73,31 @@ impl Network {
     /// # Errors
     /// [`Error::Internal`] if a tensor is missing or of the wrong shape.
     pub fn new(architecture: &Architecture, tensors: &BTreeMap<String, Array>) -> Result<Self> {
-        let array = |name: &str| {
-            tensors.get(name).ok_or_else(|| Error::Internal(format!("tensor {name} is missing")))
-        };
-        let tensor = |name: &str| {
-            let array = array(name)?;
-            Tensor::from_slice(&array.data, &*array.shape, &Device::Cpu).map_err(numeric)
-        };
-        let bias = tensor(HEAD_BIAS)?;
-        let scales = <[f32; 2]>::try_from(&*array(OUTPUT_SCALES)?.data)
-            .map_err(|_| Error::Internal("there are not two scales".into()))?;
+        let tensor = |name: &str| tensor(tensors, name);
+        let Above { head, wide, scales, leaves } = Above::new(tensors)?;
         let encoder =
             Encoder::new(architecture, &tensor(LSTM_INPUT)?, &tensor(LSTM_RECURRENT)?, &tensor(LSTM_BIAS)?)
                 .map_err(numeric)?;
         Ok(Self {
-            embedding: array(EMBEDDING)?.clone(),
+            embedding: array(tensors, EMBEDDING)?.clone(),
             width: architecture.embedding,
             tokens: Arc::new(Tokens::new(encoder.token_width(), Self::TOKEN_BYTES)),
             encoder,
-            head: Head::new(&tensor(HEAD_WEIGHT)?, &bias).map_err(numeric)?,
-            wide: Wide::new(tensors),
+            head,
+            wide,
             scales,
-            leaves: bias.elem_count(),
+            leaves,
         })
+    }
+
+    /// The same below the head, which it shares, with the head, the wide branch and the scales of other tensors.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn with_head_of(&self, tensors: &BTreeMap<String, Array>) -> Result<Self> {
+        let above = Above::new(tensors)?;
+        let Above { head, wide, scales, leaves } = above;
+        Ok(Self { head, wide, scales, leaves, ..self.clone() })
     }
 
     /// Probabilities of the leaves, in the order of the texts. A text's are the same to the bit alone and among others. Up
@@ -177,6 +179,33 @@ impl Network {
         })?;
         Ok(self.encoder.forward(&batch.packing, |row| &tokens[row]))
     }
+}
+
+/// What is above the encoder.
+struct Above {
+    head: Head,
+    wide: Option<Wide>,
+    scales: [f32; 2],
+    leaves: usize,
+}
+
+impl Above {
+    fn new(tensors: &BTreeMap<String, Array>) -> Result<Self> {
+        let bias = tensor(tensors, HEAD_BIAS)?;
+        let scales = <[f32; 2]>::try_from(&*array(tensors, OUTPUT_SCALES)?.data)
+            .map_err(|_| Error::Internal("there are not two scales".into()))?;
+        let head = Head::new(&tensor(tensors, HEAD_WEIGHT)?, &bias).map_err(numeric)?;
+        Ok(Self { head, wide: Wide::new(tensors), scales, leaves: bias.elem_count() })
+    }
+}
+
+fn array<'a>(tensors: &'a BTreeMap<String, Array>, name: &str) -> Result<&'a Array> {
+    tensors.get(name).ok_or_else(|| Error::Internal(format!("tensor {name} is missing")))
+}
+
+fn tensor(tensors: &BTreeMap<String, Array>, name: &str) -> Result<Tensor> {
+    let array = array(tensors, name)?;
+    Tensor::from_slice(&array.data, &*array.shape, &Device::Cpu).map_err(numeric)
 }
 
 /// The indices of texts, the shortest first.

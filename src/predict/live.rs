@@ -222,9 +222,14 @@ impl LiveVersions {
             Some(classifier) => classifier,
             None => {
                 let checkpoint = self.registry.checkpoint(model, number)?;
-                let classifier = Classifier::from_checkpoint(&checkpoint)?;
-                classifier.warm()?;
-                Arc::new(classifier)
+                Arc::new(match self.of_model(self.registry.model(model)?.uid) {
+                    Some(other) => Classifier::beside(&checkpoint, &other)?,
+                    None => {
+                        let classifier = Classifier::from_checkpoint(&checkpoint)?;
+                        classifier.warm()?;
+                        classifier
+                    }
+                })
             }
         };
         let rows = classifier.leaves();
@@ -251,6 +256,19 @@ impl LiveVersions {
                     .ok()
                     .and_then(|live| live.as_ref().map(|live| Arc::clone(&live.classifier)))
             })
+    }
+
+    /// The network of the version of a model that was used last, of those in memory.
+    fn of_model(&self, uid: u64) -> Option<Arc<Classifier>> {
+        let cache = lock(&self.cache);
+        let mut slots: Vec<Arc<Slot>> =
+            cache.slots.iter().filter(|((of, _), _)| *of == uid).map(|(_, slot)| Arc::clone(slot)).collect();
+        drop(cache);
+        slots.sort_by_key(|slot| std::cmp::Reverse(lock(&slot.used).at));
+        // A slot that is locked is being loaded.
+        slots
+            .iter()
+            .find_map(|slot| slot.live.try_lock().ok()?.as_ref().map(|live| Arc::clone(&live.classifier)))
     }
 
     fn touch(&self, key: Key) -> Arc<Slot> {

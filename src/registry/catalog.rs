@@ -237,7 +237,7 @@ impl Registry {
     pub fn checkpoint(&self, id: &ModelId, number: VersionNumber) -> Result<Checkpoint> {
         let model = self.model(id)?;
         let record = self.checkpoint_record(&model, number)?;
-        let outcome = checkpoint::read(&self.store, &id.version_name(number), record);
+        let outcome = checkpoint::read(&self.store, &self.arrays, &id.version_name(number), record);
         // Model or version may have been deleted under our hands: then the blobs are not damaged but gone.
         match outcome {
             Err(error) if self.version(id, number).is_ok() && self.model(id)?.uid == model.uid => Err(error),

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 
-use super::record::{damaged, decode, from_preset, to_preset};
+use super::{
+    arrays::Arrays,
+    record::{damaged, decode, from_preset, to_preset},
+};
 use crate::{
     error::Result,
-    model::{Architecture, Array, Checkpoint, Pooling, Segmentation},
+    model::{Architecture, Array, Checkpoint, Numbers, Pooling, Segmentation},
     proto::storage,
     store::{BlobId, Store},
     taxonomy::LeafId,
@@ -25,7 +28,7 @@ impl CheckpointId {
 
 /// Stores the blobs of a checkpoint that are not stored yet and returns its record. Until a commit names them, a sweep
 /// would remove the blobs.
-pub(super) fn write(store: &Store, checkpoint: &Checkpoint) -> Result<storage::Checkpoint> {
+pub(super) fn write(store: &Store, arrays: &Arrays, checkpoint: &Checkpoint) -> Result<storage::Checkpoint> {
     let vocabulary =
         storage::Vocabulary { entries: checkpoint.vocabulary.clone(), terms: checkpoint.terms.clone() };
     let vocabulary = write_blob(store, &vocabulary.encode_to_vec())?;
@@ -36,7 +39,7 @@ pub(super) fn write(store: &Store, checkpoint: &Checkpoint) -> Result<storage::C
             Ok(storage::Tensor {
                 name: name.clone(),
                 shape: array.shape.iter().map(|&extent| extent as u64).collect(),
-                data: Some(write_blob(store, &to_bytes(&array.data))?),
+                data: Some(write_array(store, arrays, &array.data)?),
             })
         })
         .collect::<Result<_>>()?;
@@ -48,8 +51,13 @@ pub(super) fn write(store: &Store, checkpoint: &Checkpoint) -> Result<storage::C
     })
 }
 
-/// Reads the checkpoint of a record.
-pub(super) fn read(store: &Store, what: &str, record: storage::Checkpoint) -> Result<Checkpoint> {
+/// Reads the checkpoint of a record; arrays that are in memory are shared.
+pub(super) fn read(
+    store: &Store,
+    arrays: &Arrays,
+    what: &str,
+    record: storage::Checkpoint,
+) -> Result<Checkpoint> {
     let architecture = record.architecture.ok_or_else(|| damaged(what, "it has no architecture"))?;
     let vocabulary = read_blob(store, what, record.vocabulary)?;
     let vocabulary: storage::Vocabulary = decode(what, &vocabulary)?;
@@ -58,13 +66,13 @@ pub(super) fn read(store: &Store, what: &str, record: storage::Checkpoint) -> Re
         .into_iter()
         .map(|tensor| {
             let shape: Vec<usize> = tensor.shape.iter().map(|&extent| extent as usize).collect();
-            let data = from_bytes(&read_blob(store, what, tensor.data)?);
+            let data = read_array(store, arrays, what, tensor.data)?;
             let size = shape.iter().try_fold(1usize, |size, &extent| size.checked_mul(extent));
             if size != Some(data.len()) {
                 let detail = format!("tensor {} has shape {shape:?} and {} numbers", tensor.name, data.len());
                 return Err(damaged(what, detail));
             }
-            Ok((tensor.name, Array { shape, data: data.into() }))
+            Ok((tensor.name, Array { shape, data }))
         })
         .collect::<Result<BTreeMap<_, _>>>()?;
     Ok(Checkpoint {
@@ -100,6 +108,29 @@ pub(super) fn blobs(what: &str, record: &storage::Checkpoint) -> Result<Vec<Blob
 fn write_blob(store: &Store, bytes: &[u8]) -> Result<storage::Blob> {
     let id = store.put_blob(bytes)?;
     Ok(storage::Blob { hash: id.0.to_vec(), length: bytes.len() as u64 })
+}
+
+/// Writes the numbers of an array, unless they are stored already.
+fn write_array(store: &Store, arrays: &Arrays, array: &Numbers) -> Result<storage::Blob> {
+    let length = size_of_val::<[f32]>(array);
+    if let Some(id) = arrays.blob_of(array)
+        && store.has_blob(id, length)?
+    {
+        return Ok(storage::Blob { hash: id.0.to_vec(), length: length as u64 });
+    }
+    let id = store.put_blob(&to_bytes(array))?;
+    arrays.remember(id, array);
+    Ok(storage::Blob { hash: id.0.to_vec(), length: length as u64 })
+}
+
+fn read_array(store: &Store, arrays: &Arrays, what: &str, blob: Option<storage::Blob>) -> Result<Numbers> {
+    let id = blob_id(what, blob.as_ref())?;
+    if let Some(array) = arrays.get(id) {
+        return Ok(array);
+    }
+    let array = Numbers::from(from_bytes(&read_blob(store, what, blob)?));
+    arrays.remember(id, &array);
+    Ok(array)
 }
 
 fn read_blob(store: &Store, what: &str, blob: Option<storage::Blob>) -> Result<Vec<u8>> {

@@ -50,6 +50,7 @@ impl Registry {
             job: None,
             report,
             lineage: Some(lineage),
+            fitted: Vec::new(),
             promote: false,
             expected_serving: None,
             job_record: None,

@@ -132,6 +132,21 @@ impl Registry {
         }
     }
 
+    /// The leaves that came to a version since it was learnt and whose rows were fitted to examples at once.
+    ///
+    /// # Errors
+    /// As [`Registry::rejection`].
+    pub fn fitted_leaves(&self, version: &Version) -> Result<BTreeSet<LeafId>> {
+        let mut leaves: BTreeSet<LeafId> = version.fitted.iter().copied().collect();
+        let mut version = version.clone();
+        while version.report.is_none() && version.lineage.is_none() {
+            let Some(parent) = self.parent_of(&version)? else { break };
+            leaves.extend(&parent.fitted);
+            version = parent;
+        }
+        Ok(leaves)
+    }
+
     /// The version that a version was made from, also if it was deleted since.
     pub(super) fn parent_of(&self, version: &Version) -> Result<Option<Version>> {
         let Some(number) = version.parent else { return Ok(None) };

@@ -5,6 +5,7 @@
 //! once, and the bytes go afterwards.
 
 mod archive;
+mod arrays;
 mod backup;
 mod catalog;
 mod checkpoint;
@@ -47,6 +48,8 @@ pub use salvage::{Dispensable, GivenUp};
 pub use vectors::{Design, FileName, PretrainedVectors};
 pub use version::{Mode, Origin, Version};
 
+use arrays::Arrays;
+
 pub use crate::store::Batch;
 
 use crate::{
@@ -61,6 +64,7 @@ pub struct Registry {
     store: Store,
     /// Held by whoever reads a record in order to change it, and while blobs are put or swept.
     writer: Mutex<Writer>,
+    arrays: Arrays,
     quotas: Quotas,
 }
 
@@ -78,7 +82,8 @@ impl Registry {
     /// [`crate::error::Error::Corrupt`] for a damaged record; what the store says when it cannot be written.
     pub fn open(store: Store) -> Result<Self> {
         let writer = Mutex::new(Writer { receipts_swept: Instant::now() });
-        let registry = Self { store, writer, quotas: Quotas::default() };
+        let (arrays, quotas) = Default::default();
+        let registry = Self { store, writer, arrays, quotas };
         registry.interrupt_jobs()?;
         let mut batch = Batch::freeing();
         registry.drop_expired_receipts(&mut batch, SystemTime::now())?;

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use prost::Message as _;
+use tracing::debug;
 
 use super::{
     AliasName, JobId, JobRecord, Lineage, Mode, Model, ModelId, Origin, Receipt, Registry, Report, Version,
@@ -39,6 +40,8 @@ pub struct Publication {
     pub report: Option<Report>,
     /// For an imported version: what it has of those it was made from.
     pub lineage: Option<Lineage>,
+    /// Leaves that come with it, at once, and whose rows were fitted to examples.
+    pub fitted: Vec<LeafId>,
     /// Whether the `serving` alias shall point to it.
     pub promote: bool,
     /// If given, what the `serving` alias must still point to.
@@ -118,6 +121,7 @@ impl Registry {
             job: publication.job,
             report: publication.report,
             lineage: publication.lineage,
+            fitted: publication.fitted,
             size_bytes: checkpoint::size_bytes(&tensors),
             parameter_count: checkpoint::parameter_count(&tensors),
             created: SystemTime::now(),
@@ -146,8 +150,10 @@ impl Registry {
         match tensors {
             Tensors::New(new) => {
                 LeafGroups::new(manifest, &new.leaves)?;
-                let record = checkpoint::write(&self.store, &new)?;
+                let record = checkpoint::write(&self.store, &self.arrays, &new)?;
+                debug!("tensors written");
                 self.store.sync()?;
+                debug!("tensors durable");
                 Ok(record)
             }
             Tensors::Same(number) => {

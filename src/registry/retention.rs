@@ -93,6 +93,7 @@ mod tests {
             job: None,
             report: None,
             lineage: None,
+            fitted: Vec::new(),
             size_bytes: 100,
             parameter_count: 25,
             created: now - DAY * (9 - number as u32),

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::Result,
     proto::storage,
-    taxonomy::{Revision, VersionNumber},
+    taxonomy::{LeafId, Revision, VersionNumber},
 };
 
 /// An immutable checkpoint and the manifest it answers in. The tensors are read apart.
@@ -35,6 +35,8 @@ pub struct Version {
     pub report: Option<Report>,
     /// For an imported version: what it has of those it was made from.
     pub lineage: Option<Lineage>,
+    /// Leaves that came with it, at once, and whose rows were fitted to examples.
+    pub fitted: Vec<LeafId>,
     /// Bytes of its tensors; equal tensors of several versions are stored once.
     pub size_bytes: u64,
     /// Network parameters.
@@ -94,6 +96,7 @@ impl Version {
             created: timestamp(self.created),
             deleted: false,
             lineage: self.lineage.as_ref().map(Lineage::to_record),
+            fitted: self.fitted.iter().map(|leaf| leaf.0).collect(),
         }
     }
 
@@ -124,6 +127,7 @@ impl Version {
             job: (record.job != 0).then_some(JobId(record.job)),
             report: record.report.map(Report::from_record),
             lineage: record.lineage.map(Lineage::from_record),
+            fitted: record.fitted.into_iter().map(LeafId).collect(),
             size_bytes: record.size_bytes,
             parameter_count: record.parameter_count,
             created: time(&what, record.created)?,

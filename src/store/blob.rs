@@ -76,7 +76,10 @@ impl Store {
     }
 
     /// Whether all cells are there: a crash may have left some.
-    fn has_blob(&self, id: BlobId, length: usize) -> Result<bool> {
+    ///
+    /// # Errors
+    /// What the store says when it cannot be read.
+    pub fn has_blob(&self, id: BlobId, length: usize) -> Result<bool> {
         let cells = length.div_ceil(CELL_BYTES).max(1);
         for number in 0..cells {
             let found = self.sled(Tree::Chunks).contains_key(cell_key(&id.0, number as u32));

@@ -138,7 +138,8 @@ impl Manifest {
         bearers
     }
 
-    fn is_active(&self, id: ClassId) -> bool {
+    /// Whether this is an active class.
+    pub fn is_active(&self, id: ClassId) -> bool {
         self.classes.get(&id).is_some_and(Class::is_active)
     }
 

@@ -45,6 +45,12 @@ impl TextEncoder {
         Self { words: Words::of(&vocabulary), vocabulary, max_tokens, terms }
     }
 
+    /// The terms of a text alone, as [`TextEncoder::encode`] gives them, for whom needs no more.
+    pub fn terms(&self, text: &str) -> EncodedText {
+        let terms = self.terms.weigh(&normalise(text));
+        EncodedText { features: Vec::new(), offsets: vec![0], tokens: 0, truncated: false, terms }
+    }
+
     /// Encodes a text, in normal form or not.
     ///
     /// Features that the vocabulary does not hold are left out; a token that has no other, and a text without tokens,

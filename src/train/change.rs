@@ -9,17 +9,17 @@ use super::{
     Division, Jobs, Order, Strategy, TrainOptions,
     answered::Answered,
     edited::{Edited, Serving},
-    imprint::imprint,
+    imprint::{Grown, Imprinted, imprint},
 };
 use crate::{
     dataset::{Dataset, Example},
     error::{Error, Result},
-    model::{Checkpoint, with_newcomers},
+    model::with_newcomers,
     registry::{
         Batch, JobId, JobRecord, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Tensors,
         Version,
     },
-    taxonomy::{ClassId, Edit, Manifest, Meaning, VersionNumber},
+    taxonomy::{ClassId, Edit, LeafId, Manifest, Meaning, VersionNumber},
 };
 
 /// Changes of the classes as asked for.
@@ -108,6 +108,8 @@ struct Made<'a> {
     /// The version whose tensors it has, or those that its own were made from.
     parent: VersionNumber,
     tensors: Tensors,
+    /// Leaves whose rows were fitted.
+    fitted: Vec<LeafId>,
     manifest: &'a Manifest,
     job: Option<JobId>,
     receipt: Option<Receipt>,
@@ -132,9 +134,9 @@ impl Jobs {
         let serving = self.serving(&order.model, order.expected_revision)?;
         let Edited { manifest, divisions, examples } = self.edited(&serving, order)?;
         debug!(micros = started.elapsed().as_micros(), "the classes are edited");
-        let tensors = match self.grown(&serving, &manifest, examples.as_deref())? {
-            Some(grown) => Tensors::New(grown),
-            None => Tensors::Same(serving.number),
+        let (tensors, fitted) = match self.grown(&serving, &manifest, examples.as_deref())? {
+            Some(Imprinted { network, fitted }) => (Tensors::New(network), fitted),
+            None => (Tensors::Same(serving.number), Vec::new()),
         };
         debug!(micros = started.elapsed().as_micros(), "the rows are fitted");
         let made_way = self.shared.make_way(&order.model)?;
@@ -169,6 +171,7 @@ impl Jobs {
             origin: Origin::Instant,
             parent: serving.number,
             tensors,
+            fitted,
             manifest: &manifest,
             job: job.as_ref().map(|job| job.id),
             receipt,
@@ -210,7 +213,7 @@ impl Jobs {
         let Edited { manifest, divisions, examples } = self.edited(&serving, order)?;
         let examples = examples.map_or_else(|| self.examples(&serving), Ok)?;
         let answered = match self.grown(&serving, &manifest, Some(&examples))? {
-            Some(grown) => Answered::of(&grown, examples)?,
+            Some(grown) => Answered::of(&grown.network, examples)?,
             None => Answered::by(&self.shared, &order.model, serving.number, examples)?,
         };
         let [before, after] = answered.compare(&serving.manifest, &manifest)?;
@@ -255,6 +258,7 @@ impl Jobs {
             origin: Origin::Undo,
             parent: point.version,
             tensors: Tensors::Same(point.version),
+            fitted: Vec::new(),
             manifest: &manifest,
             job: None,
             receipt,
@@ -304,17 +308,20 @@ impl Jobs {
         serving: &Serving,
         manifest: &Manifest,
         examples: Option<&[Example]>,
-    ) -> Result<Option<Checkpoint>> {
+    ) -> Result<Option<Imprinted>> {
         let newcomers = serving.newcomers(manifest);
         if newcomers.is_empty() {
             return Ok(None);
         }
         let checkpoint = self.shared.registry.checkpoint(&serving.model.id, serving.number)?;
+        debug!("the network is read");
         let grown = with_newcomers(&checkpoint, &serving.manifest.leaves(), &newcomers)?;
+        debug!("it has rows for the leaves that came");
         let kept = self.shared.kept(serving.model.uid);
+        let grown = Grown { network: &grown, before: &serving.manifest, newcomers: &newcomers };
         let fitted = match examples {
-            Some(examples) => imprint(&grown, manifest, &newcomers, examples, kept)?,
-            None => imprint(&grown, manifest, &newcomers, &self.examples(serving)?, kept)?,
+            Some(examples) => imprint(grown, manifest, examples, kept)?,
+            None => imprint(grown, manifest, &self.examples(serving)?, kept)?,
         };
         Ok(Some(fitted))
     }
@@ -332,6 +339,7 @@ impl Jobs {
             job: made.job,
             report: None,
             lineage: None,
+            fitted: made.fitted,
             promote: true,
             expected_serving: Some(Some(serving.number)),
             job_record: None,

@@ -246,6 +246,7 @@ mod tests {
             text: text.to_owned(),
             label: ClassName::new(label).unwrap(),
             assigned: Vec::new(),
+            settled: ClassId(0),
             split: if id.is_multiple_of(5) { Split::Validation } else { Split::Train },
             created: SystemTime::UNIX_EPOCH,
         }

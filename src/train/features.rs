@@ -5,7 +5,7 @@ use tracing::{debug, warn};
 
 use super::Sample;
 use crate::{
-    dataset::{FeatureCache, Features},
+    dataset::{EncoderId, FeatureCache, Features},
     error::Result,
     model::{Checkpoint, Network},
 };
@@ -26,22 +26,42 @@ pub(super) struct Kept<'a> {
 /// Who is told how many texts are done, and may break off.
 pub(super) type Observe<'a> = &'a mut dyn FnMut(usize) -> Result<()>;
 
-impl Kept<'_> {
-    /// The features, `[N, F]`, of samples and the ids of their examples, read where they are kept.
+/// The features that a network makes of a model's examples.
+pub(super) struct FeaturesOf<'a> {
+    kept: Kept<'a>,
+    network: &'a Checkpoint,
+    encoder: EncoderId,
+}
+
+impl<'a> Kept<'a> {
+    /// Those of a network.
+    pub(super) fn of(self, network: &'a Checkpoint) -> FeaturesOf<'a> {
+        FeaturesOf { kept: self, network, encoder: network.encoder_id() }
+    }
+}
+
+impl FeaturesOf<'_> {
+    /// What is kept of some examples; nothing of most of them may be.
+    pub(super) fn look_up(&self, ids: &[u64]) -> Option<Features> {
+        let mut ascending = ids.to_vec();
+        ascending.sort_unstable();
+        let found = self.kept.cache.load(self.kept.uid, &self.encoder, &ascending)?;
+        (found.width == self.network.architecture.features()).then_some(found)
+    }
+
+    /// The features, `[N, F]`, of samples and the ids of their examples: as they were found, or computed.
     ///
     /// # Errors
     /// Those of the network, and of `observe`.
-    pub(super) fn features(
+    pub(super) fn complete(
         &self,
-        network: &Checkpoint,
+        found: Option<&Features>,
         samples: &[&Sample],
         ids: &[u64],
         observe: Observe<'_>,
     ) -> Result<Vec<f32>> {
-        let width = network.architecture.features();
-        let encoder = network.encoder_id();
-        let kept = self.cache.load(self.uid, &encoder).filter(|kept| kept.width == width);
-        let row = |id: u64| kept.as_ref().and_then(|kept| kept.row(id));
+        let width = self.network.architecture.features();
+        let row = |id: u64| found.and_then(|found| found.row(id));
         let missing: Vec<&Sample> = samples
             .iter()
             .zip(ids)
@@ -51,7 +71,9 @@ impl Kept<'_> {
         debug!(texts = ids.len(), missing = missing.len(), "features looked up");
         let mut computed = match missing.as_slice() {
             [] => Vec::new(),
-            missing => compute(&Network::new(&network.architecture, &network.tensors)?, missing, observe)?,
+            missing => {
+                compute(&Network::new(&self.network.architecture, &self.network.tensors)?, missing, observe)?
+            }
         }
         .into_iter();
         let mut features = Vec::with_capacity(samples.len() * width);
@@ -64,24 +86,25 @@ impl Kept<'_> {
         Ok(features)
     }
 
+    /// The features, `[N, F]`, of samples and the ids of their examples, read where they are kept.
+    ///
+    /// # Errors
+    /// As [`FeaturesOf::complete`].
+    pub(super) fn read(&self, samples: &[&Sample], ids: &[u64], observe: Observe<'_>) -> Result<Vec<f32>> {
+        self.complete(self.look_up(ids).as_ref(), samples, ids, observe)
+    }
+
     /// Sees to it that the features of examples, whose ids ascend, are kept. That they cannot be is worth a warning only.
     ///
     /// # Errors
-    /// As [`Kept::features`].
-    pub(super) fn fill(
-        &self,
-        network: &Checkpoint,
-        samples: &[&Sample],
-        ids: &[u64],
-        observe: Observe<'_>,
-    ) -> Result<()> {
-        let encoder = network.encoder_id();
-        if self.cache.load(self.uid, &encoder).is_some_and(|kept| kept.ids == ids) {
+    /// As [`FeaturesOf::complete`].
+    pub(super) fn fill(&self, samples: &[&Sample], ids: &[u64], observe: Observe<'_>) -> Result<()> {
+        let Kept { cache, uid } = self.kept;
+        if cache.holds(uid, &self.encoder, ids) {
             return Ok(());
         }
-        let (rows, width) = (self.features(network, samples, ids, observe)?, network.architecture.features());
-        if let Err(cause) = self.cache.store(self.uid, &encoder, &Features { ids: ids.to_vec(), width, rows })
-        {
+        let (rows, width) = (self.read(samples, ids, observe)?, self.network.architecture.features());
+        if let Err(cause) = cache.store(uid, &self.encoder, &Features { ids: ids.to_vec(), width, rows }) {
             warn!(%cause, "features are computed again next time");
         }
         Ok(())

@@ -1,85 +1,339 @@
 //! Rows for classes that came, from a part of the examples: good enough to answer with at once.
+//!
+//! The parts of what was split start from its rows, so that they have only to be told from each other. Classes that the
+//! texts of a new class were taken for are fitted with it: their rows never had to tell it apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
+use tracing::debug;
 
 use super::{
     Recipe, Sample, WideRecipe,
-    features::Kept,
-    refit::{Featured, RefitRecipe, refit},
+    features::{FeaturesOf, Kept},
+    refit::{Featured, RefitRecipe, refit, strongest_rows},
 };
 use crate::{
     dataset::{Example, Meanings, Split},
-    error::Result,
-    model::Checkpoint,
+    error::{Error, Result},
+    model::{
+        Array, Checkpoint,
+        checkpoint::{HEAD_BIAS, HEAD_WEIGHT, WIDE_BIAS, WIDE_WEIGHT},
+    },
     registry::Mode,
     taxonomy::{ClassId, LeafGroups, LeafId, Manifest},
+    text::TextEncoder,
 };
 
-/// Examples of a class that came.
+/// Examples of a class whose rows are fitted.
 const OWN: usize = 512;
 /// Examples of all other classes together.
 const OTHERS: usize = 1024;
+/// Steps of the solver.
+const STEPS: usize = 20;
+/// A class is fitted with a new one of which at least one in so many texts was taken for it.
+const TAKEN_ONE_IN: usize = 10;
 
 /// How rows that came are fitted: not to the end, since a job goes on.
 fn recipe(network: &Checkpoint) -> RefitRecipe {
     let Recipe { label_smoothing, refit_decay, wide, .. } =
         Recipe::for_training(network.architecture.preset, Mode::Scratch, OTHERS);
     let wide = WideRecipe { epochs: wide.epochs / 2, rate: 2.0 * wide.rate, ..wide };
-    RefitRecipe { decay: refit_decay, steps: 20, smoothing: label_smoothing, wide }
+    RefitRecipe { decay: refit_decay, steps: STEPS, smoothing: label_smoothing, wide }
 }
 
-/// A network with rows of some leaves fitted to the examples that train, those of the other leaves as they are. Leaves of
-/// classes without examples keep their rows as well.
+/// A network that got rows for leaves.
+pub(super) struct Grown<'a> {
+    pub(super) network: &'a Checkpoint,
+    /// The classes before.
+    pub(super) before: &'a Manifest,
+    /// The leaves that came.
+    pub(super) newcomers: &'a [LeafId],
+}
+
+/// A network whose new rows were fitted.
+pub(super) struct Imprinted {
+    pub(super) network: Checkpoint,
+    /// The leaves that came, of classes that have examples.
+    pub(super) fitted: Vec<LeafId>,
+}
+
+/// A network with rows of leaves that came fitted to the examples that train; but for those of classes that these examples
+/// were taken for, all other rows stay as they are. Leaves of classes without examples keep their rows as well.
 ///
 /// # Errors
 /// Those of the network.
 pub(super) fn imprint(
-    network: &Checkpoint,
+    Grown { network, before, newcomers }: Grown<'_>,
     manifest: &Manifest,
-    newcomers: &[LeafId],
     examples: &[Example],
     kept: Kept<'_>,
-) -> Result<Checkpoint> {
-    let came: BTreeSet<ClassId> = manifest
-        .active()
-        .filter(|class| class.leaves().any(|leaf| newcomers.contains(&leaf)))
-        .map(|class| class.id)
-        .collect();
-    let training = examples.iter().filter(|example| example.split == Split::Train);
-    let meanings = Meanings::new(Some(manifest.clone()));
-    let meant = training.filter_map(|example| Some((example, meanings.class_id_of(example)?)));
-    let (own, others): (Vec<_>, Vec<_>) = meant.partition(|(_, class)| came.contains(class));
-    if own.is_empty() {
-        return Ok(network.clone());
+) -> Result<Imprinted> {
+    let newcomers: BTreeSet<LeafId> = newcomers.iter().copied().collect();
+    let by_class = by_class(manifest, examples);
+    let came = |class: &ClassId| {
+        manifest.classes.get(class).is_some_and(|class| class.leaves().any(|leaf| newcomers.contains(&leaf)))
+    };
+    let mut fitted: BTreeSet<ClassId> = by_class.keys().copied().filter(came).collect();
+    if fitted.is_empty() {
+        return Ok(Imprinted { network: network.clone(), fitted: Vec::new() });
     }
-    let mut by_class: BTreeMap<ClassId, Vec<(&Example, ClassId)>> = BTreeMap::new();
-    own.into_iter().for_each(|meant| by_class.entry(meant.1).or_default().push(meant));
-    let chosen = by_class.values().flat_map(|own| spread(own, OWN)).chain(spread(&others, OTHERS));
-    let (chosen, weights): (Vec<&(&Example, ClassId)>, Vec<f32>) = chosen.unzip();
-
     let groups = LeafGroups::new(manifest, &network.leaves)?;
-    let encoder = network.text_encoder()?;
-    let samples: Vec<Sample> = chosen
-        .par_iter()
-        .map(|(example, class)| Sample {
-            text: encoder.encode(&example.text),
-            // Active classes have a column.
-            class: groups.column(*class).unwrap_or_default(),
-        })
+    let reader = Reader { features: kept.of(network), encoder: network.text_encoder()?, groups: &groups };
+    let all_of = |classes: &BTreeSet<ClassId>| {
+        let own = classes.iter().filter_map(|class| Some((*class, by_class.get(class)?)));
+        let own = own.flat_map(|(class, own)| spread(own, OWN).map(move |(example, w)| (*example, class, w)));
+        own.collect::<Vec<_>>()
+    };
+    let mut texts = reader.read(&all_of(&fitted))?;
+    let start = with_rows_of_parents(network, before, manifest, &fitted)?;
+    let rivals = rivals(&start, &groups, &before.leaves(), &texts)?;
+    texts.append(reader.read(&all_of(&rivals))?);
+    fitted.extend(rivals);
+    let others: Vec<(&Example, ClassId)> = by_class
+        .iter()
+        .filter(|(class, _)| !fitted.contains(class))
+        .flat_map(|(class, own)| own.iter().map(|example| (*example, *class)))
         .collect();
-    let samples: Vec<&Sample> = samples.iter().collect();
-    let free =
-        by_class.keys().filter_map(|class| manifest.classes.get(class)).flat_map(|class| class.leaves());
-    let ids: Vec<u64> = chosen.iter().map(|(example, _)| example.id).collect();
-    let features = kept.features(network, &samples, &ids, &mut |_| Ok(()))?;
-    let data = Featured { samples: &samples, features: &features, weights: &weights };
-    refit(network, data, &groups, &free.collect(), &recipe(network), 0)
+    let others = spread(&others, OTHERS).map(|((example, class), weight)| (*example, *class, weight));
+    texts.append(reader.read(&others.collect::<Vec<_>>())?);
+    debug!(classes = fitted.len(), texts = texts.samples.len(), "examples read");
+    let free: BTreeSet<LeafId> = fitted
+        .iter()
+        .filter_map(|class| manifest.classes.get(class))
+        .flat_map(|class| class.leaves())
+        .collect();
+    let samples: Vec<&Sample> = texts.samples.iter().collect();
+    let data = Featured { samples: &samples, features: &texts.features, weights: &texts.weights };
+    let network = refit(&start, data, &groups, &free, &recipe(network), 0)?;
+    Ok(Imprinted { network, fitted: free.intersection(&newcomers).copied().collect() })
+}
+
+/// The examples that train, by the class that they mean.
+fn by_class<'a>(manifest: &Manifest, examples: &'a [Example]) -> BTreeMap<ClassId, Vec<&'a Example>> {
+    let meanings = Meanings::new(Some(manifest.clone()));
+    let mut by_class: BTreeMap<ClassId, Vec<&Example>> = BTreeMap::new();
+    for example in examples.iter().filter(|example| example.split == Split::Train) {
+        if let Some(class) = meanings.class_id_of(example) {
+            by_class.entry(class).or_default().push(example);
+        }
+    }
+    by_class
+}
+
+/// Texts to fit rows on.
+struct Texts {
+    samples: Vec<Sample>,
+    /// `[N, F]`
+    features: Vec<f32>,
+    /// How many texts each stands for.
+    weights: Vec<f32>,
+}
+
+impl Texts {
+    fn append(&mut self, other: Self) {
+        self.samples.extend(other.samples);
+        self.features.extend(other.features);
+        self.weights.extend(other.weights);
+    }
+}
+
+/// Reads examples for a network.
+struct Reader<'a> {
+    features: FeaturesOf<'a>,
+    encoder: TextEncoder,
+    groups: &'a LeafGroups,
+}
+
+impl Reader<'_> {
+    /// Examples with their classes, and how many each stands for.
+    fn read(&self, examples: &[(&Example, ClassId, f32)]) -> Result<Texts> {
+        let ids: Vec<u64> = examples.iter().map(|(example, ..)| example.id).collect();
+        let found = self.features.look_up(&ids);
+        let samples: Vec<Sample> = examples
+            .par_iter()
+            .map(|(example, class, _)| Sample {
+                // Of a text whose features are there the wide branch alone reads something.
+                text: match found.as_ref().and_then(|found| found.row(example.id)) {
+                    Some(_) => self.encoder.terms(&example.text),
+                    None => self.encoder.encode(&example.text),
+                },
+                // Active classes have a column.
+                class: self.groups.column(*class).unwrap_or_default(),
+            })
+            .collect();
+        let each: Vec<&Sample> = samples.iter().collect();
+        let features = self.features.complete(found.as_ref(), &each, &ids, &mut |_| Ok(()))?;
+        Ok(Texts { samples, features, weights: examples.iter().map(|(.., weight)| *weight).collect() })
+    }
+}
+
+/// The network with the rows of what was split in place of those of its parts.
+fn with_rows_of_parents(
+    network: &Checkpoint,
+    before: &Manifest,
+    manifest: &Manifest,
+    came: &BTreeSet<ClassId>,
+) -> Result<Checkpoint> {
+    let row_of = |leaf: LeafId| network.leaves.iter().position(|other| *other == leaf);
+    // What each row becomes the mean of, and its bias lower by.
+    let mut rows: BTreeMap<usize, (Vec<usize>, f32)> = BTreeMap::new();
+    for parent in before.active().filter(|class| !manifest.is_active(class.id)) {
+        let heirs = manifest.heirs(parent.id);
+        let parts: Vec<ClassId> = heirs.intersection(came).copied().collect();
+        let of: Vec<usize> = parent.leaves().filter_map(row_of).collect();
+        for part in parts.iter().filter_map(|part| manifest.classes.get(part)) {
+            for row in part.leaves().filter_map(row_of).filter(|row| !of.contains(row)) {
+                rows.insert(row, (of.clone(), (parts.len() as f32).ln()));
+            }
+        }
+    }
+    let mut started = network.clone();
+    if rows.is_empty() {
+        return Ok(started);
+    }
+    let mut change = |name: &str, change: &dyn Fn(&mut [f32])| {
+        let array = network.tensor(name)?;
+        let mut numbers = array.data.to_vec();
+        change(&mut numbers);
+        started.tensors.insert(name.to_owned(), Array::new(array.shape.clone(), numbers));
+        Ok::<_, Error>(())
+    };
+    // Of numbers that lie `stride` apart, a row each.
+    let mean = |numbers: &[f32], of: &[usize], stride: usize| {
+        of.iter().map(|&row| numbers[row * stride]).sum::<f32>() / of.len() as f32
+    };
+    let biases = |numbers: &mut [f32]| {
+        rows.iter().for_each(|(&row, (of, lowered))| numbers[row] = mean(numbers, of, 1) - lowered);
+    };
+    let width = network.architecture.features();
+    change(HEAD_WEIGHT, &|numbers| {
+        for (&row, (of, _)) in &rows {
+            (0..width).for_each(|at| numbers[row * width + at] = mean(&numbers[at..], of, width));
+        }
+    })?;
+    change(HEAD_BIAS, &biases)?;
+    if network.architecture.wide {
+        let leaves = network.leaves.len();
+        change(WIDE_WEIGHT, &|numbers| {
+            for weights in numbers.chunks_exact_mut(leaves) {
+                rows.iter().for_each(|(&row, (of, _))| weights[row] = mean(weights, of, 1));
+            }
+        })?;
+        change(WIDE_BIAS, &biases)?;
+    }
+    Ok(started)
+}
+
+/// The classes, of those that own the leaves from before, that a good part of the texts of some class were taken for by the
+/// head.
+fn rivals(
+    network: &Checkpoint,
+    groups: &LeafGroups,
+    before: &BTreeSet<LeafId>,
+    texts: &Texts,
+) -> Result<BTreeSet<ClassId>> {
+    // What was split is among them: its texts were taken for what they were.
+    let known: Vec<usize> =
+        (0..network.leaves.len()).filter(|&row| before.contains(&network.leaves[row])).collect();
+    if known.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mut taken: BTreeMap<(u32, u32), usize> = BTreeMap::new();
+    let mut texts_of: BTreeMap<u32, usize> = BTreeMap::new();
+    let strongest = strongest_rows(network, &texts.features, &known)?;
+    for (sample, row) in texts.samples.iter().zip(strongest) {
+        *texts_of.entry(sample.class).or_default() += 1;
+        if let Some(class) = groups.class_of_row[row] {
+            *taken.entry((sample.class, class)).or_default() += 1;
+        }
+    }
+    let often = taken.iter().filter(|((of, _), count)| **count * TAKEN_ONE_IN >= texts_of[of]);
+    Ok(often.map(|((_, class), _)| groups.classes[*class as usize]).collect())
 }
 
 /// At most so many of some things, spread evenly, each with how many it stands for.
 fn spread<T>(all: &[T], at_most: usize) -> impl Iterator<Item = (&T, f32)> {
     let every = all.len().div_ceil(at_most).max(1);
     all.iter().step_by(every).map(move |one| (one, every as f32))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::{
+        model::{Architecture, Preset, surgery, with_newcomers},
+        taxonomy::{ClassName, Part, Provenance, Revision, VersionNumber},
+    };
+
+    const TEXTS: [&str; 4] = ["my card is lost", "my card", "take cash out", "cash out"];
+
+    /// Classes of two leaves, of which the second is split, and a network with rows for the parts.
+    fn split() -> (Manifest, Manifest, Checkpoint) {
+        let names = ["card", "cash"].map(|name| ClassName::new(name).unwrap());
+        let before = Manifest::create(&names, SystemTime::UNIX_EPOCH).unwrap();
+        let (reason, author) = Default::default();
+        let (revision, serving) = (Revision(2), VersionNumber(1));
+        let provenance = Provenance { revision, serving, reason, author, created: SystemTime::UNIX_EPOCH };
+        let parts = ["small", "large"].map(|name| Part { name: name.into(), ..Part::default() });
+        let after = before.split("cash", &parts, provenance).unwrap();
+        let architecture = Architecture { embedding: 2, hidden: 1, ..Architecture::preset(Preset::Default) };
+        let leaves: Vec<LeafId> = before.leaves().into_iter().collect();
+        let mut network = surgery::from_scratch(architecture, TEXTS, &leaves, 1);
+        let terms = network.terms.len();
+        let weights: Vec<f32> = (0..terms * 2).map(|at| at as f32).collect();
+        network.tensors.insert(WIDE_WEIGHT.into(), Array::new([terms, 2], weights));
+        let newcomers: Vec<LeafId> = after.leaves().difference(&before.leaves()).copied().collect();
+        let grown = with_newcomers(&network, &before.leaves(), &newcomers).unwrap();
+        (before, after, grown)
+    }
+
+    #[test]
+    fn parts_start_from_the_rows_of_what_was_split() {
+        let (before, after, network) = split();
+        let came: BTreeSet<ClassId> = after.heirs(ClassId(2));
+        assert_eq!(came.len(), 2);
+        let start = with_rows_of_parents(&network, &before, &after, &came).unwrap();
+        start.validate().unwrap();
+        let head = &start.tensors[HEAD_WEIGHT];
+        assert!((2..4).all(|part| head.row(part) == head.row(1)));
+        let bias = &start.tensors[HEAD_BIAS].data;
+        assert!((2..4).all(|part| (bias[part] - (bias[1] - 2f32.ln())).abs() < 1e-6));
+        let wide = &start.tensors[WIDE_WEIGHT];
+        for term in 0..wide.shape[0] {
+            let weights = wide.row(term);
+            assert_eq!(weights[1..], [weights[1]; 3]);
+        }
+        // What was not split has its rows, and without a split so have all.
+        assert_eq!(head.row(0), network.tensors[HEAD_WEIGHT].row(0));
+        assert_eq!(with_rows_of_parents(&network, &after, &after, &came).unwrap(), network);
+    }
+
+    #[test]
+    fn a_class_that_many_texts_of_a_new_one_were_taken_for_is_a_rival() {
+        let (before, after, mut network) = split();
+        let groups = LeafGroups::new(&after, &network.leaves).unwrap();
+        let width = network.architecture.features();
+        // The first feature speaks for the first class, the second for the one that was split.
+        let mut head = vec![0.0; network.leaves.len() * width];
+        (head[0], head[width + 1]) = (1.0, 1.0);
+        network.tensors.insert(HEAD_WEIGHT.into(), Array::new([network.leaves.len(), width], head));
+        network.tensors.insert(HEAD_BIAS.into(), Array::new([network.leaves.len()], vec![0.0; 4]));
+        let encoder = network.text_encoder().unwrap();
+        let taken = |for_the_first: usize| {
+            let sample = |_| Sample { text: encoder.terms("cash"), class: 1 };
+            let row = |text: usize| {
+                let mut row = vec![0.0; width];
+                row[usize::from(text >= for_the_first)] = 1.0;
+                row
+            };
+            let features = (0..20).flat_map(row).collect();
+            let texts = Texts { samples: (0..20).map(sample).collect(), features, weights: vec![1.0; 20] };
+            rivals(&network, &groups, &before.leaves(), &texts).unwrap()
+        };
+        assert_eq!(taken(2), BTreeSet::from([ClassId(1)]));
+        assert_eq!(taken(1), BTreeSet::new());
+    }
 }

@@ -14,6 +14,8 @@ pub(super) struct Leaves {
     pub(super) all: BTreeSet<LeafId>,
     /// Those that an earlier training had examples for.
     learnt: BTreeSet<LeafId>,
+    /// Those whose rows were fitted at once when a change brought them.
+    fitted: BTreeSet<LeafId>,
     /// Those that this training has examples for.
     with_examples: BTreeSet<LeafId>,
 }
@@ -25,21 +27,26 @@ impl Leaves {
         manifest: &Manifest,
         examples: &[Example],
     ) -> Result<Self> {
-        let learnt = match model.serving() {
-            Some(number) => registry.learnt_leaves(&registry.version(&model.id, number)?)?,
-            None => BTreeSet::new(),
+        let (learnt, fitted) = match model.serving() {
+            Some(number) => {
+                let version = registry.version(&model.id, number)?;
+                (registry.learnt_leaves(&version)?, registry.fitted_leaves(&version)?)
+            }
+            None => Default::default(),
         };
         let train = examples.iter().filter(|example| example.split == Split::Train);
         let meanings = Meanings::new(Some(manifest.clone()));
         let classes: BTreeSet<ClassId> = train.filter_map(|example| meanings.class_id_of(example)).collect();
         let classes = classes.iter().filter_map(|class| manifest.classes.get(class));
         let with_examples = classes.flat_map(Class::leaves).collect();
-        Ok(Self { all: manifest.leaves(), learnt, with_examples })
+        Ok(Self { all: manifest.leaves(), learnt, fitted, with_examples })
     }
 
-    /// Leaves to be learnt for the first time. What a network had for them was made to be silent, which is no start.
+    /// Leaves to be learnt for the first time. What a network had for them was made to be silent, which is no start, unless it
+    /// was fitted at once.
     pub(super) fn fresh(&self) -> BTreeSet<LeafId> {
-        self.with_examples.difference(&self.learnt).copied().collect()
+        let fresh = self.with_examples.difference(&self.learnt);
+        fresh.filter(|leaf| !self.fitted.contains(leaf)).copied().collect()
     }
 
     /// Leaves that are as little known afterwards as before.

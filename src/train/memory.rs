@@ -6,6 +6,8 @@
 //! optimiser   two moments a parameter for AdamW, nothing for gradient descent
 //! batch       what a step keeps of the N tokens of the largest batch until the gradients are there, and these
 //! examples    the rows and offsets of all encoded texts
+//! features    what the encoder makes of the examples, FEATURE_COPIES times, where a refit reads it or it is kept for the next
+//!             change; not at the same time as optimiser and batch, so that the larger of the two counts
 //! slack       half as much again: the allocator keeps some of what was freed, kernels pack their operands
 //! ```
 //!
@@ -30,6 +32,8 @@ const COPIES: u64 = 6;
 const WIDE_COPIES: u64 = 3;
 /// Copies of the parameters outside the embedding that a step makes: their gradients, and the weights as kernels want them.
 const STEP_COPIES: u64 = 2;
+/// Copies of the features of the examples: as they were read or computed, and as a refit wants them.
+const FEATURE_COPIES: u64 = 2;
 /// Bytes of a number.
 const NUMBER: u64 = 4;
 
@@ -44,13 +48,21 @@ pub struct Memory {
     pub batch: u64,
     /// Encoded examples.
     pub examples: u64,
+    /// Features of the examples.
+    pub features: u64,
     /// What allocator and kernels take beyond that.
     pub slack: u64,
 }
 
 impl Memory {
-    /// What a training of a network on samples takes.
-    pub fn estimate(network: &Checkpoint, train: &[Sample], validation: &[Sample], recipe: &Recipe) -> Self {
+    /// What a training of a network on samples takes, which has the features of so many of them in memory at some moment.
+    pub fn estimate(
+        network: &Checkpoint,
+        train: &[Sample],
+        validation: &[Sample],
+        recipe: &Recipe,
+        featured: usize,
+    ) -> Self {
         let numbers = |name: &str| network.tensors.get(name).map_or(0, |array| array.data.len() as u64);
         let wide = numbers(WIDE_WEIGHT);
         let parameters = network.tensors.values().map(|array| array.data.len() as u64).sum::<u64>() - wide;
@@ -72,6 +84,7 @@ impl Memory {
             optimiser: moments * NUMBER * parameters,
             batch: activations + STEP_COPIES * NUMBER * dense,
             examples: samples.map(encoded).sum(),
+            features: FEATURE_COPIES * NUMBER * (featured * network.architecture.features()) as u64,
             slack: 0,
         };
         Self { slack: memory.total() / 2, ..memory }
@@ -79,7 +92,8 @@ impl Memory {
 
     /// Bytes in all.
     pub fn total(&self) -> u64 {
-        self.network + self.optimiser + self.batch + self.examples + self.slack
+        let learning = self.optimiser + self.batch;
+        self.network + learning.max(self.features) + self.examples + self.slack
     }
 
     /// Refuses what is over a limit in bytes.
@@ -125,11 +139,12 @@ impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} (network {}, optimiser {}, largest batch {}, examples {}, slack {})",
+            "{} (network {}, optimiser {}, largest batch {} or features {}, examples {}, slack {})",
             Mebibytes(self.total()),
             Mebibytes(self.network),
             Mebibytes(self.optimiser),
             Mebibytes(self.batch),
+            Mebibytes(self.features),
             Mebibytes(self.examples),
             Mebibytes(self.slack)
         )
@@ -171,7 +186,21 @@ mod tests {
         let samples: Vec<Sample> = lengths.iter().map(|&length| sample(length)).collect();
         let recipe =
             Recipe { batch: 2, ..Recipe::for_training(Preset::Default, Mode::Scratch, samples.len()) };
-        Memory::estimate(network, &samples, &[], &recipe)
+        Memory::estimate(network, &samples, &[], &recipe, 0)
+    }
+
+    #[test]
+    fn features_count_where_they_take_more_than_learning() {
+        let network = network(10);
+        let samples: Vec<Sample> = (0..3).map(|_| sample(4)).collect();
+        let recipe = Recipe::for_training(Preset::Default, Mode::Scratch, samples.len());
+        let of = |featured| Memory::estimate(&network, &samples, &[], &recipe, featured);
+        let (none, few, many) = (of(0), of(3), of(100_000));
+        assert_eq!(few.features, 2 * 4 * 3 * network.architecture.features() as u64);
+        assert_eq!(few.total(), none.total());
+        let beyond = many.features - many.optimiser - many.batch;
+        assert_eq!(many.total(), none.total() + beyond + beyond / 2);
+        assert!(many.to_string().contains(&format!("features {}", Mebibytes(many.features))));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     Current, EventKind, FitProgress, Fitted, Memory, Plan, Planned, Recipe, Sample, Strategy, TrainOptions,
@@ -101,8 +101,10 @@ pub(super) fn run(
 
     let leaves = Leaves::new(registry, &model, &plan.manifest, &examples)?;
     let start = start_network(shared, &model, &leaves, &plan.manifest, &examples, mode, options)?;
+    debug!("start network");
     let groups = LeafGroups::new(&plan.manifest, &start.leaves)?;
     let samples = samples(&plan.manifest, &groups, &start.text_encoder()?, &examples);
+    debug!("encoded");
     if samples.train.is_empty() {
         return Err(no_examples(&model));
     }
@@ -117,7 +119,11 @@ pub(super) fn run(
         validation_examples: samples.validation.len() as u64,
         epochs,
     }));
-    let memory = Memory::estimate(&start, &samples.train, &samples.validation, &recipe);
+    let trained = samples.train.len();
+    let kept = shared.features.fits(trained, start.architecture.features());
+    let read = if stages.contains(&Stage::Refit) { trained.min(MOST_SAMPLES) } else { 0 };
+    let featured = if kept { trained } else { read };
+    let memory = Memory::estimate(&start, &samples.train, &samples.validation, &recipe, featured);
     info!(estimate = %memory, "memory");
     memory.check(shared.memory_limit)?;
 
@@ -130,6 +136,7 @@ pub(super) fn run(
         }
         None => None,
     };
+    debug!("serving version measured");
     let uid = model.uid;
     let run = Run { shared, options, feed, stop, started, uid, mode, plan, leaves, samples, groups };
     let (mut network, mut serving) = (start, model.serving());
@@ -176,7 +183,7 @@ impl Learnt {
         let samples: Vec<&Sample> = train.iter().collect();
         let kept = shared.kept(self.uid);
         let mut go_on = |_| if stop.is_set() { Err(Error::Cancelled) } else { Ok(()) };
-        kept.fill(&self.network, &samples, train_ids, &mut go_on)
+        kept.of(&self.network).fill(&samples, train_ids, &mut go_on)
     }
 }
 
@@ -314,6 +321,7 @@ impl Run<'_> {
             job: Some(record.id),
             report: Some(report),
             lineage: None,
+            fitted: Vec::new(),
             promote,
             expected_serving: Some(serving),
             job_record: Some(record.clone()),

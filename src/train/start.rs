@@ -2,7 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::{Recipe, Sample, Strategy, TrainOptions, imprint::imprint, jobs::Shared, leaves::Leaves};
+use super::{
+    Recipe, Sample, Strategy, TrainOptions,
+    imprint::{Grown, imprint},
+    jobs::Shared,
+    leaves::Leaves,
+};
 use crate::{
     dataset::{Example, Meanings, Split},
     error::Result,
@@ -58,7 +63,10 @@ pub(super) fn start_network(
             let fresh: Vec<LeafId> = fresh.into_iter().collect();
             let silent = with_newcomers(&known, &kept.iter().copied().collect(), &fresh)?;
             let kept = shared.kept(model.uid);
-            surgery::with_leaves(&imprint(&silent, manifest, &fresh, examples, kept)?, &all, seed)
+            let before =
+                shared.registry.manifest(&model.id, shared.registry.version(&model.id, number)?.revision)?;
+            let grown = Grown { network: &silent, before: &before, newcomers: &fresh };
+            surgery::with_leaves(&imprint(grown, manifest, examples, kept)?.network, &all, seed)
         }
     }
 }

@@ -82,6 +82,7 @@ pub(crate) fn publication(model: &ModelId, tensors: Tensors, manifest: Option<Ma
         job: None,
         report: None,
         lineage: None,
+        fitted: Vec::new(),
         promote: true,
         expected_serving: None,
         job_record: None,

@@ -106,8 +106,13 @@ impl Inputs {
 
     /// The gradients of a map's weight, `[n, k]`, and bias, `[n]`, from that of what it made of them, `[m, n]`.
     pub fn gradients(&self, dy: &[f32], weight: &mut [f32], bias: &mut [f32]) {
-        let sums = columns_product(&[(&rows(dy, bias.len()), &self.0)]);
-        weight.chunks_exact_mut(self.0.columns()).enumerate().for_each(|(row, dw)| copy_row(&sums, row, dw));
+        // The columns of the left operand are shared among threads, and x has more than dy.
+        let sums = columns_product(&[(&self.0, &rows(dy, bias.len()))]);
+        let (k, mut column) = (self.0.columns(), vec![0.0; bias.len()]);
+        for feature in 0..k {
+            copy_row(&sums, feature, &mut column);
+            weight[feature..].iter_mut().step_by(k).zip(&column).for_each(|(dw, sum)| *dw = *sum);
+        }
         bias.fill(0.0);
         for row in dy.chunks_exact(bias.len()) {
             bias.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);

@@ -120,6 +120,22 @@ pub(super) fn refit(
     Ok(fitted)
 }
 
+/// Of some rows of the head the one that each text, by its features `[N, F]`, gives the highest logit.
+///
+/// # Errors
+/// [`crate::error::Error::Corrupt`] if the checkpoint lacks a tensor.
+pub(super) fn strongest_rows(network: &Checkpoint, features: &[f32], rows: &[usize]) -> Result<Vec<usize>> {
+    let (weight, bias) = (network.tensor(HEAD_WEIGHT)?, network.tensor(HEAD_BIAS)?);
+    let (weights, biases): (Vec<&[f32]>, Vec<f32>) =
+        rows.iter().map(|&row| (weight.row(row), bias.data[row])).unzip();
+    let logits = Linear::from_slices(&weights.concat(), &biases).map(features);
+    let strongest = logits.chunks_exact(rows.len()).map(|logits| {
+        let best = (1..rows.len()).fold(0, |best, at| if logits[at] > logits[best] { at } else { best });
+        rows[best]
+    });
+    Ok(strongest.collect())
+}
+
 /// What the rows of the head are fitted to.
 struct Head<'a> {
     targets: ClassTargets,

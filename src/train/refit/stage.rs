@@ -45,7 +45,7 @@ pub(in crate::train) fn refit_all(
         examples_per_second: 0.0,
         eta: Duration::ZERO,
     };
-    let features = kept.features(start, &samples, &ids, &mut |done| {
+    let features = kept.of(start).read(&samples, &ids, &mut |done| {
         progress.step = done as u64;
         observe(&progress)
     })?;

@@ -167,7 +167,7 @@ fn points(network: &Checkpoint, examples: &[&Example], kept: Kept<'_>) -> Result
         .collect();
     let samples: Vec<&Sample> = samples.iter().collect();
     let ids: Vec<u64> = examples.iter().map(|example| example.id).collect();
-    let mut features = kept.features(network, &samples, &ids, &mut |_| Ok(()))?;
+    let mut features = kept.of(network).read(&samples, &ids, &mut |_| Ok(()))?;
     let deep = network.architecture.features();
     let mean = mean(features.chunks_exact(deep), deep);
     features.par_chunks_mut(deep).for_each(|row| {
@@ -267,6 +267,7 @@ mod tests {
             text: String::new(),
             label: ClassName::new("a").unwrap(),
             assigned: vec![],
+            settled: ClassId(0),
             split: Split::Train,
             created: SystemTime::UNIX_EPOCH,
         };
