@@ -24,6 +24,7 @@ pub mod init;
 pub mod kernels;
 mod network;
 mod newcomers;
+mod precision;
 mod pretrained;
 pub mod surgery;
 mod tokens;
@@ -37,6 +38,7 @@ pub use encoder::Encoder;
 pub use head::{Head, LeafProbabilities};
 pub use network::{BranchLogits, Network};
 pub use newcomers::{NEWCOMERS_SHARE, with_newcomers};
+pub use precision::AnswerWeights;
 pub use pretrained::{VectorFile, from_vectors};
 pub use wide::{DEFAULT_SCALES, Wide};
 
