@@ -8,7 +8,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{CacheStats, revision::Translations};
+use super::{CacheStats, pace::Pace, revision::Translations};
 use crate::{
     error::{Error, Result},
     model::Classifier,
@@ -28,6 +28,8 @@ pub struct Live {
     levels: Vec<LeafGroups>,
     /// How it answers in the classes of other revisions.
     pub(super) translations: Translations,
+    /// How fast it answers.
+    pub(super) pace: Pace,
     /// The network; versions with the same tensors share it.
     pub classifier: Arc<Classifier>,
     /// What refusing unsure answers costs and brings: measured on this version, or on the one it was made from at once.
@@ -233,8 +235,8 @@ impl LiveVersions {
         let levels = levels.collect::<Result<_>>()?;
         let rejection = self.registry.rejection(&version)?;
         info!(%model, version = %number, shared = is_shared, millis = started.elapsed().as_millis(), "version loaded");
-        let translations = Translations::default();
-        let live = Live { version, manifest, groups, levels, translations, classifier, rejection };
+        let (translations, pace) = (Translations::default(), Pace::default());
+        let live = Live { version, manifest, groups, levels, translations, pace, classifier, rejection };
         Ok((Arc::new(live), checkpoint))
     }
 

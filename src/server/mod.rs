@@ -69,7 +69,7 @@ use crate::{
     dataset::{Dataset, FeatureCache},
     error::{Error, Result},
     model::Device,
-    predict::{LiveVersions, Predictor},
+    predict::{LiveVersions, Predictor, QueueLimits},
     proto::{inference, v1},
     registry::{ModelId, Quotas, Registry, Retention, Version},
     service::{Requests, Services},
@@ -318,7 +318,7 @@ fn open(
     let predictor = Arc::new(Predictor::start(
         Arc::clone(&registry),
         Arc::clone(&live),
-        config.predict_queue,
+        QueueLimits { texts: config.predict_queue, time: config.predict_queue_time },
         config.threads,
     )?);
     let warm = {
