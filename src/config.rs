@@ -160,7 +160,7 @@ pub struct Settings {
     /// Connections that may be open, over TCP and over the socket each [default: 1024]
     #[arg(long, env = "TAXOND_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
-    /// Seconds after which a connection without a call is closed; 0 for never [default: 3600]
+    /// Seconds after which a connection without a call, or a stream without a message, is closed; 0 for never [default: 3600]
     #[arg(long, env = "TAXOND_IDLE_SECONDS", value_name = "SECONDS")]
     pub idle_seconds: Option<f64>,
     /// Calls a second that each identity may make; 0 limits none [default: 0]

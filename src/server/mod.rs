@@ -346,7 +346,9 @@ fn open(
     let upkeep = upkeep.start()?;
     info!(millis = started.elapsed().as_millis(), "data folder open");
     let requests = Requests::default();
-    Ok((store, live, upkeep, Services { registry, dataset, jobs, predictor, stopping, requests }))
+    let stream_idle = config.network.idle;
+    let services = Services { registry, dataset, jobs, predictor, stopping, requests, stream_idle };
+    Ok((store, live, upkeep, services))
 }
 
 fn retention(config: &Config) -> Retention {
