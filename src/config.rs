@@ -23,7 +23,7 @@ pub use traces::Traces;
 
 use crate::{
     error::{Error, Result},
-    model::DeviceChoice,
+    model::{AnswerWeights, DeviceChoice},
 };
 
 const DEFAULT_PREDICT_QUEUE: usize = 1024;
@@ -67,6 +67,8 @@ pub struct Config {
     /// Time that what waits before a request of up to 15 texts may take to be computed, else it is refused; up to an hour,
     /// none for any time. Default 250 ms.
     pub predict_queue_time: Option<Duration>,
+    /// What recurrent weights are rounded to for answers: `auto`, `f32` or `int8`. Default `auto`.
+    pub predict_weights: AnswerWeights,
     /// Memory that the store may use as a cache, in bytes, 1 MiB to 1 TiB. Default 64 MiB.
     pub cache_bytes: u64,
     /// Disk that the features of examples may take, in bytes, 0 to 64 TiB; 0 keeps none. Default 256 MiB.
@@ -187,6 +189,9 @@ pub struct Settings {
     /// Milliseconds that what waits may take until a call of up to 15 texts is refused; 0 for any time [default: 250]
     #[arg(long, env = "TAXOND_PREDICT_QUEUE_MILLIS", value_name = "MILLISECONDS")]
     pub predict_queue_millis: Option<u64>,
+    /// What recurrent weights are rounded to for answers: auto (int8 from 256 units on), f32 or int8 [default: auto]
+    #[arg(long, env = "TAXOND_PREDICT_WEIGHTS", value_name = "WEIGHTS")]
+    pub predict_weights: Option<String>,
     /// Memory that the store may use as a cache, in bytes [default: 67108864]
     #[arg(long, env = "TAXOND_CACHE_BYTES", value_name = "BYTES")]
     pub cache_bytes: Option<u64>,
@@ -295,6 +300,7 @@ impl Settings {
             threads: self.threads.or(base.threads),
             predict_queue: self.predict_queue.or(base.predict_queue),
             predict_queue_millis: self.predict_queue_millis.or(base.predict_queue_millis),
+            predict_weights: self.predict_weights.or(base.predict_weights),
             cache_bytes: self.cache_bytes.or(base.cache_bytes),
             feature_cache_bytes: self.feature_cache_bytes.or(base.feature_cache_bytes),
             model_cache_bytes: self.model_cache_bytes.or(base.model_cache_bytes),
@@ -337,6 +343,12 @@ impl Config {
         let device = match settings.device {
             None => DeviceChoice::Auto,
             Some(device) => device.parse().map_err(|what: String| Error::invalid("device", what))?,
+        };
+        let predict_weights = match settings.predict_weights {
+            None => AnswerWeights::default(),
+            Some(weights) => {
+                weights.parse().map_err(|what: String| Error::invalid("predict_weights", what))?
+            }
         };
         let threads =
             settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
@@ -387,6 +399,7 @@ impl Config {
             predict_queue,
             predict_queue_time: (predict_queue_millis > 0)
                 .then(|| Duration::from_millis(predict_queue_millis)),
+            predict_weights,
             cache_bytes,
             feature_cache_bytes,
             model_cache_bytes,

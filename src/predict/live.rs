@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::{CacheStats, pace::Pace, revision::Translations};
 use crate::{
     error::{Error, Result},
-    model::Classifier,
+    model::{AnswerWeights, Classifier},
     registry::{CheckpointId, ModelId, Registry, RejectionPoint, Version},
     taxonomy::{ClassId, ClassName, LeafGroups, Manifest, VersionNumber},
 };
@@ -42,6 +42,7 @@ pub struct LiveVersions {
     budget_bytes: u64,
     /// Models of which one version is never forgotten.
     pinned: HashSet<ModelId>,
+    weights: AnswerWeights,
     cache: Mutex<Cache>,
     stats: CacheStats,
 }
@@ -106,8 +107,14 @@ impl Live {
 impl LiveVersions {
     /// Keeps versions that take up to `budget_bytes`, the latest used ones, and always the latest, and that of each of the
     /// models `pinned`.
-    pub fn new(registry: Arc<Registry>, budget_bytes: u64, pinned: HashSet<ModelId>) -> Self {
-        Self { registry, budget_bytes, pinned, cache: Mutex::default(), stats: CacheStats::default() }
+    pub fn new(
+        registry: Arc<Registry>,
+        budget_bytes: u64,
+        pinned: HashSet<ModelId>,
+        weights: AnswerWeights,
+    ) -> Self {
+        let (cache, stats) = (Mutex::default(), CacheStats::default());
+        Self { registry, budget_bytes, pinned, weights, cache, stats }
     }
 
     /// What the versions in memory were measured by.
@@ -224,7 +231,7 @@ impl LiveVersions {
             Some(classifier) => classifier,
             None => {
                 let checkpoint = self.registry.checkpoint(model, number)?;
-                let classifier = Classifier::from_checkpoint(&checkpoint)?;
+                let classifier = Classifier::for_answers(&checkpoint, self.weights)?;
                 classifier.warm()?;
                 Arc::new(classifier)
             }

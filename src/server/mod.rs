@@ -313,7 +313,8 @@ fn open(
     let dataset = Dataset::open(store.clone(), &registry.uids()?)?.with_limit(config.max_examples);
     let pinned = config.pin.iter().map(|id| ModelId::new(id).map_err(|what| Error::invalid("pin", what)));
     let pinned = pinned.collect::<Result<HashSet<_>>>()?;
-    let live = Arc::new(LiveVersions::new(Arc::clone(&registry), config.model_cache_bytes, pinned));
+    let (budget, weights) = (config.model_cache_bytes, config.predict_weights);
+    let live = Arc::new(LiveVersions::new(Arc::clone(&registry), budget, pinned, weights));
     live.load_pinned()?;
     let predictor = Arc::new(Predictor::start(
         Arc::clone(&registry),
