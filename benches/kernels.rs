@@ -15,7 +15,9 @@ use std::{
 
 use clap::Parser;
 use taxond::{
-    model::kernels::{Directions, Lstm, LstmWeights, bag_backward, bag_forward},
+    model::kernels::{
+        Directions, Lstm, LstmReader, LstmWeights, PooledStates, RecurrentWeights, bag_backward, bag_forward,
+    },
     text::{EncodedText, PackedBatch, Packing},
     train::{Moments, Update},
 };
@@ -150,6 +152,20 @@ impl Bench {
             self.measure(&format!("lstm {name} forward B={texts}"), Some(flops(texts)), || {
                 black_box(lstm.forward(&x, &packing));
             });
+        }
+        for texts in [texts, 1] {
+            for (kept, of) in [(RecurrentWeights::Exact, ""), (RecurrentWeights::Rounded, " int8")] {
+                let reader = LstmReader::new(weights, directions, embedding, kept);
+                let packing = Packing::new(&vec![steps; texts]);
+                let (x, columns) = (wave(texts * steps * embedding), reader.states());
+                self.measure(&format!("lstm {name} answer{of} B={texts}"), Some(flops(texts)), || {
+                    let (gates, width) = (reader.gates(&x), reader.gate_columns());
+                    let mut rows = vec![0.0; texts * columns];
+                    let mut pooled = PooledStates { rows: &mut rows, columns, with_max: false };
+                    reader.pool(&packing, |token| &gates[token * width..][..width], &mut pooled);
+                    black_box(rows);
+                });
+            }
         }
         let packing = Packing::new(&vec![steps; texts]);
         let (x, dstates) = (wave(texts * steps * embedding), wave(texts * steps * d * hidden));

@@ -23,10 +23,11 @@ pub use traces::Traces;
 
 use crate::{
     error::{Error, Result},
-    model::DeviceChoice,
+    model::{AnswerWeights, DeviceChoice},
 };
 
 const DEFAULT_PREDICT_QUEUE: usize = 1024;
+const DEFAULT_PREDICT_QUEUE_MILLIS: u64 = 250;
 const DEFAULT_CACHE_BYTES: u64 = 64 * MIB;
 const DEFAULT_FEATURE_CACHE_BYTES: u64 = 256 * MIB;
 const DEFAULT_MODEL_CACHE_BYTES: u64 = 1024 * MIB;
@@ -63,6 +64,11 @@ pub struct Config {
     pub threads: usize,
     /// Texts that may wait for a prediction, 1 to 1,000,000; more are refused. Default 1024.
     pub predict_queue: usize,
+    /// Time that what waits before a request of up to 15 texts may take to be computed, else it is refused; up to an hour,
+    /// none for any time. Default 250 ms.
+    pub predict_queue_time: Option<Duration>,
+    /// What recurrent weights are rounded to for answers: `auto`, `f32` or `int8`. Default `auto`.
+    pub predict_weights: AnswerWeights,
     /// Memory that the store may use as a cache, in bytes, 1 MiB to 1 TiB. Default 64 MiB.
     pub cache_bytes: u64,
     /// Disk that the features of examples may take, in bytes, 0 to 64 TiB; 0 keeps none. Default 256 MiB.
@@ -156,7 +162,7 @@ pub struct Settings {
     /// Connections that may be open, over TCP and over the socket each [default: 1024]
     #[arg(long, env = "TAXOND_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
-    /// Seconds after which a connection without a call is closed; 0 for never [default: 3600]
+    /// Seconds after which a connection without a call, or a stream without a message, is closed; 0 for never [default: 3600]
     #[arg(long, env = "TAXOND_IDLE_SECONDS", value_name = "SECONDS")]
     pub idle_seconds: Option<f64>,
     /// Calls a second that each identity may make; 0 limits none [default: 0]
@@ -180,6 +186,12 @@ pub struct Settings {
     /// Texts that may wait for a prediction before calls are refused [default: 1024]
     #[arg(long, env = "TAXOND_PREDICT_QUEUE", value_name = "TEXTS")]
     pub predict_queue: Option<usize>,
+    /// Milliseconds that what waits may take until a call of up to 15 texts is refused; 0 for any time [default: 250]
+    #[arg(long, env = "TAXOND_PREDICT_QUEUE_MILLIS", value_name = "MILLISECONDS")]
+    pub predict_queue_millis: Option<u64>,
+    /// What recurrent weights are rounded to for answers: auto (int8 from 256 units on), f32 or int8 [default: auto]
+    #[arg(long, env = "TAXOND_PREDICT_WEIGHTS", value_name = "WEIGHTS")]
+    pub predict_weights: Option<String>,
     /// Memory that the store may use as a cache, in bytes [default: 67108864]
     #[arg(long, env = "TAXOND_CACHE_BYTES", value_name = "BYTES")]
     pub cache_bytes: Option<u64>,
@@ -287,6 +299,8 @@ impl Settings {
             tf32: self.tf32.or(base.tf32),
             threads: self.threads.or(base.threads),
             predict_queue: self.predict_queue.or(base.predict_queue),
+            predict_queue_millis: self.predict_queue_millis.or(base.predict_queue_millis),
+            predict_weights: self.predict_weights.or(base.predict_weights),
             cache_bytes: self.cache_bytes.or(base.cache_bytes),
             feature_cache_bytes: self.feature_cache_bytes.or(base.feature_cache_bytes),
             model_cache_bytes: self.model_cache_bytes.or(base.model_cache_bytes),
@@ -330,9 +344,16 @@ impl Config {
             None => DeviceChoice::Auto,
             Some(device) => device.parse().map_err(|what: String| Error::invalid("device", what))?,
         };
+        let predict_weights = match settings.predict_weights {
+            None => AnswerWeights::default(),
+            Some(weights) => {
+                weights.parse().map_err(|what: String| Error::invalid("predict_weights", what))?
+            }
+        };
         let threads =
             settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let predict_queue = settings.predict_queue.unwrap_or(DEFAULT_PREDICT_QUEUE);
+        let predict_queue_millis = settings.predict_queue_millis.unwrap_or(DEFAULT_PREDICT_QUEUE_MILLIS);
         let cache_bytes = settings.cache_bytes.unwrap_or(DEFAULT_CACHE_BYTES);
         let feature_cache_bytes = settings.feature_cache_bytes.unwrap_or(DEFAULT_FEATURE_CACHE_BYTES);
         within("feature_cache_bytes", feature_cache_bytes, 0, MAX_MEMORY)?;
@@ -343,6 +364,7 @@ impl Config {
         let drain = settings.drain_seconds.unwrap_or(DEFAULT_DRAIN_SECONDS);
         within("threads", threads, 1, 1024)?;
         within("predict_queue", predict_queue, 1, 1_000_000)?;
+        within("predict_queue_millis", predict_queue_millis, 0, 3_600_000)?;
         within("cache_bytes", cache_bytes, MIB, 1024 * 1024 * MIB)?;
         within("drain_seconds", drain, 0.0, 3600.0)?;
         let training_memory_limit = settings.training_memory_limit.unwrap_or_else(|| memory() / 2);
@@ -375,6 +397,9 @@ impl Config {
             tf32: settings.tf32.unwrap_or(false),
             threads,
             predict_queue,
+            predict_queue_time: (predict_queue_millis > 0)
+                .then(|| Duration::from_millis(predict_queue_millis)),
+            predict_weights,
             cache_bytes,
             feature_cache_bytes,
             model_cache_bytes,

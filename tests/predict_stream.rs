@@ -181,6 +181,30 @@ async fn a_stream_that_is_given_up_leaves_the_queue_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_without_messages_ends_after_the_answers_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    Daemon::trained(dir.path()).await.stop().await;
+    let settings = Settings { idle_seconds: Some(0.2), ..Settings::default() };
+    let mut daemon = Daemon::start_with(dir.path(), settings).await;
+    let (silent, mut stream) = open(&mut daemon).await;
+    assert_idle(&stream.message().await.unwrap_err());
+    drop(silent);
+    let (sender, mut stream) = open(&mut daemon).await;
+    sender.send(opening(&QUESTIONS)).await.unwrap();
+    assert_eq!(stream.message().await.unwrap().unwrap().predictions.len(), QUESTIONS.len());
+    assert_idle(&stream.message().await.unwrap_err());
+    drop(sender);
+    daemon.stop().await;
+}
+
+#[track_caller]
+fn assert_idle(status: &Status) {
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert_eq!(status.get_error_details().error_info().unwrap().reason, "STREAM_IDLE");
+    assert_eq!(status.message(), "the client sent nothing for 0.2 seconds");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_stops_ends_open_streams_after_the_answers_they_have() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::trained(dir.path()).await;

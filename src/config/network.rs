@@ -23,7 +23,7 @@ pub struct Network {
     pub tls: Option<Tls>,
     /// Connections that may be open, over TCP and over the socket each, 1 to 1,000,000. Default 1024.
     pub max_connections: usize,
-    /// How long a connection may be without a call, up to a hundred years; for ever where there is none. Default an hour.
+    /// How long a connection may be without a call, and a PredictStream without a message, up to a hundred years; for ever where there is none. Default an hour.
     pub idle: Option<Duration>,
     /// Calls a second of each identity, 1 to 1,000,000. Default: not limited.
     pub rate_limit: Option<u32>,

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Architecture, Checkpoint, LeafProbabilities, Network,
+    AnswerWeights, Architecture, Checkpoint, LeafProbabilities, Network,
     checkpoint::{EMBEDDING, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT, WIDE_IDF},
     init,
+    kernels::RecurrentWeights,
 };
 use crate::{
     error::Result,
@@ -25,6 +26,7 @@ pub struct Classifier {
     checkpoint: Checkpoint,
     texts: Arc<TextEncoder>,
     network: Network,
+    kept: RecurrentWeights,
 }
 
 impl Classifier {
@@ -47,16 +49,29 @@ impl Classifier {
     /// # Errors
     /// [`crate::error::Error::Corrupt`] for a checkpoint whose vocabulary or tensors are not what its dimensions say.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Self> {
+        Self::for_answers(checkpoint, AnswerWeights::F32)
+    }
+
+    /// As [`Classifier::from_checkpoint`], with weights rounded as they are for answers.
+    ///
+    /// # Errors
+    /// As [`Classifier::from_checkpoint`].
+    pub fn for_answers(checkpoint: &Checkpoint, weights: AnswerWeights) -> Result<Self> {
+        Self::keeping(checkpoint, weights.of(&checkpoint.architecture))
+    }
+
+    fn keeping(checkpoint: &Checkpoint, kept: RecurrentWeights) -> Result<Self> {
         checkpoint.validate()?;
         Ok(Self {
             texts: Arc::new(checkpoint.text_encoder()?),
-            network: Network::new(&checkpoint.architecture, &checkpoint.tensors)?,
+            network: Network::with_weights(&checkpoint.architecture, &checkpoint.tensors, kept)?,
+            kept,
             checkpoint: checkpoint.clone(),
         })
     }
 
-    /// As [`Classifier::from_checkpoint`]; what is below the head of another is shared, with all that was read before, where
-    /// the arrays are.
+    /// As [`Classifier::for_answers`] with the weights of another; what is below the head of that is shared, with all that was
+    /// read before, where the arrays are.
     ///
     /// # Errors
     /// As [`Classifier::from_checkpoint`].
@@ -69,7 +84,7 @@ impl Classifier {
             && [EMBEDDING, LSTM_INPUT, LSTM_RECURRENT, LSTM_BIAS].into_iter().all(shares)
             && checkpoint.vocabulary == other.checkpoint.vocabulary;
         if !same {
-            let own = Self::from_checkpoint(checkpoint)?;
+            let own = Self::keeping(checkpoint, other.kept)?;
             own.warm()?;
             return Ok(own);
         }
@@ -79,7 +94,7 @@ impl Classifier {
             false => Arc::new(checkpoint.text_encoder()?),
         };
         let network = other.network.with_head_of(&checkpoint.tensors)?;
-        Ok(Self { texts, network, checkpoint: checkpoint.clone() })
+        Ok(Self { texts, network, kept: other.kept, checkpoint: checkpoint.clone() })
     }
 
     /// The checkpoint it was made of, its arrays shared.
@@ -117,7 +132,11 @@ impl Classifier {
     pub fn memory_bytes(&self) -> u64 {
         let numbers = |name: &&str| self.checkpoint.tensors.get(*name).map_or(0, |array| array.data.len());
         let arrays: usize = self.checkpoint.tensors.values().map(|array| array.data.len()).sum();
-        let packed: usize = [LSTM_INPUT, LSTM_RECURRENT, HEAD_WEIGHT].iter().map(numbers).sum();
+        let recurrent = match self.kept {
+            RecurrentWeights::Exact => numbers(&LSTM_RECURRENT),
+            RecurrentWeights::Rounded => numbers(&LSTM_RECURRENT) / size_of::<f32>(),
+        };
+        let packed = numbers(&LSTM_INPUT) + recurrent + numbers(&HEAD_WEIGHT);
         let entry = |entry: &String| 2 * (entry.len() + size_of::<String>()) + TABLE_ENTRY;
         let vocabulary: usize = self.checkpoint.vocabulary.iter().map(entry).sum();
         let terms = self.checkpoint.terms.len() * (size_of::<u64>() + TABLE_ENTRY);
@@ -166,8 +185,11 @@ mod tests {
 
     #[test]
     fn an_answer_is_the_same_alone_and_in_company() {
-        for preset in [Preset::Default, Preset::Seed] {
-            let classifier = classifier(preset);
+        let exact = [Preset::Default, Preset::Seed].map(classifier);
+        let rounded = exact.each_ref().map(|classifier| {
+            Classifier::for_answers(&classifier.to_checkpoint(), AnswerWeights::Int8).unwrap()
+        });
+        for classifier in exact.into_iter().chain(rounded) {
             // More than one batch, in an order that mixes lengths.
             let texts: Vec<EncodedText> =
                 (0..150).map(|i| classifier.encode(TEXTS[i * 3 % TEXTS.len()])).collect();
@@ -178,6 +200,21 @@ mod tests {
                 assert_eq!(alone.row(0), row);
                 assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
             }
+        }
+    }
+
+    #[test]
+    fn rounded_weights_change_answers_by_little() {
+        for preset in [Preset::Default, Preset::Seed] {
+            let exact = classifier(preset);
+            let rounded = Classifier::for_answers(&exact.to_checkpoint(), AnswerWeights::Int8).unwrap();
+            let texts: Vec<EncodedText> = TEXTS.iter().map(|text| exact.encode(text)).collect();
+            let [a, b] = [&exact, &rounded].map(|of| of.leaf_probabilities(&texts).unwrap());
+            assert_ne!(a, b);
+            let far =
+                a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(far < 1e-3, "{preset:?}: {far}");
+            assert!(rounded.memory_bytes() < exact.memory_bytes());
         }
     }
 

@@ -4,14 +4,14 @@ use candle_core::{Result, Tensor, bail};
 
 use super::{
     Architecture, Pooling,
-    kernels::{Directions, Lstm, LstmWeights, PooledStates, storage::numbers},
+    kernels::{Directions, LstmReader, LstmWeights, PooledStates, RecurrentWeights, storage::numbers},
 };
 use crate::text::Packing;
 
 /// The encoder above the embedding, at work.
 #[derive(Debug, Clone)]
 pub struct Encoder {
-    lstm: Lstm,
+    lstm: LstmReader,
     pooling: Pooling,
     embedding: usize,
     features: usize,
@@ -27,6 +27,7 @@ impl Encoder {
         input: &Tensor,
         recurrent: &Tensor,
         bias: &Tensor,
+        kept: RecurrentWeights,
     ) -> Result<Self> {
         let Architecture { embedding, hidden, .. } = *architecture;
         let (directions, gates) = (architecture.directions(), 4 * hidden);
@@ -39,7 +40,7 @@ impl Encoder {
         let (input, recurrent, bias) = (numbers(input)?, numbers(recurrent)?, numbers(bias)?);
         let weights = LstmWeights { input: &*input, recurrent: &*recurrent, bias: &*bias };
         Ok(Self {
-            lstm: Lstm::new(weights, architecture.lstm_directions(), embedding),
+            lstm: LstmReader::new(weights, architecture.lstm_directions(), embedding, kept),
             pooling: architecture.pooling,
             embedding,
             features: architecture.features(),

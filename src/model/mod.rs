@@ -25,6 +25,7 @@ pub mod kernels;
 mod network;
 mod newcomers;
 mod numbers;
+mod precision;
 mod pretrained;
 pub mod surgery;
 mod tokens;
@@ -39,6 +40,7 @@ pub use head::{Head, LeafProbabilities};
 pub use network::{BranchLogits, Network};
 pub use newcomers::{NEWCOMERS_SHARE, with_newcomers};
 pub use numbers::{Numbers, WeakNumbers};
+pub use precision::AnswerWeights;
 pub use pretrained::{VectorFile, from_vectors};
 pub use wide::{DEFAULT_SCALES, Wide};
 

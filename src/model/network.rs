@@ -3,13 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use candle_core::{Device, Tensor};
-use candle_nn::Module as _;
 use rayon::prelude::*;
 
 use super::{
     Architecture, Array, Encoder, Head, LeafProbabilities, Wide,
     checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT, OUTPUT_SCALES},
-    kernels::{embedding_bag, storage::tensor as to_tensor},
+    kernels::{RecurrentWeights, embedding_bag},
     numeric,
     tokens::Tokens,
 };
@@ -73,11 +72,22 @@ impl Network {
     /// # Errors
     /// [`Error::Internal`] if a tensor is missing or of the wrong shape.
     pub fn new(architecture: &Architecture, tensors: &BTreeMap<String, Array>) -> Result<Self> {
+        Self::with_weights(architecture, tensors, RecurrentWeights::Exact)
+    }
+
+    /// As [`Network::new`], with recurrent weights that are kept so.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn with_weights(
+        architecture: &Architecture,
+        tensors: &BTreeMap<String, Array>,
+        kept: RecurrentWeights,
+    ) -> Result<Self> {
         let tensor = |name: &str| tensor(tensors, name);
         let Above { head, wide, scales, leaves } = Above::new(tensors)?;
-        let encoder =
-            Encoder::new(architecture, &tensor(LSTM_INPUT)?, &tensor(LSTM_RECURRENT)?, &tensor(LSTM_BIAS)?)
-                .map_err(numeric)?;
+        let [input, recurrent, lstm_bias] = [LSTM_INPUT, LSTM_RECURRENT, LSTM_BIAS].map(tensor);
+        let encoder = Encoder::new(architecture, &input?, &recurrent?, &lstm_bias?, kept).map_err(numeric)?;
         Ok(Self {
             embedding: array(tensors, EMBEDDING)?.clone(),
             width: architecture.embedding,
@@ -166,10 +176,7 @@ impl Network {
     }
 
     fn batch_logits(&self, batch: &PackedBatch) -> Result<Vec<f32>> {
-        let texts = batch.packing.texts();
-        let features = to_tensor(self.batch_features(batch)?, (texts, self.encoder.features()));
-        let logits = features.and_then(|features| self.head.forward(&features)?.flatten_all()?.to_vec1());
-        logits.map_err(numeric)
+        Ok(self.head.logits(&self.batch_features(batch)?))
     }
 
     fn batch_features(&self, batch: &PackedBatch) -> Result<Vec<f32>> {

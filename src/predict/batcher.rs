@@ -3,6 +3,9 @@
 //! A thread takes what is there when it is free, as many texts of one version as fit a batch, and never waits for more:
 //! under load batches grow by themselves. A single short text that finds nothing to wait for is computed by whoever asks,
 //! which saves it the way to another thread and back.
+//!
+//! The queue is bounded by number, and for requests of a few texts by time as well: whoever asks more of a daemon than it
+//! can do is refused at once, and what is answered is answered soon.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,7 +19,7 @@ use tracing::{error, warn};
 
 use super::{
     BatchStats, Live,
-    waiting::{Part, Waiting},
+    waiting::{LaneId, Part, Waiting},
 };
 use crate::{
     error::{Error, Result},
@@ -26,14 +29,19 @@ use crate::{
 
 /// Texts that streams leave waiting: the threads never run dry, and a single request still finds room, near the front.
 const STREAM_TEXTS: usize = 8 * Network::BATCH;
-/// The least and the most that a client is told to wait when the queue is full.
-const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(5)];
 /// Bytes of a text, and states of an LSTM, up to which a text is computed by whoever asks, so that what else its thread
 /// serves does not wait for long.
 const SHORT_TEXT: usize = 1024;
 const SMALL_NETWORK: usize = 256;
-/// How much the latest batch says about the pace of the next.
-const PACE_WEIGHT: f64 = 0.1;
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueLimits {
+    /// Texts.
+    pub texts: usize,
+    /// What the texts before a request of a few take to be computed; without end if absent.
+    pub time: Option<Duration>,
+}
 
 /// What the network says to the texts of one request.
 #[derive(Debug)]
@@ -87,7 +95,7 @@ struct Queue {
     /// Held by the one stream that waits for room; the others wait for it, first come, first served.
     turn: sync::Mutex<()>,
     threads: usize,
-    capacity_texts: usize,
+    limits: QueueLimits,
     stats: BatchStats,
 }
 
@@ -97,22 +105,20 @@ struct State {
     idle: usize,
     /// Batches that are computed now, by whomever.
     computing: usize,
-    /// Seconds that a text takes a thread, lately.
-    pace: f64,
     closed: bool,
 }
 
 impl Batcher {
     /// Starts threads.
-    pub(super) fn start(capacity_texts: usize, threads: usize) -> Result<Self> {
-        let waiting = Waiting::new(capacity_texts);
+    pub(super) fn start(limits: QueueLimits, threads: usize) -> Result<Self> {
+        let waiting = Waiting::new(limits.texts);
         let queue = Arc::new(Queue {
-            state: Mutex::new(State { waiting, idle: 0, computing: 0, pace: 0.0, closed: false }),
+            state: Mutex::new(State { waiting, idle: 0, computing: 0, closed: false }),
             ready: Condvar::new(),
             room: Notify::new(),
             turn: sync::Mutex::default(),
             threads,
-            capacity_texts,
+            limits,
             stats: BatchStats::default(),
         });
         let mut batcher = Self { queue, workers: Vec::with_capacity(threads) };
@@ -143,14 +149,10 @@ impl Batcher {
             self.queue.lock().computing -= 1;
             return computed.map(Pending::Done);
         }
-        if !state.waiting.admits(version(live), texts.len()) {
-            return Err(Error::Exhausted {
-                reason: "QUEUE_FULL",
-                description: format!("{} texts wait already; retry after a pause", state.waiting.texts()),
-                retry_after: Some(state.wait(self.queue.threads)),
-            });
-        }
-        Ok(Pending::Waits(self.queue.push(state, live, texts)))
+        let lane = LaneId::of(version(live), texts.len());
+        let pace = |request: &Arc<Request>| request.live.pace.seconds();
+        state.waiting.admit(lane, texts.len(), self.queue.limits.time, self.queue.threads, pace)?;
+        Ok(Pending::Waits(self.queue.push(state, lane, live, texts)))
     }
 
     /// What batches were measured by.
@@ -169,14 +171,15 @@ impl Batcher {
     /// [`Error::Unavailable`] once closed.
     pub(super) async fn submit_in_turn(&self, live: &Arc<Live>, texts: Vec<String>) -> Result<Pending> {
         let _turn = self.queue.turn.lock().await;
-        let limit = STREAM_TEXTS.min(self.queue.capacity_texts);
+        let limit = STREAM_TEXTS.min(self.queue.limits.texts);
+        let lane = LaneId::of_stream(version(live));
         loop {
             {
                 let state = self.queue.lock();
                 state.refuse_if_closed()?;
                 let fits = state.waiting.texts() + texts.len() <= limit;
-                if state.waiting.is_empty() || fits && state.waiting.admits(version(live), texts.len()) {
-                    return Ok(Pending::Waits(self.queue.push(state, live, texts)));
+                if state.waiting.is_empty() || fits && state.waiting.has_room(lane, texts.len()) {
+                    return Ok(Pending::Waits(self.queue.push(state, lane, live, texts)));
                 }
             }
             self.queue.room.notified().await;
@@ -203,12 +206,6 @@ impl State {
         }
         Ok(())
     }
-
-    /// How long it takes until what waits now is computed.
-    fn wait(&self, threads: usize) -> Duration {
-        let seconds = self.waiting.texts() as f64 * self.pace / threads as f64;
-        Duration::try_from_secs_f64(seconds).unwrap_or_default().clamp(RETRY_AFTER[0], RETRY_AFTER[1])
-    }
 }
 
 impl Queue {
@@ -220,6 +217,7 @@ impl Queue {
     fn push(
         &self,
         mut state: MutexGuard<'_, State>,
+        lane: LaneId,
         live: &Arc<Live>,
         texts: Vec<String>,
     ) -> oneshot::Receiver<Result<Computed>> {
@@ -227,7 +225,7 @@ impl Queue {
         let left = texts.len();
         let request = RequestState { reply: Some(reply), parts: Vec::new(), left };
         let request = Request { live: Arc::clone(live), texts, state: Mutex::new(request) };
-        state.waiting.push(version(live), Arc::new(request), left);
+        state.waiting.push(lane, Arc::new(request), left);
         let is_anyone_idle = state.idle > 0;
         drop(state);
         if is_anyone_idle {
@@ -262,22 +260,20 @@ impl Queue {
             if wakes_another {
                 self.ready.notify_one();
             }
-            let (started, texts) = (Instant::now(), batch.iter().map(|part| part.texts.len()).sum::<usize>());
-            answer(batch);
-            if texts > 0 {
+            if let Some(first) = batch.first() {
+                let (started, live) = (Instant::now(), Arc::clone(&first.request.live));
+                let texts = batch.iter().map(|part| part.texts.len()).sum();
+                answer(batch);
                 self.measured(started, texts);
+                live.pace.note(started.elapsed(), texts);
             }
             state = self.lock();
             state.computing -= 1;
-            if texts > 0 {
-                let pace = started.elapsed().as_secs_f64() / texts as f64;
-                state.pace += PACE_WEIGHT * (pace - state.pace);
-            }
         }
     }
 }
 
-/// The lane of a version, by where it lies in memory: a request that waits keeps it there.
+/// What tells a version apart: where it lies in memory: a request that waits keeps it there.
 fn version(live: &Arc<Live>) -> usize {
     Arc::as_ptr(live).addr()
 }

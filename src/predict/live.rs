@@ -8,10 +8,10 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{CacheStats, revision::Translations};
+use super::{CacheStats, pace::Pace, revision::Translations};
 use crate::{
     error::{Error, Result},
-    model::Classifier,
+    model::{AnswerWeights, Classifier},
     registry::{CheckpointId, ModelId, Registry, RejectionPoint, Version},
     taxonomy::{ClassId, ClassName, LeafGroups, Manifest, VersionNumber},
 };
@@ -28,6 +28,8 @@ pub struct Live {
     levels: Vec<LeafGroups>,
     /// How it answers in the classes of other revisions.
     pub(super) translations: Translations,
+    /// How fast it answers.
+    pub(super) pace: Pace,
     /// The network; versions with the same tensors share it.
     pub classifier: Arc<Classifier>,
     /// What refusing unsure answers costs and brings: measured on this version, or on the one it was made from at once.
@@ -40,6 +42,7 @@ pub struct LiveVersions {
     budget_bytes: u64,
     /// Models of which one version is never forgotten.
     pinned: HashSet<ModelId>,
+    weights: AnswerWeights,
     cache: Mutex<Cache>,
     stats: CacheStats,
 }
@@ -104,8 +107,14 @@ impl Live {
 impl LiveVersions {
     /// Keeps versions that take up to `budget_bytes`, the latest used ones, and always the latest, and that of each of the
     /// models `pinned`.
-    pub fn new(registry: Arc<Registry>, budget_bytes: u64, pinned: HashSet<ModelId>) -> Self {
-        Self { registry, budget_bytes, pinned, cache: Mutex::default(), stats: CacheStats::default() }
+    pub fn new(
+        registry: Arc<Registry>,
+        budget_bytes: u64,
+        pinned: HashSet<ModelId>,
+        weights: AnswerWeights,
+    ) -> Self {
+        let (cache, stats) = (Mutex::default(), CacheStats::default());
+        Self { registry, budget_bytes, pinned, weights, cache, stats }
     }
 
     /// What the versions in memory were measured by.
@@ -225,7 +234,7 @@ impl LiveVersions {
                 Arc::new(match self.of_model(self.registry.model(model)?.uid) {
                     Some(other) => Classifier::beside(&checkpoint, &other)?,
                     None => {
-                        let classifier = Classifier::from_checkpoint(&checkpoint)?;
+                        let classifier = Classifier::for_answers(&checkpoint, self.weights)?;
                         classifier.warm()?;
                         classifier
                     }
@@ -238,8 +247,8 @@ impl LiveVersions {
         let levels = levels.collect::<Result<_>>()?;
         let rejection = self.registry.rejection(&version)?;
         info!(%model, version = %number, shared = is_shared, millis = started.elapsed().as_millis(), "version loaded");
-        let translations = Translations::default();
-        let live = Live { version, manifest, groups, levels, translations, classifier, rejection };
+        let (translations, pace) = (Translations::default(), Pace::default());
+        let live = Live { version, manifest, groups, levels, translations, pace, classifier, rejection };
         Ok((Arc::new(live), checkpoint))
     }
 

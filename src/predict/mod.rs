@@ -2,11 +2,13 @@
 
 mod batcher;
 mod live;
+mod pace;
 mod predictor;
 mod revision;
 mod stats;
 mod waiting;
 
+pub use batcher::QueueLimits;
 pub use live::{Live, LiveVersions};
 pub use predictor::{Answer, Answers, Asked, Predictor, Question, Score};
 pub use revision::InRevision;

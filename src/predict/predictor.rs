@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    BatchStats, InRevision, Live, LiveVersions,
+    BatchStats, InRevision, Live, LiveVersions, QueueLimits,
     batcher::{Batcher, Pending},
 };
 use crate::{
@@ -122,17 +122,17 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Starts so many prediction threads. `queue_texts` bounds the texts that may wait.
+    /// Starts so many prediction threads.
     ///
     /// # Errors
     /// [`Error::Io`] where the system gives no thread.
     pub fn start(
         registry: Arc<Registry>,
         live: Arc<LiveVersions>,
-        queue_texts: usize,
+        limits: QueueLimits,
         threads: usize,
     ) -> Result<Self> {
-        Ok(Self { registry, live, batcher: Batcher::start(queue_texts, threads)? })
+        Ok(Self { registry, live, batcher: Batcher::start(limits, threads)? })
     }
 
     /// What batches were measured by.

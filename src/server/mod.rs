@@ -69,7 +69,7 @@ use crate::{
     dataset::{Dataset, FeatureCache},
     error::{Error, Result},
     model::Device,
-    predict::{LiveVersions, Predictor},
+    predict::{LiveVersions, Predictor, QueueLimits},
     proto::{inference, v1},
     registry::{ModelId, Quotas, Registry, Retention, Version},
     service::{Requests, Services},
@@ -313,12 +313,13 @@ fn open(
     let dataset = Dataset::open(store.clone(), &registry.uids()?)?.with_limit(config.max_examples);
     let pinned = config.pin.iter().map(|id| ModelId::new(id).map_err(|what| Error::invalid("pin", what)));
     let pinned = pinned.collect::<Result<HashSet<_>>>()?;
-    let live = Arc::new(LiveVersions::new(Arc::clone(&registry), config.model_cache_bytes, pinned));
+    let (budget, weights) = (config.model_cache_bytes, config.predict_weights);
+    let live = Arc::new(LiveVersions::new(Arc::clone(&registry), budget, pinned, weights));
     live.load_pinned()?;
     let predictor = Arc::new(Predictor::start(
         Arc::clone(&registry),
         Arc::clone(&live),
-        config.predict_queue,
+        QueueLimits { texts: config.predict_queue, time: config.predict_queue_time },
         config.threads,
     )?);
     let warm = {
@@ -346,7 +347,9 @@ fn open(
     let upkeep = upkeep.start()?;
     info!(millis = started.elapsed().as_millis(), "data folder open");
     let requests = Requests::default();
-    Ok((store, live, upkeep, Services { registry, dataset, jobs, predictor, stopping, requests }))
+    let stream_idle = config.network.idle;
+    let services = Services { registry, dataset, jobs, predictor, stopping, requests, stream_idle };
+    Ok((store, live, upkeep, services))
 }
 
 fn retention(config: &Config) -> Retention {

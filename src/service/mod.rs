@@ -25,7 +25,7 @@ mod taxonomy;
 mod tensor;
 mod training;
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 pub use caller::{Caller, Identity, Role, Said};
 pub use peer::Peer;
@@ -79,6 +79,8 @@ pub struct Services {
     pub stopping: watch::Receiver<bool>,
     /// Calls under way that may be repeated.
     pub requests: Requests,
+    /// How long a PredictStream may be without a message; for ever where there is none.
+    pub stream_idle: Option<Duration>,
 }
 
 impl Services {

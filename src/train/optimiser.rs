@@ -10,7 +10,7 @@
 
 use rayon::prelude::*;
 
-use crate::model::kernels::AdamW;
+use crate::model::kernels::{AdamW, prefetch};
 
 const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.99;
@@ -18,6 +18,9 @@ const EPSILON: f32 = 1e-8;
 
 /// Numbers that a thread updates at a time.
 const BLOCK: usize = 1 << 14;
+
+/// Rows of a table that are asked for ahead: those of a large one lie in no cache, each in another place.
+const AHEAD: usize = 4;
 
 /// One update of all parameters.
 #[derive(Debug, Clone, Copy)]
@@ -114,9 +117,15 @@ impl TablePart<'_> {
             rayon::join(|| left.update(step, width), || right.update(step, width));
             return;
         }
-        for (&row, gradient) in self.rows.iter().zip(self.gradient.chunks_exact(width)) {
-            let at = (row as usize - self.first_row) * width;
-            let at = at..at + width;
+        let first_row = self.first_row;
+        let place = |row: u32| (row as usize - first_row) * width..(row as usize - first_row + 1) * width;
+        for (index, (&row, gradient)) in self.rows.iter().zip(self.gradient.chunks_exact(width)).enumerate() {
+            if let Some(&row) = self.rows.get(index + AHEAD) {
+                for of in [&*self.table, &*self.first, &*self.second] {
+                    prefetch(&of[place(row)]);
+                }
+            }
+            let at = place(row);
             let (first, second) = (&mut self.first[at.clone()], &mut self.second[at.clone()]);
             step.update(&mut self.table[at], gradient, first, second);
         }

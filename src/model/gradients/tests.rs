@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::*;
 use crate::{
-    model::{Encoder, Pooling, Preset},
+    model::{Encoder, Pooling, Preset, kernels::RecurrentWeights},
     text::EncodedText,
 };
 
@@ -15,6 +15,8 @@ use crate::{
 struct Weights([Vec<f32>; 6]);
 
 const NAMES: [&str; 6] = ["table", "w_ih", "w_hh", "b", "w", "c"];
+
+const EXACT: RecurrentWeights = RecurrentWeights::Exact;
 
 /// A network, a batch and its labels.
 struct Case {
@@ -79,7 +81,7 @@ impl Case {
             |numbers: &[f32], shape: &[usize]| Tensor::from_slice(numbers, shape, &Device::Cpu).unwrap();
         let tokens = bag_forward(table, embedding, &self.batch.bags, None);
         let (w_ih, w_hh) = (tensor(w_ih, &[d, gates, embedding]), tensor(w_hh, &[d, gates, hidden]));
-        let encoder = Encoder::new(&self.architecture, &w_ih, &w_hh, &tensor(b, &[d, gates])).unwrap();
+        let encoder = Encoder::new(&self.architecture, &w_ih, &w_hh, &tensor(b, &[d, gates]), EXACT).unwrap();
         let (tokens, width) = (encoder.tokens(&tokens), encoder.token_width());
         encoder.forward(&self.batch.packing, |row| &tokens[row * width..][..width])
     }
@@ -332,6 +334,6 @@ fn weights_that_do_not_fit_are_refused() {
     let architecture = Architecture { embedding: 3, hidden: 2, ..Architecture::preset(Preset::Default) };
     let zeros = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
     let (input, recurrent, bias) = (zeros(&[2, 8, 3]), zeros(&[2, 8, 2]), zeros(&[2, 8]));
-    assert!(Encoder::new(&architecture, &input, &recurrent, &bias).is_ok());
-    assert!(Encoder::new(&architecture, &recurrent, &recurrent, &bias).is_err());
+    assert!(Encoder::new(&architecture, &input, &recurrent, &bias, EXACT).is_ok());
+    assert!(Encoder::new(&architecture, &recurrent, &recurrent, &bias, EXACT).is_err());
 }

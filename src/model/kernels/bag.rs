@@ -12,13 +12,16 @@ use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 use super::{
-    lanes::{Kernel, Lanes, dispatch},
+    lanes::{Kernel, Lanes, dispatch, prefetch},
     product::pays,
 };
 use crate::text::{Bags, Packing};
 
 /// Tokens that a thread takes at a time.
 const BLOCK_TOKENS: usize = 64;
+
+/// Rows of the table that are asked for ahead: those of a large one lie in no cache, each in another place.
+const AHEAD: usize = 8;
 
 /// What tokens are multiplied with in training: columns hidden throughout a text, tokens hidden whole.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,7 +158,11 @@ impl Kernel for Gather<'_> {
         for (token, y) in (self.first..).zip(self.y.chunks_exact_mut(width)) {
             let Some(factors) = self.tokens.factors(token) else { continue };
             let bag = self.tokens.bag(token);
-            for &row in bag {
+            let ahead = &self.tokens.bags.rows[self.tokens.bags.offsets[token] as usize..];
+            for (at, &row) in bag.iter().enumerate() {
+                if let Some(&row) = ahead.get(at + AHEAD) {
+                    prefetch(&self.weight[row as usize * width..][..width]);
+                }
                 let row = &self.weight[row as usize * width..][..width];
                 y.iter_mut().zip(row).for_each(|(y, w)| *y += w);
             }

@@ -1,20 +1,58 @@
 //! The LSTM of a network that answers: no trace is kept, and the states are pooled as they come.
 //!
-//! What a token adds to the gates, `b + W_ih x`, is the same in every text, so it is computed apart ([`Lstm::gates`]) and
-//! may be kept for the next text that holds the token. That leaves the product with the state before ([`Lstm::pool`]),
-//! half of the work at E = H.
+//! What a token adds to the gates, `b + W_ih x`, is the same in every text, so it is computed apart ([`LstmReader::gates`]) and
+//! may be kept for the next text that holds the token. That leaves the product with the state before
+//! ([`LstmReader::pool`]), half of the work at E = H.
 //!
 //! All of this runs on the caller's thread, whatever the other threads do.
+
+use std::sync::Arc;
 
 use super::{
     cell::{CellPool, UNITS},
     lanes::dispatch,
-    lstm::Lstm,
+    lstm::{Directions, LstmWeights},
     panels::{PANEL, Panels},
     product::{add_rows_product, product_here},
     recurrence::{ForwardWeights, GATE_PANELS, panel_and_half},
+    rounded::{RoundedPanels, RoundedStates, add_rounded_product},
 };
 use crate::text::Packing;
+
+/// An LSTM that reads texts to answer.
+#[derive(Debug, Clone)]
+pub struct LstmReader {
+    weights: Arc<Vec<ReadingWeights>>,
+    directions: Directions,
+    hidden: usize,
+    embedding: usize,
+}
+
+/// How the weights of the states are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecurrentWeights {
+    /// As they were learnt.
+    Exact,
+    /// Rounded to eight bits, with a scale for each gate of each unit.
+    Rounded,
+}
+
+/// The weights of a direction.
+#[derive(Debug)]
+struct ReadingWeights {
+    /// `[E, 4U]`
+    input: Panels,
+    /// `[U, 4U]`
+    recurrent: Recurrent,
+    /// `[4U]`
+    bias: Vec<f32>,
+}
+
+#[derive(Debug)]
+enum Recurrent {
+    Exact(Panels),
+    Rounded(RoundedPanels),
+}
 
 /// Where the pooled states of a batch go: rows of `columns` numbers, one a text, that begin with the mean of the states
 /// and, where `with_max`, go on with their maximum.
@@ -28,7 +66,28 @@ pub struct PooledStates<'a> {
     pub with_max: bool,
 }
 
-impl Lstm {
+impl LstmReader {
+    /// From weights for tokens of E numbers.
+    ///
+    /// # Panics
+    /// If the weights do not fit one another and the directions.
+    pub fn new(
+        weights: LstmWeights<&[f32]>,
+        directions: Directions,
+        embedding: usize,
+        recurrent: RecurrentWeights,
+    ) -> Self {
+        let hidden = weights.hidden(directions);
+        let packed = weights.packed(directions, hidden, embedding).into_iter();
+        let weights = packed.map(|weights| ReadingWeights::new(weights, recurrent)).collect();
+        Self { weights: Arc::new(weights), directions, hidden, embedding }
+    }
+
+    /// D*H.
+    pub fn states(&self) -> usize {
+        self.directions.count() * self.hidden
+    }
+
     /// D*4U: gates of a token, where units are padded to U.
     pub fn gate_columns(&self) -> usize {
         self.weights.iter().map(|weights| weights.bias.len()).sum()
@@ -56,7 +115,7 @@ impl Lstm {
     }
 
     /// Takes a batch through all steps and pools the states. `gates` gives what a packed token adds to the gates, a row
-    /// of [`Lstm::gates`].
+    /// of [`LstmReader::gates`].
     ///
     /// # Panics
     /// If a row of gates is too short, or the rows of pooled states are.
@@ -94,12 +153,35 @@ impl Lstm {
     }
 }
 
+impl ReadingWeights {
+    fn new(weights: ForwardWeights, kept: RecurrentWeights) -> Self {
+        let ForwardWeights { input, recurrent, bias } = weights;
+        let recurrent = match kept {
+            RecurrentWeights::Exact => Recurrent::Exact(recurrent),
+            RecurrentWeights::Rounded => Recurrent::Rounded(RoundedPanels::new(&recurrent)),
+        };
+        Self { input, recurrent, bias }
+    }
+}
+
+impl Recurrent {
+    /// U.
+    fn units(&self) -> usize {
+        match self {
+            Self::Exact(weights) => weights.rows(),
+            Self::Rounded(weights) => weights.rows(),
+        }
+    }
+}
+
 /// The texts of a batch on their way through the steps of a direction, by rank.
 struct Reading {
     /// `[B, 4U]`
     gates: Panels,
     /// `[B, U]` of the step read before.
     states_before: Panels,
+    /// The same, where the weights are rounded.
+    rounded_before: RoundedStates,
     /// `[B, U]`
     states: Panels,
     /// `[B, U]`
@@ -111,21 +193,25 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(texts: usize, weights: &ForwardWeights) -> Self {
-        let units = weights.recurrent.rows();
+    fn new(texts: usize, weights: &ReadingWeights) -> Self {
+        let units = weights.recurrent.units();
         let [states_before, states, cells, sums, mut maxima] = [0; 5].map(|_| Panels::zeros(texts, units));
         maxima.numbers_mut().fill(f32::NEG_INFINITY);
-        Self { gates: Panels::stale(texts, 4 * units), states_before, states, cells, sums, maxima }
+        let (gates, rounded_before) = (Panels::stale(texts, 4 * units), RoundedStates::none());
+        Self { gates, states_before, rounded_before, states, cells, sums, maxima }
     }
 
     /// Reads the tokens of the first `here` texts, of which the first `before` have read some already.
     fn step<'a>(
         &mut self,
-        weights: &ForwardWeights,
+        weights: &ReadingWeights,
         before: usize,
         here: usize,
         gates: impl Fn(usize) -> &'a [f32],
     ) {
+        if let Recurrent::Rounded(recurrent) = &weights.recurrent {
+            recurrent.round(&self.states_before, before, &mut self.rounded_before);
+        }
         let (all, stride) = (self.gates.count(), self.gates.rows() * PANEL);
         for first in (0..all).step_by(GATE_PANELS) {
             let panels = first..all.min(first + GATE_PANELS);
@@ -136,14 +222,15 @@ impl Reading {
                 }
             }
             let sums = &mut self.gates.numbers_mut()[first * stride..];
-            add_rows_product(
-                &self.states_before,
-                0..before,
-                &weights.recurrent,
-                panels.clone(),
-                sums,
-                stride,
-            );
+            match &weights.recurrent {
+                Recurrent::Exact(recurrent) => {
+                    let (states, texts) = (&self.states_before, 0..before);
+                    add_rows_product(states, texts, recurrent, panels.clone(), sums, stride);
+                }
+                Recurrent::Rounded(recurrent) => {
+                    add_rounded_product(&self.rounded_before, recurrent, panels.clone(), sums, stride);
+                }
+            }
             for block in panels.step_by(2).map(|panel| panel / 2) {
                 self.cells(block, here);
             }
@@ -170,7 +257,7 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Directions, LstmWeights, Pool},
+        super::{Lstm, Pool},
         *,
     };
     use crate::model::Pooling;
@@ -189,6 +276,10 @@ mod tests {
             let weights = LstmWeights { input: &*input, recurrent: &*recurrent, bias: &*wave(2.0, gates) };
             let lstm = Lstm::new(weights, directions, embedding);
             let tokens = wave(3.0, packing.tokens() * embedding);
+            let tolerance = |recurrent| match recurrent {
+                RecurrentWeights::Exact => 1e-6,
+                RecurrentWeights::Rounded => 5e-3,
+            };
 
             let (states, _) = lstm.forward(&tokens, &packing);
             let pooling = Pooling::MeanMaxInput;
@@ -196,13 +287,21 @@ mod tests {
             let expected = pool.forward(&states, &tokens);
 
             let columns = 2 * lstm.states() + embedding;
-            let mut rows = vec![0.0; packing.texts() * columns];
-            let gates = lstm.gates(&tokens);
-            let gates_of = |row: usize| &gates[row * lstm.gate_columns()..][..lstm.gate_columns()];
-            lstm.pool(&packing, gates_of, &mut PooledStates { rows: &mut rows, columns, with_max: true });
-            for (row, expected) in rows.chunks(columns).zip(expected.chunks(columns)) {
-                for (at, (x, y)) in row.iter().zip(expected).take(2 * lstm.states()).enumerate() {
-                    assert!((x - y).abs() < 1e-6, "{directions:?} [{at}]: {x}, expected {y}");
+            for kept in [RecurrentWeights::Exact, RecurrentWeights::Rounded] {
+                let reader = LstmReader::new(weights, directions, embedding, kept);
+                let mut rows = vec![0.0; packing.texts() * columns];
+                let gates = reader.gates(&tokens);
+                let gates_of = |row: usize| &gates[row * reader.gate_columns()..][..reader.gate_columns()];
+                reader.pool(
+                    &packing,
+                    gates_of,
+                    &mut PooledStates { rows: &mut rows, columns, with_max: true },
+                );
+                for (row, expected) in rows.chunks(columns).zip(expected.chunks(columns)) {
+                    for (at, (x, y)) in row.iter().zip(expected).take(2 * lstm.states()).enumerate() {
+                        let near = (x - y).abs() < tolerance(kept);
+                        assert!(near, "{directions:?}, {kept:?} [{at}]: {x}, expected {y}");
+                    }
                 }
             }
         }

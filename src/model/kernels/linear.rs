@@ -8,12 +8,11 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor, bail};
-use candle_nn::Module;
 
 use super::{
     panels::Panels,
     product::{columns_product, copy_row, product, product_here},
-    storage::{numbers, tensor},
+    storage::numbers,
 };
 
 /// An affine map with its weights ready for many products.
@@ -34,22 +33,6 @@ pub struct LinearGradients {
     pub weight: Vec<f32>,
     /// Of b, `[n]`.
     pub bias: Vec<f32>,
-}
-
-impl Module for Linear {
-    /// Maps each row of `x`, `[m, k]`, to `[m, n]`, on the caller's thread.
-    ///
-    /// # Errors
-    /// If `x` is of another width.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (m, k) = x.dims2()?;
-        if k != self.weight.rows() {
-            bail!("rows of {k} do not fit an affine map of {}", self.weight.rows());
-        }
-        let mut y = vec![0.0; m * self.bias.len()];
-        product_here(&rows(&numbers(x)?, k), &self.weight, Some(&self.bias), &mut y);
-        tensor(y, (m, self.bias.len()))
-    }
 }
 
 impl Linear {
@@ -74,6 +57,14 @@ impl Linear {
     /// Maps each row of `x`, `[m, k]`, to `[m, n]`.
     pub fn map(&self, x: &[f32]) -> Vec<f32> {
         Inputs::new(x, self.weight.rows()).map(self)
+    }
+
+    /// As [`Linear::map`], on the caller's thread.
+    pub fn map_here(&self, x: &[f32]) -> Vec<f32> {
+        let x = rows(x, self.weight.rows());
+        let mut y = vec![0.0; x.rows() * self.bias.len()];
+        product_here(&x, &self.weight, Some(&self.bias), &mut y);
+        y
     }
 
     /// The gradients from that of `y`, `[m, n]`; `weight` is that of which the map was made.

@@ -50,10 +50,10 @@ pub struct LstmWeights<T> {
 /// An LSTM with its weights ready for many steps.
 #[derive(Debug, Clone)]
 pub struct Lstm {
-    pub(super) weights: Arc<Vec<ForwardWeights>>,
-    pub(super) directions: Directions,
-    pub(super) hidden: usize,
-    pub(super) embedding: usize,
+    weights: Arc<Vec<ForwardWeights>>,
+    directions: Directions,
+    hidden: usize,
+    embedding: usize,
 }
 
 /// What the way back through an [`Lstm`] needs of the way forwards.
@@ -74,6 +74,34 @@ impl LstmWeights<&[f32]> {
             GateRows { weight: &weight[direction * size..][..size], hidden, width }
         })
     }
+
+    /// H.
+    pub(super) fn hidden(&self, directions: Directions) -> usize {
+        self.bias.len() / (4 * directions.count())
+    }
+
+    /// The weights of each direction, ready for the way forwards.
+    ///
+    /// # Panics
+    /// If they do not fit one another.
+    pub(super) fn packed(
+        &self,
+        directions: Directions,
+        hidden: usize,
+        embedding: usize,
+    ) -> Vec<ForwardWeights> {
+        let gates = directions.count() * 4 * hidden;
+        assert_eq!(
+            [self.input.len(), self.recurrent.len(), self.bias.len()],
+            [gates * embedding, gates * hidden, gates],
+            "the weights fit one another"
+        );
+        let pack = |direction| {
+            let [input, recurrent, bias] = self.rows(direction, hidden, embedding);
+            ForwardWeights::new(input, recurrent, bias)
+        };
+        (0..directions.count()).into_par_iter().map(pack).collect()
+    }
 }
 
 impl Lstm {
@@ -82,19 +110,13 @@ impl Lstm {
     /// # Panics
     /// If the weights do not fit one another and the directions.
     pub fn new(weights: LstmWeights<&[f32]>, directions: Directions, embedding: usize) -> Self {
-        let hidden = weights.bias.len() / (4 * directions.count());
-        let gates = directions.count() * 4 * hidden;
-        assert_eq!(
-            [weights.input.len(), weights.recurrent.len(), weights.bias.len()],
-            [gates * embedding, gates * hidden, gates],
-            "the weights fit one another"
-        );
-        let pack = |direction| {
-            let [input, recurrent, bias] = weights.rows(direction, hidden, embedding);
-            ForwardWeights::new(input, recurrent, bias)
-        };
-        let packed = (0..directions.count()).into_par_iter().map(pack).collect();
-        Self { weights: Arc::new(packed), directions, hidden, embedding }
+        let hidden = weights.hidden(directions);
+        Self {
+            weights: Arc::new(weights.packed(directions, hidden, embedding)),
+            directions,
+            hidden,
+            embedding,
+        }
     }
 
     /// D*H.

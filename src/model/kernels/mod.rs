@@ -19,14 +19,15 @@ mod panels;
 mod pool;
 mod product;
 mod recurrence;
+mod rounded;
 mod sparse;
 pub(super) mod storage;
 mod tile;
 
 pub use adamw::AdamW;
 pub use bag::{TokenMask, bag_backward, bag_forward, embedding_bag};
-pub use inference::PooledStates;
-pub use lanes::{PORTABLE, instructions};
+pub use inference::{LstmReader, PooledStates, RecurrentWeights};
+pub use lanes::{PORTABLE, instructions, prefetch};
 pub use linear::{Inputs, Linear, LinearGradients};
 pub use loss::ClassTargets;
 pub use lstm::{Directions, Lstm, LstmTrace, LstmWeights};

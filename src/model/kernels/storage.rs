@@ -1,11 +1,11 @@
-//! Tensors of candle as plain slices and back.
+//! Tensors of candle as plain slices.
 //!
-//! The kernels work on slices. candle holds the tensors of a network that answers, and carries results between its
-//! parts; none of its own operations is used on the way, as those on the processor wait for one another by spinning.
+//! The kernels work on slices. candle holds the tensors of a network until they are ready for answers; none of its own
+//! operations is used, as those on the processor wait for one another by spinning.
 
 use std::ops::Deref;
 
-use candle_core::{Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{Layout, Result, Storage, Tensor, bail};
 
 /// The numbers of a contiguous `f32` tensor on the processor, borrowed for as long as the answer lives.
 pub(in crate::model) fn numbers(tensor: &Tensor) -> Result<impl Deref<Target = [f32]>> {
@@ -32,9 +32,4 @@ impl<S: Deref<Target = Storage>> Deref for Numbers<'_, S> {
     fn deref(&self) -> &[f32] {
         slice(&self.storage, self.layout).expect("checked when it was borrowed")
     }
-}
-
-/// Numbers as a tensor on the processor.
-pub(in crate::model) fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
-    Tensor::from_vec(numbers, shape.into(), &Device::Cpu)
 }

@@ -20,7 +20,7 @@ use crate::{
 
 /// Messages that wait for a slow client.
 const WAITING: usize = 16;
-/// A client that streams must send something this often.
+/// A client that uploads must send something this often.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// A first message, if any, then the events of a job until its end. With `detach` the stream ends after the first
@@ -71,13 +71,18 @@ fn feed<T: Send + 'static>(
     });
 }
 
-/// The next message of a client that streams, which must not be silent for long.
+/// The next message of a client that uploads, which must not be silent for long.
 pub(super) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Status> {
-    match timeout(IDLE, stream.message()).await {
+    next_within(stream, IDLE).await
+}
+
+/// The next message of a client, which must not be silent for longer.
+async fn next_within<T>(stream: &mut Streaming<T>, idle: Duration) -> Result<Option<T>, Status> {
+    match timeout(idle, stream.message()).await {
         Ok(message) => message,
         Err(_) => Err(status(Error::Exhausted {
             reason: "STREAM_IDLE",
-            description: format!("the client sent nothing for {} seconds", IDLE.as_secs()),
+            description: format!("the client sent nothing for {} seconds", idle.as_secs_f64()),
             retry_after: None,
         })),
     }

@@ -4,7 +4,7 @@
 //! through a short channel to the response, which waits for one after the other. So several messages are worked on at
 //! once, and whoever is slow, the client or the daemon, holds up the reading.
 
-use std::fmt::Display;
+use std::{fmt::Display, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
@@ -51,7 +51,7 @@ async fn ask_all(
             () = services.stopped() => Err(status(Error::Unavailable(format!(
                 "the daemon is shutting down; message {number} of the stream and what follows were not answered"
             )))),
-            message = requests.message() => message,
+            message = next(&mut requests, services.stream_idle) => message,
         };
         let asked = match message {
             Ok(None) => return,
@@ -64,6 +64,14 @@ async fn ask_all(
         if sender.send(asked).await.is_err() || was_last {
             return;
         }
+    }
+}
+
+/// The next message. Someone may type between two of them, so only a stream as idle as a connection may be ends.
+async fn next<T>(requests: &mut Streaming<T>, idle: Option<Duration>) -> Result<Option<T>, Status> {
+    match idle {
+        Some(idle) => super::next_within(requests, idle).await,
+        None => requests.message().await,
     }
 }
 

@@ -49,6 +49,15 @@ pub(super) trait Lanes: Copy {
     fn round(self) -> Self;
     /// Two to the power of a whole number in -126..=127.
     fn exp2_whole(self) -> Self;
+    /// As many whole numbers of 32 bits as there are lanes.
+    type Sums: Copy;
+    /// Zeros.
+    fn no_sums() -> Self::Sums;
+    /// Adds to each sum the products of its two of the first bytes of a slice, which must have them, and of two states: exactly,
+    /// as long as no sum leaves its 32 bits.
+    fn add_pairs(sums: Self::Sums, bytes: &[i8], states: [i16; 2]) -> Self::Sums;
+    /// The nearest numbers.
+    fn from_sums(sums: Self::Sums) -> Self;
 }
 
 /// A computation written once over [`Lanes`]. `run` must be `#[inline(always)]`, or it is not compiled for the lanes'
@@ -75,6 +84,15 @@ pub(super) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
         }
     }
     kernel.run::<Portable>()
+}
+
+/// Asks the processor for numbers that will be read soon, where it can be asked.
+#[inline(always)]
+pub fn prefetch(numbers: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch(numbers);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _nobody_to_ask = numbers;
 }
 
 /// What a kernel gives on every kind of lanes that this processor has; the portable ones come first.
@@ -186,5 +204,26 @@ impl Lanes for Portable {
     #[inline(always)]
     fn exp2_whole(self) -> Self {
         Self(self.0.map(|x| f32::from_bits(((x as i32 + 127) << 23) as u32)))
+    }
+
+    type Sums = [i32; PORTABLE_WIDTH];
+
+    #[inline(always)]
+    fn no_sums() -> Self::Sums {
+        [0; PORTABLE_WIDTH]
+    }
+
+    #[inline(always)]
+    fn add_pairs(sums: Self::Sums, bytes: &[i8], states: [i16; 2]) -> Self::Sums {
+        let [even, odd] = states.map(i32::from);
+        std::array::from_fn(|lane| {
+            let [first, second] = [bytes[2 * lane], bytes[2 * lane + 1]].map(i32::from);
+            sums[lane] + first * even + second * odd
+        })
+    }
+
+    #[inline(always)]
+    fn from_sums(sums: Self::Sums) -> Self {
+        Self(sums.map(|sum| sum as f32))
     }
 }

@@ -12,9 +12,9 @@ pub(super) fn has_avx2() -> bool {
     std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
 }
 
-/// Whether this processor has AVX-512F.
+/// Whether this processor has AVX-512F, and AVX-512BW for what is of 16 bits.
 pub(super) fn has_avx512() -> bool {
-    std::arch::is_x86_feature_detected!("avx512f")
+    std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw")
 }
 
 /// Runs a kernel compiled for AVX2 and FMA.
@@ -24,9 +24,19 @@ pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
 }
 
 /// Runs a kernel compiled for AVX-512.
-#[target_feature(enable = "avx512f,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx2,fma")]
 pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<Avx512>()
+}
+
+/// Asks for the cache lines of some numbers.
+#[inline(always)]
+pub(super) fn prefetch(numbers: &[f32]) {
+    const LINE: usize = 16;
+    for line in numbers.chunks(LINE) {
+        // SAFETY: every x86-64 has the instruction, and it reads nothing that the program would see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
 }
 
 /// Lanes of one register, from the names of its instructions.
@@ -35,7 +45,9 @@ macro_rules! lanes {
         $name:ident($register:ty), width $width:literal, tile rows $rows:literal,
         splat $splat:ident, load $load:ident, store $store:ident, add $add:ident, sub $sub:ident, mul $mul:ident,
         div $div:ident, sqrt $sqrt:ident, mul_add $mul_add:ident, min $min:ident, max $max:ident,
-        round $x:ident => $round:expr, exp2_whole $n:ident => $exp2:expr
+        round $x:ident => $round:expr, exp2_whole $n:ident => $exp2:expr,
+        sums $sums:ty, no_sums $no_sums:ident, bytes $bytes:ident, widen $widen:ident, splat_pair $splat_pair:ident,
+        multiply_pairs $multiply_pairs:ident, add_sums $add_sums:ident, from_sums $from_sums:ident
     ) => {
         #[derive(Clone, Copy)]
         struct $name($register);
@@ -140,6 +152,31 @@ macro_rules! lanes {
                 // SAFETY: the instructions are there, see the module.
                 Self(unsafe { $exp2 })
             }
+
+            type Sums = $sums;
+
+            #[inline(always)]
+            fn no_sums() -> Self::Sums {
+                // SAFETY: the instructions are there, see the module.
+                unsafe { $no_sums() }
+            }
+
+            #[inline(always)]
+            fn add_pairs(sums: Self::Sums, bytes: &[i8], [even, odd]: [i16; 2]) -> Self::Sums {
+                let bytes = &bytes[..2 * $width];
+                let pair = i32::from(even as u16) | (i32::from(odd) << 16);
+                // SAFETY: the instructions are there, see the module; two bytes for each lane are readable.
+                unsafe {
+                    let weights = $widen($bytes(bytes.as_ptr().cast()));
+                    $add_sums(sums, $multiply_pairs(weights, $splat_pair(pair)))
+                }
+            }
+
+            #[inline(always)]
+            fn from_sums(sums: Self::Sums) -> Self {
+                // SAFETY: the instructions are there, see the module.
+                Self(unsafe { $from_sums(sums) })
+            }
         }
     };
 }
@@ -155,7 +192,10 @@ lanes! {
     exp2_whole n => {
         let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
         _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
-    }
+    },
+    sums __m256i, no_sums _mm256_setzero_si256, bytes _mm_loadu_si128, widen _mm256_cvtepi8_epi16,
+    splat_pair _mm256_set1_epi32, multiply_pairs _mm256_madd_epi16, add_sums _mm256_add_epi32,
+    from_sums _mm256_cvtepi32_ps
 }
 
 lanes! {
@@ -167,5 +207,8 @@ lanes! {
     exp2_whole n => {
         let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
         _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
-    }
+    },
+    sums __m512i, no_sums _mm512_setzero_si512, bytes _mm256_loadu_si256, widen _mm512_cvtepi8_epi16,
+    splat_pair _mm512_set1_epi32, multiply_pairs _mm512_madd_epi16, add_sums _mm512_add_epi32,
+    from_sums _mm512_cvtepi32_ps
 }
