@@ -3,9 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use taxond::cli::{self, Cli};
+use taxond::{
+    cli::{self, Cli},
+    server::allocator,
+};
 
 fn main() -> ExitCode {
+    allocator::keep_little();
     let cli = Cli::parse();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(cli::run(cli)),

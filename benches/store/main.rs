@@ -45,8 +45,11 @@ const CACHES: [u64; 3] = [8, 64, 256];
 const CACHE: u64 = 64;
 const CACHE_VARIABLE: &str = "TAXOND_BENCH_CACHE_MIB";
 
+/// Measures something in a folder.
+type Measure = fn(&Path);
+
 /// What is measured, by its name, and whether it is part of the whole.
-const PARTS: [(&str, bool, fn(&Path)); 8] = [
+const PARTS: [(&str, bool, Measure); 8] = [
     ("fsyncs", true, fsyncs),
     ("writes", true, writes),
     ("slower", true, slower),
