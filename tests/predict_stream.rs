@@ -200,7 +200,7 @@ async fn a_stream_without_messages_ends_after_the_answers_it_has() {
 #[track_caller]
 fn assert_idle(status: &Status) {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-    assert_eq!(status.get_error_details().error_info().unwrap().reason, "STREAM_IDLE");
+    assert_eq!(status.get_error_details().error_info().expect("error info").reason, "STREAM_IDLE");
     assert_eq!(status.message(), "the client sent nothing for 0.2 seconds");
 }
 
