@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
+use candle_nn::Module;
 
 use super::{
     panels::Panels,
@@ -33,6 +34,21 @@ pub struct LinearGradients {
     pub weight: Vec<f32>,
     /// Of b, `[n]`.
     pub bias: Vec<f32>,
+}
+
+/// As candle's own layers are called.
+impl Module for Linear {
+    /// Maps each row of `x`, `[m, k]`, to `[m, n]`, on the caller's thread.
+    ///
+    /// # Errors
+    /// If `x` is of another width, or is not on the processor.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (m, k) = x.dims2()?;
+        if k != self.weight.rows() {
+            bail!("rows of {k} do not fit an affine map of {}", self.weight.rows());
+        }
+        Tensor::from_vec(self.map_here(&numbers(x)?), (m, self.bias.len()), &Device::Cpu)
+    }
 }
 
 impl Linear {
@@ -114,4 +130,26 @@ impl Inputs {
 /// A row-major matrix with rows of a width.
 fn rows(matrix: &[f32], width: usize) -> Panels {
     Panels::of_rows(matrix.len() / width, width, |row| &matrix[row * width..][..width])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_maps_as_the_layer_of_candle_does() {
+        let tensor = |shape: (usize, usize), step: f32| {
+            let numbers = (0..shape.0 * shape.1).map(|at| (at as f32 * step).sin()).collect();
+            Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
+        };
+        let (weight, bias) = (tensor((19, 7), 0.3), tensor((1, 19), 0.7).squeeze(0).unwrap());
+        let x = tensor((5, 7), 1.1);
+        let theirs = candle_nn::Linear::new(weight.clone(), Some(bias.clone())).forward(&x).unwrap();
+        let ours = Linear::new(weight, bias).unwrap();
+        let mapped = ours.forward(&x).unwrap();
+        assert_eq!(mapped.dims(), [5, 19]);
+        let away = (mapped - theirs).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(away < 1e-5, "{away}");
+        assert!(ours.forward(&tensor((5, 8), 1.0)).is_err());
+    }
 }
