@@ -60,7 +60,7 @@ impl Show {
         if global.json {
             return output::json(&shown);
         }
-        let mut rows = Rows::new(&["", ""]);
+        let mut rows = Rows::new(&["field", "value"]);
         flatten("", &shown, &mut |name, value| rows.push([name, output::excerpt(&value, EXCERPT)]));
         rows.print("nothing")
     }
