@@ -105,8 +105,7 @@ impl Network {
     /// # Errors
     /// As [`Network::new`].
     pub fn with_head_of(&self, tensors: &BTreeMap<String, Array>) -> Result<Self> {
-        let above = Above::new(tensors)?;
-        let Above { head, wide, scales, leaves } = above;
+        let Above { head, wide, scales, leaves } = Above::new(tensors)?;
         Ok(Self { head, wide, scales, leaves, ..self.clone() })
     }
 

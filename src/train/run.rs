@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::{
     Current, EventKind, FitProgress, Fitted, Memory, Plan, Planned, Recipe, Sample, Strategy, TrainOptions,
@@ -101,10 +101,8 @@ pub(super) fn run(
 
     let leaves = Leaves::new(registry, &model, &plan.manifest, &examples)?;
     let start = start_network(shared, &model, &leaves, &plan.manifest, &examples, mode, options)?;
-    debug!("start network");
     let groups = LeafGroups::new(&plan.manifest, &start.leaves)?;
     let samples = samples(&plan.manifest, &groups, &start.text_encoder()?, &examples);
-    debug!("encoded");
     if samples.train.is_empty() {
         return Err(no_examples(&model));
     }
@@ -136,7 +134,6 @@ pub(super) fn run(
         }
         None => None,
     };
-    debug!("serving version measured");
     let uid = model.uid;
     let run = Run { shared, options, feed, stop, started, uid, mode, plan, leaves, samples, groups };
     let (mut network, mut serving) = (start, model.serving());
