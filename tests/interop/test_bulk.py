@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import subprocess
+import threading
 
 import grpc
 import pytest
@@ -149,12 +150,19 @@ def test_a_merge_shows_in_the_rows_after_it(client, fresh_id, examples, bulk):
     client.add(name, examples)
     client.train(name, epochs=2)
 
+    answered = threading.Event()
+
     def messages():
         yield predict.PredictStreamRequest(model=name, texts=TEXTS)
+        # The client runs ahead of the answers: a merge right away might come before the first of them.
+        assert answered.wait(60), "the first answer did not come"
         client.merge(name, [SMALL, LARGE], "取款", learn="LEARN_NONE")
         yield predict.PredictStreamRequest(texts=TEXTS)
 
-    responses = list(client.predictions.PredictStream(messages()))
+    responses = []
+    for response in client.predictions.PredictStream(messages()):
+        responses.append(response)
+        answered.set()
     assert [(r.version, r.manifest_revision) for r in responses] == [(f"{name}/versions/1", 1), (f"{name}/versions/2", 2)]
     printed, _ = bulk("--file", "-", stdin=TEXTS[0].encode(), model=name)
     assert printed.split("\t")[1:] and printed.strip().endswith("\t2")
