@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use taxond::{
+    allocator,
     cli::{self, Cli},
-    server::allocator,
 };
 
 fn main() -> ExitCode {

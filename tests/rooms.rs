@@ -14,10 +14,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("proto", &[]),
     ("measure", &[]),
+    ("allocator", &[]),
     ("taxonomy", &["error"]),
     ("text", &["error"]),
     ("store", &["error"]),
-    ("model", &["error", "taxonomy", "text"]),
+    ("model", &["error", "allocator", "taxonomy", "text"]),
     ("config", &["error", "model"]),
     ("registry", &["error", "taxonomy", "model", "store", "proto::storage"]),
     ("dataset", &["error", "taxonomy", "text", "store", "registry", "proto::storage"]),
@@ -43,6 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "error",
             "measure",
+            "allocator",
             "config",
             "store",
             "model",
@@ -56,7 +58,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["error", "config", "taxonomy", "text", "server", "proto::v1"]),
-    ("main", &["error", "config", "cli", "server"]),
+    ("main", &["error", "allocator", "config", "cli", "server"]),
     // The targets of the fuzzers, which stand in the rooms.
     ("fuzzing", &["cli", "config", "model", "registry", "server", "service", "store", "taxonomy", "text"]),
 ];

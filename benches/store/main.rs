@@ -23,6 +23,7 @@ use std::{
 
 use store_fixtures::{checkpoint, id, label, manifest, publication};
 use taxond::{
+    allocator,
     dataset::{Dataset, Filter, Meanings},
     model::Preset,
     registry::{AliasName, Registry, Tensors},
@@ -61,6 +62,8 @@ const PARTS: [(&str, bool, Measure); 8] = [
 ];
 
 fn main() {
+    // As the daemon has it.
+    allocator::keep_little();
     // Cargo adds --bench.
     let asked = env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let names = PARTS.map(|(name, ..)| name);
@@ -128,20 +131,24 @@ fn resident(dir: &Path) {
         read(&dataset, model.uid);
         tell("after they were read");
     }
-    for round in 1..=20 {
+    for round in 1..=80 {
         let tensors = Tensors::New(checkpoint(round, 1, 5_000_000));
         registry.publish(publication(&bank, tensors, Some(manifest(round.into(), "")))).unwrap();
+        if round % 20 == 0 {
+            tell(&format!("after {} MB of versions", 20 * round));
+            for round in 1..=round {
+                registry.checkpoint(&bank, VersionNumber(round.into())).unwrap();
+            }
+            tell("after they were read");
+        }
     }
-    tell("after 400 MB of versions");
-    for round in 1..=20 {
-        registry.checkpoint(&bank, VersionNumber(round)).unwrap();
-    }
-    tell("after they were read");
     println!("{told}");
 }
 
-/// Memory that the process has at this moment, in MiB.
+/// Memory that the process has at this moment, in MiB, after what is free went back to the system, as it does in the daemon each
+/// minute.
 fn memory_mib() -> u64 {
+    allocator::give_back();
     let pid = sysinfo::get_current_pid().unwrap();
     let mut system = sysinfo::System::new().unwrap();
     system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[pid]), true);

@@ -126,6 +126,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match &error {
             Error::NotFound { .. } => Exit::NotFound,
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NotFound,
             Error::Invalid(_)
             | Error::AlreadyExists { .. }
             | Error::Precondition { .. }
@@ -243,6 +244,10 @@ mod tests {
             (Code::Internal, 1),
         ] {
             assert_eq!(Failure::from(Status::new(code, "no")).exit as i32, exit, "{code:?}");
+        }
+        for (kind, exit) in [(io::ErrorKind::NotFound, 3), (io::ErrorKind::StorageFull, 1)] {
+            let error = Error::io("reading the configuration", kind.into());
+            assert_eq!(Failure::from(error).exit as i32, exit, "{kind:?}");
         }
     }
 

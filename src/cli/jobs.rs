@@ -10,7 +10,7 @@ use crate::{
         json, names,
         output::{self, Rows},
     },
-    proto::v1::{Job, JobState, ListJobsRequest},
+    proto::v1::{Job, JobState, ListJobsRequest, TrainingMode},
 };
 
 /// Largest page that the daemon gives.
@@ -53,7 +53,11 @@ impl Jobs {
                     job.name.clone(),
                     names::short(&job.model).to_owned(),
                     json::job_state(job.state()),
-                    json::mode(job.mode()),
+                    match job.mode() {
+                        // Not known before the job is planned.
+                        TrainingMode::Unspecified => String::new(),
+                        mode => json::mode(mode),
+                    },
                     job.versions.iter().map(|name| names::last(name)).collect::<Vec<_>>().join(" "),
                     output::moment(job.create_time.as_ref()),
                     span(&job),

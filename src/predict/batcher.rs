@@ -335,6 +335,9 @@ impl RequestState {
     /// Takes the answers to some texts, and replies when they are all there.
     fn add(&mut self, first: usize, computed: Computed) {
         self.left -= computed.texts.len();
+        if self.left == 0 && self.parts.is_empty() {
+            return self.reply(Ok(computed));
+        }
         self.parts.push((first, computed));
         if self.left > 0 {
             return;

@@ -247,8 +247,8 @@ impl Predictor {
 
     /// As [`Predictor::resolve`], without blocking the caller's thread while a version loads.
     async fn find(&self, model: &ModelId, selector: &Selector) -> Result<Arc<Live>> {
-        let number = self.registry.resolve(model, selector)?;
-        if let Some(live) = self.live.loaded(model, number)? {
+        let (uid, number) = self.registry.locate(model, selector)?;
+        if let Some(live) = self.live.loaded(uid, number) {
             return Ok(live);
         }
         let (versions, model) = (Arc::clone(&self.live), model.clone());
@@ -320,16 +320,15 @@ fn some(texts: Vec<String>) -> Option<Vec<String>> {
 
 /// The `top_k` most probable classes that reach `min_confidence`, best first, equal ones by ascending id.
 fn best(classes: &[ClassId], probabilities: &[f64], top_k: usize, min_confidence: f64) -> Vec<Score> {
-    let mut scores: Vec<Score> = classes
-        .iter()
-        .zip(probabilities)
-        .filter(|(_, probability)| **probability >= min_confidence)
-        .map(|(&class, &probability)| Score { class, probability })
-        .collect();
+    let mut scores = Vec::with_capacity(classes.len());
+    let reached =
+        classes.iter().zip(probabilities).filter(|(_, probability)| **probability >= min_confidence);
+    scores.extend(reached.map(|(&class, &probability)| Score { class, probability }));
     let falling = |a: &Score, b: &Score| b.probability.total_cmp(&a.probability).then(a.class.cmp(&b.class));
     if top_k < scores.len() {
         scores.select_nth_unstable_by(top_k, falling);
         scores.truncate(top_k);
+        scores.shrink_to_fit();
     }
     scores.sort_unstable_by(falling);
     scores

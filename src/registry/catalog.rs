@@ -143,8 +143,16 @@ impl Registry {
     /// `NO_VERSION` when the serving version of a model without one is meant, `NO_SERVING_VERSION` when none was
     /// promoted.
     pub fn resolve(&self, id: &ModelId, selector: &Selector) -> Result<VersionNumber> {
+        self.locate(id, selector).map(|(_, number)| number)
+    }
+
+    /// The uid of a model, and the version of it that is meant.
+    ///
+    /// # Errors
+    /// As [`Registry::resolve`].
+    pub fn locate(&self, id: &ModelId, selector: &Selector) -> Result<(u64, VersionNumber)> {
         let model = self.model(id)?;
-        match selector {
+        let number = match selector {
             Selector::Serving => model.serving().ok_or_else(|| nothing_serves(&model)),
             Selector::Alias(alias) => match model.aliases.get(alias) {
                 Some(number) => Ok(*number),
@@ -157,7 +165,8 @@ impl Registry {
                 }),
             },
             Selector::Number(number) => self.version_of(&model, *number).map(|version| version.number),
-        }
+        };
+        Ok((model.uid, number?))
     }
 
     /// One version.

@@ -1,6 +1,6 @@
 //! A model: its name, its aliases, and the counters from which its versions and manifests are numbered.
 
-use std::{collections::BTreeMap, fmt, time::SystemTime};
+use std::{borrow::Borrow, collections::BTreeMap, fmt, time::SystemTime};
 
 use super::{
     PretrainedVectors,
@@ -15,6 +15,9 @@ use crate::{
 
 /// Longest name of a model or an alias, in bytes.
 pub const MAX_NAME_BYTES: usize = 63;
+
+/// The alias that answers by default.
+const SERVING: &str = "serving";
 
 /// Name of a model: 1 to 63 of `a-z`, `0-9`, `-` and `_`, beginning with a letter or a digit.
 ///
@@ -114,7 +117,7 @@ impl AliasName {
 
     /// The alias that answers by default.
     pub fn serving() -> Self {
-        Self("serving".to_owned())
+        Self(SERVING.to_owned())
     }
 
     /// The name.
@@ -126,7 +129,7 @@ impl AliasName {
 impl Model {
     /// The version that answers by default; none before the first promotion.
     pub fn serving(&self) -> Option<VersionNumber> {
-        self.aliases.get(&AliasName::serving()).copied()
+        self.aliases.get(SERVING).copied()
     }
 
     /// Refuses unless the record still has this sequence; `None` always passes.
@@ -196,6 +199,13 @@ impl fmt::Display for ModelId {
     }
 }
 
+/// A map by alias is asked by name.
+impl Borrow<str> for AliasName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for AliasName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -210,19 +220,20 @@ pub(super) fn not_found(id: &ModelId, existing: impl Iterator<Item = ModelId>) -
 }
 
 fn check(raw: &str, may_begin: impl Fn(char) -> bool, beginning: &str) -> Result<(), String> {
-    let shown: String = raw.chars().take(MAX_NAME_BYTES + 1).collect();
-    let shown = shown.escape_debug();
+    let shown = || raw.chars().take(MAX_NAME_BYTES + 1).flat_map(char::escape_debug).collect::<String>();
     if raw.is_empty() {
         return Err("must not be empty".to_owned());
     }
     if raw.len() > MAX_NAME_BYTES {
-        return Err(format!("must be at most {MAX_NAME_BYTES} characters, got {} ('{shown}...')", raw.len()));
+        let (length, shown) = (raw.len(), shown());
+        return Err(format!("must be at most {MAX_NAME_BYTES} characters, got {length} ('{shown}...')"));
     }
     if let Some(c) = raw.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-' | '_')) {
-        return Err(format!("must hold only a-z, 0-9, '-' and '_', got '{}' in '{shown}'", c.escape_debug()));
+        let (c, shown) = (c.escape_debug(), shown());
+        return Err(format!("must hold only a-z, 0-9, '-' and '_', got '{c}' in '{shown}'"));
     }
     if !raw.starts_with(may_begin) {
-        return Err(format!("must begin with {beginning}, got '{shown}'"));
+        return Err(format!("must begin with {beginning}, got '{}'", shown()));
     }
     Ok(())
 }

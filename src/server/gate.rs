@@ -78,7 +78,7 @@ where
         let client = request.extensions_mut().remove::<Client>();
         let open = client.as_ref().map(|client| client.calls.begin());
         let span = traces::call(rpc, request.headers(), self.traces);
-        let call = metrics::Call::begin(&self.metrics, rpc, span.clone(), open);
+        let call = metrics::Call::begin(&self.metrics, rpc, self.traces.then(|| span.clone()), open);
         let peer = client.as_ref().map(|client| &client.peer);
         let authorization = request.headers().get(http::header::AUTHORIZATION).map(|value| value.as_bytes());
         let begin = |who: Option<&Identity>, said| rpc.audited.then(|| Audit::begin(rpc, who, peer, said));

@@ -102,13 +102,19 @@ pub(super) struct Call {
     number: usize,
     started: Instant,
     outcome: Code,
-    span: Span,
+    /// Where spans are sent.
+    span: Option<Span>,
     /// Keeps its connection from being idle.
     _open: Option<OpenCall>,
 }
 
 impl Call {
-    pub(super) fn begin(metrics: &Arc<Metrics>, rpc: Rpc, span: Span, open: Option<OpenCall>) -> Self {
+    pub(super) fn begin(
+        metrics: &Arc<Metrics>,
+        rpc: Rpc,
+        span: Option<Span>,
+        open: Option<OpenCall>,
+    ) -> Self {
         let metrics = Arc::clone(metrics);
         Self {
             metrics,
@@ -137,7 +143,9 @@ impl Drop for Call {
         let calls = &self.metrics.calls[self.number];
         calls.codes[self.outcome as usize].add_one();
         calls.seconds.add(self.started.elapsed().as_secs_f64());
-        traces::ended(&self.span, self.outcome);
+        if let Some(span) = &self.span {
+            traces::ended(span, self.outcome);
+        }
     }
 }
 

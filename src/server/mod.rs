@@ -1,6 +1,5 @@
 //! The daemon put together: store, registry, jobs, predictor and the services over them, from start to drained stop.
 
-pub mod allocator;
 mod audit;
 mod auth;
 mod certificate;

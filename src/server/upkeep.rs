@@ -1,5 +1,5 @@
-//! What the daemon does by itself from time to time: versions that are beyond what is to be kept are deleted, and everything
-//! that is stored is read, to find damage before somebody needs what is damaged.
+//! What the daemon does by itself from time to time: versions that are beyond what is to be kept are deleted, memory that is
+//! free goes back to the system, and everything that is stored is read, to find damage before somebody needs what is damaged.
 
 use std::{
     collections::HashMap,
@@ -14,6 +14,7 @@ use std::{
 use tracing::{error, info, info_span, warn};
 
 use crate::{
+    allocator,
     error::{Error, Result},
     predict::Predictor,
     registry::{ModelId, Registry, Retention},
@@ -57,6 +58,7 @@ impl Upkeep {
                 let mut seen = HashMap::new();
                 loop {
                     self.retire(&mut seen);
+                    allocator::give_back();
                     if self.scrub_every.is_some_and(|every| read.elapsed() >= every) {
                         self.scrub(|pause| stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout));
                         read = Instant::now();

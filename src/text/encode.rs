@@ -1,9 +1,11 @@
 //! A text as rows of the embedding.
 
+use std::cell::RefCell;
+
 use super::{
     features::Features,
     normalise,
-    terms::Terms,
+    terms::{Terms, Weighing},
     vocabulary::{UNKNOWN_ROW, Vocabulary},
     words::Words,
 };
@@ -39,6 +41,20 @@ pub struct TextEncoder {
     terms: Terms,
 }
 
+/// What encoding uses again from text to text, so that a text is one allocation for each list that it is.
+#[derive(Default)]
+struct Buffers {
+    weighing: Weighing,
+    ngrams: Features,
+    features: Vec<u32>,
+    offsets: Vec<u32>,
+}
+
+thread_local! {
+    /// Of a few hundred KiB at most, as texts are bounded.
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
 impl TextEncoder {
     /// An encoder that reads so many tokens of a text, and these terms.
     pub fn new(vocabulary: Vocabulary, max_tokens: usize, terms: Terms) -> Self {
@@ -56,45 +72,48 @@ impl TextEncoder {
     /// Features that the vocabulary does not hold are left out; a token that has no other, and a text without tokens,
     /// is the row of the unknown.
     pub fn encode(&self, text: &str) -> EncodedText {
-        let text = normalise(text);
-        let mut encoded = EncodedText {
-            features: Vec::new(),
-            offsets: vec![0],
-            tokens: 0,
-            truncated: false,
-            terms: self.terms.weigh(&text),
-        };
-        let mut features = Features::default();
-        let mut before = None;
-        for token in self.vocabulary.segmentation().tokens(&text) {
-            if encoded.tokens == self.max_tokens {
-                encoded.truncated = true;
+        BUFFERS.with_borrow_mut(|buffers| self.encode_with(&normalise(text), buffers))
+    }
+
+    fn encode_with(&self, text: &str, buffers: &mut Buffers) -> EncodedText {
+        let Buffers { weighing, ngrams, features, offsets } = buffers;
+        features.clear();
+        offsets.clear();
+        offsets.push(0);
+        let (mut before, mut truncated) = (None, false);
+        for token in self.vocabulary.segmentation().tokens(text) {
+            if offsets.len() > self.max_tokens {
+                truncated = true;
                 break;
             }
             match self.words.rows(token) {
-                Some(rows) => encoded.features.extend_from_slice(rows),
-                None => features.visit(before, token, self.vocabulary.subwords(), |feature| {
-                    encoded.features.extend(self.vocabulary.row(feature));
+                Some(rows) => features.extend_from_slice(rows),
+                None => ngrams.visit(before, token, self.vocabulary.subwords(), |feature| {
+                    features.extend(self.vocabulary.row(feature));
                 }),
             }
-            encoded.end_token();
+            end_token(features, offsets);
             before = Some(token);
         }
-        if encoded.tokens == 0 {
-            encoded.end_token();
+        if before.is_none() {
+            end_token(features, offsets);
         }
-        encoded
+        EncodedText {
+            features: features.clone(),
+            tokens: offsets.len() - 1,
+            offsets: offsets.clone(),
+            truncated,
+            terms: self.terms.weigh_with(text, weighing),
+        }
     }
 }
 
-impl EncodedText {
-    fn end_token(&mut self) {
-        if self.offsets.last().is_some_and(|&start| start as usize == self.features.len()) {
-            self.features.push(UNKNOWN_ROW);
-        }
-        self.offsets.push(self.features.len() as u32);
-        self.tokens += 1;
+/// Ends a token whose rows are the last features; without any, its row is that of the unknown.
+fn end_token(features: &mut Vec<u32>, offsets: &mut Vec<u32>) {
+    if offsets.last().is_some_and(|&start| start as usize == features.len()) {
+        features.push(UNKNOWN_ROW);
     }
+    offsets.push(features.len() as u32);
 }
 
 #[cfg(test)]

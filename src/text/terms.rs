@@ -140,18 +140,25 @@ impl Terms {
     /// The rows of a text in normal form and their weights, words before characters, by row within each. The
     /// weights of each part have length 1.
     pub fn weigh(&self, text: &str) -> Vec<(u32, f32)> {
+        self.weigh_with(text, &mut Weighing::default())
+    }
+
+    /// As [`Terms::weigh`], with buffers of texts before.
+    pub(super) fn weigh_with(&self, text: &str, buffers: &mut Weighing) -> Vec<(u32, f32)> {
         if self.is_empty() {
             return Vec::new();
         }
-        let (mut words, mut characters) = (Vec::new(), Vec::new());
-        Reader::default().visit(text, |part, id, _| {
+        let Weighing { reader, words, characters } = buffers;
+        words.clear();
+        characters.clear();
+        reader.visit(text, |part, id, _| {
             if let Some(&row) = self.rows.get(&id) {
-                let rows = if part == Part::Words { &mut words } else { &mut characters };
+                let rows = if part == Part::Words { &mut *words } else { &mut *characters };
                 rows.push(row);
             }
         });
         let mut weighed = Vec::with_capacity(words.len() + characters.len());
-        for mut rows in [words, characters] {
+        for rows in [words, characters] {
             rows.sort_unstable();
             let start = weighed.len();
             let mut square = 0.0;
@@ -173,6 +180,14 @@ struct Count {
     /// Number of the last text that held it.
     last: u32,
     ideographic: bool,
+}
+
+/// What weighing texts uses again: it is far more than what a text's terms take.
+#[derive(Debug, Default)]
+pub(super) struct Weighing {
+    reader: Reader,
+    words: Vec<u32>,
+    characters: Vec<u32>,
 }
 
 /// Finds the terms of texts, reusing its buffers.

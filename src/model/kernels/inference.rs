@@ -126,8 +126,10 @@ impl LstmReader {
         pooled: &mut PooledStates<'_>,
     ) {
         let mut first = 0;
+        let units = self.weights.first().map_or(0, |weights| weights.recurrent.units());
+        let mut reading = Reading::new(packing.texts(), units);
         for (direction, weights) in self.weights.iter().enumerate() {
-            let mut reading = Reading::new(packing.texts(), weights);
+            reading.begin();
             let columns = first..first + weights.bias.len();
             first = columns.end;
             let mut before = 0;
@@ -193,12 +195,17 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(texts: usize, weights: &ReadingWeights) -> Self {
-        let units = weights.recurrent.units();
-        let [states_before, states, cells, sums, mut maxima] = [0; 5].map(|_| Panels::zeros(texts, units));
-        maxima.numbers_mut().fill(f32::NEG_INFINITY);
+    fn new(texts: usize, units: usize) -> Self {
+        let [states_before, states, cells, sums, maxima] = [0; 5].map(|_| Panels::stale(texts, units));
         let (gates, rounded_before) = (Panels::stale(texts, 4 * units), RoundedStates::none());
         Self { gates, states_before, rounded_before, states, cells, sums, maxima }
+    }
+
+    /// Before the first step of a direction. A text has a state before only once it has read a token.
+    fn begin(&mut self) {
+        self.cells.numbers_mut().fill(0.0);
+        self.sums.numbers_mut().fill(0.0);
+        self.maxima.numbers_mut().fill(f32::NEG_INFINITY);
     }
 
     /// Reads the tokens of the first `here` texts, of which the first `before` have read some already.

@@ -34,13 +34,10 @@ pub use lstm::{Directions, Lstm, LstmTrace, LstmWeights};
 pub use pool::Pool;
 pub use sparse::{add_rows, step_rows};
 
+use crate::allocator;
+
 /// Gives memory that was kept for the next step back to the system: for the end of a training and of a job.
 pub fn release_memory() {
     buffer::release();
-    // glibc keeps what threads have freed for as long as anything above it is in use: hundreds of megabytes.
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it takes a number and may be called from any thread at any time.
-    unsafe {
-        libc::malloc_trim(0);
-    }
+    allocator::give_back();
 }

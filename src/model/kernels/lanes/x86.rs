@@ -43,7 +43,10 @@ pub(super) fn prefetch(numbers: &[f32]) {
 macro_rules! lanes {
     (
         $name:ident($register:ty), width $width:literal, tile rows $rows:literal,
-        splat $splat:ident, load $load:ident, store $store:ident, add $add:ident, sub $sub:ident, mul $mul:ident,
+        splat $splat:ident, load $load:ident, store $store:ident,
+        load part $part_from:ident, $length:ident => $load_part:expr,
+        store part $part_to:ident, $lanes:ident, $count:ident => $store_part:expr,
+        add $add:ident, sub $sub:ident, mul $mul:ident,
         div $div:ident, sqrt $sqrt:ident, mul_add $mul_add:ident, min $min:ident, max $max:ident,
         round $x:ident => $round:expr, exp2_whole $n:ident => $exp2:expr,
         sums $sums:ty, no_sums $no_sums:ident, bytes $bytes:ident, widen $widen:ident, splat_pair $splat_pair:ident,
@@ -64,30 +67,27 @@ macro_rules! lanes {
 
             #[inline(always)]
             fn load(from: &[f32]) -> Self {
-                let mut short = [0.0; $width];
-                let full: &[f32; $width] = match from.first_chunk() {
-                    Some(full) => full,
+                match from.first_chunk::<$width>() {
+                    // SAFETY: the instructions are there, see the module; `full` has a readable number for each lane.
+                    Some(full) => Self(unsafe { $load(full.as_ptr()) }),
                     None => {
-                        short[..from.len()].copy_from_slice(from);
-                        &short
+                        let ($part_from, $length) = (from.as_ptr(), from.len());
+                        // SAFETY: the instructions are there, see the module; only the lanes that `from` has are read.
+                        Self(unsafe { $load_part })
                     }
-                };
-                // SAFETY: the instructions are there, see the module; `full` has a readable number for each lane.
-                Self(unsafe { $load(full.as_ptr()) })
+                }
             }
 
             #[inline(always)]
             fn store(self, to: &mut [f32]) {
-                let mut short = [0.0; $width];
-                let length = to.len();
-                let full: &mut [f32; $width] = match to.first_chunk_mut() {
-                    Some(full) => full,
-                    None => &mut short,
-                };
-                // SAFETY: the instructions are there, see the module; `full` has a writable place for each lane.
-                unsafe { $store(full.as_mut_ptr(), self.0) };
-                if length < $width {
-                    to.copy_from_slice(&short[..length]);
+                match to.first_chunk_mut::<$width>() {
+                    // SAFETY: the instructions are there, see the module; `full` has a writable place for each lane.
+                    Some(full) => unsafe { $store(full.as_mut_ptr(), self.0) },
+                    None => {
+                        let ($part_to, $lanes, $count) = (to.as_mut_ptr(), self.0, to.len());
+                        // SAFETY: the instructions are there, see the module; only the lanes that `to` has are written.
+                        unsafe { $store_part }
+                    }
                 }
             }
 
@@ -181,11 +181,28 @@ macro_rules! lanes {
     };
 }
 
+/// A mask of the first lanes of eight, fewer than all.
+#[inline(always)]
+fn first_of_eight(length: usize) -> __m256i {
+    const LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let lanes = &LANES[8 - length..][..8];
+    // SAFETY: named only where the instructions are, see the module; eight lanes are readable.
+    unsafe { _mm256_loadu_si256(lanes.as_ptr().cast()) }
+}
+
+/// A mask of the first lanes of sixteen, fewer than all.
+#[inline(always)]
+fn first_of_sixteen(length: usize) -> __mmask16 {
+    (1 << length) - 1
+}
+
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 lanes! {
     Avx2(__m256), width 8, tile rows 6,
     splat _mm256_set1_ps, load _mm256_loadu_ps, store _mm256_storeu_ps,
+    load part from, length => _mm256_maskload_ps(from, first_of_eight(length)),
+    store part to, lanes, length => _mm256_maskstore_ps(to, first_of_eight(length), lanes),
     add _mm256_add_ps, sub _mm256_sub_ps, mul _mm256_mul_ps, div _mm256_div_ps,
     sqrt _mm256_sqrt_ps, mul_add _mm256_fmadd_ps, min _mm256_min_ps, max _mm256_max_ps,
     round x => _mm256_round_ps::<NEAREST>(x),
@@ -201,6 +218,8 @@ lanes! {
 lanes! {
     Avx512(__m512), width 16, tile rows 12,
     splat _mm512_set1_ps, load _mm512_loadu_ps, store _mm512_storeu_ps,
+    load part from, length => _mm512_maskz_loadu_ps(first_of_sixteen(length), from),
+    store part to, lanes, length => _mm512_mask_storeu_ps(to, first_of_sixteen(length), lanes),
     add _mm512_add_ps, sub _mm512_sub_ps, mul _mm512_mul_ps, div _mm512_div_ps,
     sqrt _mm512_sqrt_ps, mul_add _mm512_fmadd_ps, min _mm512_min_ps, max _mm512_max_ps,
     round x => _mm512_roundscale_ps::<NEAREST>(x),
