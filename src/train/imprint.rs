@@ -1,7 +1,8 @@
 //! Rows for classes that came, from a part of the examples: good enough to answer with at once.
 //!
 //! The parts of what was split start from its rows, so that they have only to be told from each other. Classes that the
-//! texts of a new class were taken for are fitted with it: their rows never had to tell it apart.
+//! texts of a new class were taken for are fitted with it: their rows never had to tell it apart. Of the other classes few examples
+//! are read, but those that come nearest to the rows that are fitted are among them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ use crate::{
     model::{
         Array, Checkpoint,
         checkpoint::{HEAD_BIAS, HEAD_WEIGHT, WIDE_BIAS, WIDE_WEIGHT},
+        kernels::Linear,
     },
     registry::Mode,
     taxonomy::{ClassId, LeafGroups, LeafId, Manifest},
@@ -27,10 +29,12 @@ use crate::{
 
 /// Examples of a class whose rows are fitted.
 const OWN: usize = 512;
-/// Examples of all other classes together.
+/// Examples of all other classes together, how many of them are the nearest, and among how many these are looked for.
 const OTHERS: usize = 1024;
+const NEAREST: usize = 512;
+const LOOKED_AT: usize = 8192;
 /// Steps of the solver.
-const STEPS: usize = 20;
+const STEPS: usize = 12;
 /// A class is fitted with a new one of which at least one in so many texts was taken for it.
 const TAKEN_ONE_IN: usize = 10;
 
@@ -90,19 +94,18 @@ pub(super) fn imprint(
     let rivals = rivals(&start, &groups, &before.leaves(), &texts)?;
     texts.append(reader.read(&all_of(&rivals))?);
     fitted.extend(rivals);
-    let others: Vec<(&Example, ClassId)> = by_class
-        .iter()
-        .filter(|(class, _)| !fitted.contains(class))
-        .flat_map(|(class, own)| own.iter().map(|example| (*example, *class)))
-        .collect();
-    let others = spread(&others, OTHERS).map(|((example, class), weight)| (*example, *class, weight));
-    texts.append(reader.read(&others.collect::<Vec<_>>())?);
-    debug!(classes = fitted.len(), texts = texts.samples.len(), "examples read");
     let free: BTreeSet<LeafId> = fitted
         .iter()
         .filter_map(|class| manifest.classes.get(class))
         .flat_map(|class| class.leaves())
         .collect();
+    let others: Vec<(&Example, ClassId)> = by_class
+        .iter()
+        .filter(|(class, _)| !fitted.contains(class))
+        .flat_map(|(class, own)| own.iter().map(|example| (*example, *class)))
+        .collect();
+    texts.append(reader.read(&reader.nearest(&start, &free, &others)?)?);
+    debug!(classes = fitted.len(), texts = texts.samples.len(), "examples read");
     let samples: Vec<&Sample> = texts.samples.iter().collect();
     let data = Featured { samples: &samples, features: &texts.features, weights: &texts.weights };
     let network = refit(&start, data, &groups, &free, &recipe(network), 0)?;
@@ -166,6 +169,42 @@ impl Reader<'_> {
         let features = self.features.complete(found.as_ref(), &each, &ids, &mut |_| Ok(()))?;
         Ok(Texts { samples, features, weights: examples.iter().map(|(.., weight)| *weight).collect() })
     }
+
+    /// A part of the examples of classes that are not fitted, with how many each stands for: those that come nearest to being
+    /// taken for the leaves that are, by the head, where their features are kept; and of the others a few, spread evenly.
+    fn nearest<'a>(
+        &self,
+        network: &Checkpoint,
+        fitted: &BTreeSet<LeafId>,
+        others: &[(&'a Example, ClassId)],
+    ) -> Result<Vec<(&'a Example, ClassId, f32)>> {
+        let evenly = |others: &[(&'a Example, ClassId)], at_most, each: f32| {
+            let some =
+                spread(others, at_most).map(|(&(example, class), every)| (example, class, each * every));
+            some.collect::<Vec<_>>()
+        };
+        let looked_at = evenly(others, LOOKED_AT, 1.0);
+        let ids: Vec<u64> = looked_at.iter().map(|(example, ..)| example.id).collect();
+        let found = if looked_at.len() > OTHERS { self.features.look_up(&ids) } else { None };
+        let Some(found) = found.filter(|found| found.ids.len() == ids.len()) else {
+            return Ok(evenly(others, OTHERS, 1.0));
+        };
+        let margins = margins(network, fitted, &found.rows)?;
+        let mut nearest: Vec<(f32, (&Example, ClassId, f32))> = looked_at
+            .into_iter()
+            .map(|other| {
+                (found.ids.binary_search(&other.0.id).map_or(f32::NEG_INFINITY, |at| margins[at]), other)
+            })
+            .collect();
+        nearest.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.0.id.cmp(&b.1.0.id)));
+        let mut rest: Vec<(&Example, ClassId)> =
+            nearest[NEAREST..].iter().map(|(_, (example, class, _))| (*example, *class)).collect();
+        rest.sort_unstable_by_key(|(example, class)| (*class, example.id));
+        let each = nearest[0].1.2;
+        let mut chosen: Vec<_> = nearest[..NEAREST].iter().map(|(_, other)| *other).collect();
+        chosen.extend(evenly(&rest, OTHERS - NEAREST, each));
+        Ok(chosen)
+    }
 }
 
 /// The network with the rows of what was split in place of those of its parts.
@@ -223,6 +262,21 @@ fn with_rows_of_parents(
         change(WIDE_BIAS, &biases)?;
     }
     Ok(started)
+}
+
+/// By how much the strongest row of some leaves exceeds the strongest of all others, for each text by its features `[N, F]`.
+fn margins(network: &Checkpoint, of: &BTreeSet<LeafId>, features: &[f32]) -> Result<Vec<f32>> {
+    let (weight, bias) = (network.tensor(HEAD_WEIGHT)?, network.tensor(HEAD_BIAS)?);
+    let logits = Linear::from_slices(&weight.data, &bias.data).map(features);
+    let is_of: Vec<bool> = network.leaves.iter().map(|leaf| of.contains(leaf)).collect();
+    let margin = |logits: &[f32]| {
+        let strongest = |side: bool| {
+            let rows = logits.iter().zip(&is_of).filter(|(_, is_of)| **is_of == side);
+            rows.fold(f32::NEG_INFINITY, |most, (logit, _)| most.max(*logit))
+        };
+        strongest(true) - strongest(false)
+    };
+    Ok(logits.chunks_exact(network.leaves.len()).map(margin).collect())
 }
 
 /// The classes, of those that own the leaves from before, that a good part of the texts of some class were taken for by the
@@ -309,6 +363,21 @@ mod tests {
         // What was not split has its rows, and without a split so have all.
         assert_eq!(head.row(0), network.tensors[HEAD_WEIGHT].row(0));
         assert_eq!(with_rows_of_parents(&network, &after, &after, &came).unwrap(), network);
+    }
+
+    #[test]
+    fn a_margin_is_that_of_the_strongest_row_over_the_strongest_other() {
+        let (_, _, mut network) = split();
+        let width = network.architecture.features();
+        let mut head = vec![0.0; network.leaves.len() * width];
+        // The first feature speaks for the first leaf, the second for the third, and more for the fourth.
+        (head[0], head[2 * width + 1], head[3 * width + 1]) = (1.0, 1.0, 2.0);
+        network.tensors.insert(HEAD_WEIGHT.into(), Array::new([network.leaves.len(), width], head));
+        network.tensors.insert(HEAD_BIAS.into(), Array::new([network.leaves.len()], vec![0.0; 4]));
+        let mut features = vec![0.0; 2 * width];
+        (features[0], features[width + 1]) = (3.0, 5.0);
+        let of: BTreeSet<LeafId> = network.leaves[2..].iter().copied().collect();
+        assert_eq!(margins(&network, &of, &features).unwrap(), [0.0 - 3.0, 10.0 - 0.0]);
     }
 
     #[test]

@@ -173,14 +173,17 @@ impl Learnt {
     /// Computes what the encoder makes of the examples and keeps it for the next change, unless there is no room or
     /// `stop` is set.
     pub(super) fn keep_features(&self, shared: &Shared, stop: &Stop) -> Result<()> {
-        let Samples { train, train_ids, .. } = &self.samples;
-        if !shared.features.fits(train.len(), self.network.architecture.features()) {
+        let Samples { train, train_ids, validation, validation_ids } = &self.samples;
+        let mut of: Vec<(u64, &Sample)> = train_ids.iter().copied().zip(train).collect();
+        of.extend(validation_ids.iter().copied().zip(validation));
+        if !shared.features.fits(of.len(), self.network.architecture.features()) {
             return Ok(());
         }
-        let samples: Vec<&Sample> = train.iter().collect();
+        of.sort_unstable_by_key(|(id, _)| *id);
+        let (ids, samples): (Vec<u64>, Vec<&Sample>) = of.into_iter().unzip();
         let kept = shared.kept(self.uid);
         let mut go_on = |_| if stop.is_set() { Err(Error::Cancelled) } else { Ok(()) };
-        kept.of(&self.network).fill(&samples, train_ids, &mut go_on)
+        kept.of(&self.network).fill(&samples, &ids, &mut go_on)
     }
 }
 

@@ -18,11 +18,14 @@ use crate::{
 };
 
 /// The examples of a model, ready to learn from: each with the column of its class.
+#[derive(Default)]
 pub(super) struct Samples {
     pub(super) train: Vec<Sample>,
     /// Ids of the examples that train, ascending.
     pub(super) train_ids: Vec<u64>,
     pub(super) validation: Vec<Sample>,
+    /// Ids of those that validate, ascending.
+    pub(super) validation_ids: Vec<u64>,
 }
 
 /// The network that the training starts from: new, with word vectors if the model was made with some, or the serving one
@@ -85,14 +88,17 @@ pub(super) fn samples(
         .collect();
     let encode = |&(example, class): &(&Example, u32)| Sample { text: encoder.encode(&example.text), class };
     let encoded: Vec<Sample> = meant.par_iter().map(encode).collect();
-    let mut samples = Samples { train: Vec::new(), train_ids: Vec::new(), validation: Vec::new() };
+    let mut samples = Samples::default();
     for ((example, _), sample) in meant.into_iter().zip(encoded) {
         match example.split {
             Split::Train => {
                 samples.train.push(sample);
                 samples.train_ids.push(example.id);
             }
-            Split::Validation => samples.validation.push(sample),
+            Split::Validation => {
+                samples.validation.push(sample);
+                samples.validation_ids.push(example.id);
+            }
         }
     }
     samples

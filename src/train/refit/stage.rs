@@ -5,7 +5,11 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{Featured, RefitRecipe, refit};
 use crate::{
     error::Result,
-    model::{BranchLogits, Checkpoint, Network},
+    model::{
+        BranchLogits, Checkpoint,
+        checkpoint::{HEAD_BIAS, HEAD_WEIGHT},
+        kernels::Linear,
+    },
     taxonomy::{LeafGroups, LeafId},
     train::{
         FitProgress, Fitted, Recipe, Sample, features::Kept, fit::wide_logits, start::Samples,
@@ -25,7 +29,7 @@ const STEPS: usize = 15;
 /// Those of `observe` and of the network.
 pub(in crate::train) fn refit_all(
     start: &Checkpoint,
-    Samples { train, train_ids, validation }: &Samples,
+    Samples { train, train_ids, validation, validation_ids }: &Samples,
     groups: &LeafGroups,
     recipe: &Recipe,
     (seed, kept): (u64, Kept<'_>),
@@ -49,6 +53,8 @@ pub(in crate::train) fn refit_all(
         progress.step = done as u64;
         observe(&progress)
     })?;
+    let held_out: Vec<&Sample> = validation.iter().collect();
+    let held_out = kept.of(start).read(&held_out, validation_ids, &mut |_| observe(&progress))?;
     progress.stage = "refit";
     observe(&progress)?;
     let weights = vec![1.0; samples.len()];
@@ -62,18 +68,18 @@ pub(in crate::train) fn refit_all(
     };
     let fitted = refit(start, data, groups, &leaves, &rows, seed)?;
     observe(&progress)?;
-    judged(fitted, validation, groups)
+    judged(fitted, validation, &held_out, groups)
 }
 
-/// A network with its scales fitted on samples, and how it stands on them.
-fn judged(network: Checkpoint, samples: &[Sample], groups: &LeafGroups) -> Result<Fitted> {
+/// A network with its scales fitted on samples, of which the encoder makes these features, and how it stands on them.
+fn judged(network: Checkpoint, samples: &[Sample], features: &[f32], groups: &LeafGroups) -> Result<Fitted> {
     let device = "cpu".to_owned();
     if samples.is_empty() {
         return Ok(Fitted::measured(network, None, device));
     }
-    let texts: Vec<_> = samples.iter().map(|sample| &sample.text).collect();
+    let (weight, bias) = (network.tensor(HEAD_WEIGHT)?, network.tensor(HEAD_BIAS)?);
     let logits = BranchLogits {
-        deep: Network::new(&network.architecture, &network.tensors)?.deep_logits(&texts)?,
+        deep: Linear::from_slices(&weight.data, &bias.data).map(features),
         wide: wide_logits(&network, samples),
         leaves: network.leaves.len(),
     };
