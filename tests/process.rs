@@ -177,5 +177,5 @@ fn a_configuration_is_shown_with_where_it_comes_from_and_checked_with_its_files(
     assert!(shown["tls_cert"]["value"].is_null());
     assert_eq!(run(&["check"]), (Some(0), serde_json::json!({"sound": true})));
     let (code, error) = run(&["check", "--auth-file", "/not/there"]);
-    assert!(code == Some(1) && error.to_string().contains("/not/there"), "{error}");
+    assert!(code == Some(3) && error.to_string().contains("/not/there"), "{error}");
 }

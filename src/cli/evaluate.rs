@@ -12,7 +12,8 @@ use crate::{
         examples::pack,
         failure::Failure,
         input::{self, Format},
-        json, names,
+        json,
+        names::{self, Target},
         output::{self, Rows, count, percent},
     },
     proto::v1::{ClassMetrics, EvaluateRequest, EvaluateResponse, LabelledText},
@@ -23,9 +24,8 @@ const SHOWN: usize = 10;
 
 #[derive(Debug, Args)]
 pub(super) struct Evaluate {
-    /// The model, or one of its versions or aliases: bank, bank/versions/3, bank@canary
-    #[arg(value_parser = names::target)]
-    model: String,
+    #[command(flatten)]
+    target: Target,
     /// Labelled texts, as in `examples add` [default: the validation examples of the model]
     path: Option<PathBuf>,
     /// How they are laid out [default: by the ending of the name]
@@ -41,6 +41,7 @@ pub(super) struct Evaluate {
 
 impl Evaluate {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let model = self.target.name()?;
         let input = self
             .path
             .as_deref()
@@ -49,7 +50,7 @@ impl Evaluate {
             .unwrap_or_default();
         input.faults.tell_skipped();
         let connection = Connection::open(global).await?;
-        let result = measure(&connection, &self.model, input.examples).await?;
+        let result = measure(&connection, &model, input.examples).await?;
         if global.json { output::json(&json::evaluation(&result)) } else { print(&result, self.all) }
     }
 }

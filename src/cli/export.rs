@@ -11,23 +11,17 @@ use crate::{
         Global,
         connection::Connection,
         download,
-        failure::{Exit, Failure},
-        names, output,
+        failure::Failure,
+        names::{self, Target},
+        output,
     },
     proto::v1::{ExportVersionRequest, GetVersionRequest},
 };
 
 #[derive(Debug, Args)]
 pub(super) struct Export {
-    /// The model, or one of its versions or aliases: bank, bank/versions/3, bank@canary
-    #[arg(value_parser = names::target)]
-    model: String,
-    /// The version to export instead of the one that serves
-    #[arg(long, value_parser = names::version, value_name = "N", conflicts_with = "alias")]
-    version: Option<u64>,
-    /// Export the version that this alias points to
-    #[arg(long)]
-    alias: Option<String>,
+    #[command(flatten)]
+    target: Target,
     /// The file to write, by custom FILE.safetensors
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -35,8 +29,7 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let name = names::chosen(&self.model, self.version, self.alias.as_deref())
-            .map_err(|what| Failure::new(Exit::Usage, what))?;
+        let name = self.target.name()?;
         let connection = Connection::open(global).await?;
         let mut client = connection.registry();
         // An alias may move meanwhile: which version it is, is settled here.

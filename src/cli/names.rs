@@ -1,5 +1,31 @@
 //! Names as people type them: `bank` for `models/bank`, `3` for `jobs/3`.
 
+use clap::Args;
+
+use super::failure::{Exit, Failure};
+
+/// A model or one of its versions, however it is named.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The model, or one of its versions or aliases: bank, bank/versions/3, bank@canary
+    #[arg(value_name = "MODEL", value_parser = target)]
+    name: String,
+    /// This version instead of the one that serves
+    #[arg(long, value_parser = version, value_name = "N", conflicts_with = "alias")]
+    version: Option<u64>,
+    /// The version that this alias points to
+    #[arg(long)]
+    alias: Option<String>,
+}
+
+impl Target {
+    /// Its resource name.
+    pub(crate) fn name(&self) -> Result<String, Failure> {
+        chosen(&self.name, self.version, self.alias.as_deref())
+            .map_err(|what| Failure::new(Exit::Usage, what))
+    }
+}
+
 /// Completes the name of a model.
 pub(crate) fn model(text: &str) -> Result<String, String> {
     let id = text.strip_prefix("models/").unwrap_or(text);
@@ -44,7 +70,7 @@ pub(crate) fn version(text: &str) -> Result<u64, String> {
 }
 
 /// The target, or the version or alias of it that the options `--version` and `--alias` choose.
-pub(crate) fn chosen(target: &str, version: Option<u64>, alias: Option<&str>) -> Result<String, String> {
+fn chosen(target: &str, version: Option<u64>, alias: Option<&str>) -> Result<String, String> {
     let qualified = target.contains('@') || target.contains("/versions/");
     match (version, alias) {
         (None, None) => Ok(target.to_owned()),

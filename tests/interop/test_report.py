@@ -51,6 +51,19 @@ def page(client, taxond, trained, tmp_path):
     return out
 
 
+def test_a_version_is_chosen_by_option_and_by_name(client, taxond, trained, tmp_path):
+    names = [c.name for c in client.manifest(trained).classes]
+    client.merge(trained, names[:2], "both", learn=job.LEARN_NONE)
+    out = str(tmp_path / "report.html")
+    first = f"{trained}/versions/1"
+    assert [told["version"] for told in taxond("report", trained, "--version", "1", "--out", out)] == [first]
+    for chosen in ([trained, "--version", "1"], [first]):
+        (told,) = taxond("evaluate", *chosen)
+        assert told["version"] == first
+    (told,) = taxond("evaluate", trained, "--alias", "serving")
+    assert told["version"] == f"{trained}/versions/2"
+
+
 def test_the_page_is_whole_and_needs_nothing(page):
     text = page.read_text(encoding="utf-8")
     read = Page(text)

@@ -12,7 +12,7 @@ use crate::{
         Global,
         connection::Connection,
         failure::{Exit, Failure},
-        names,
+        names::{self, Target},
         output::{self, Rows, count, percent_or_dash},
     },
     proto::v1::{GetVersionRequest, TrainingEpoch, Version},
@@ -25,15 +25,8 @@ const SPARK_WIDTH: usize = 60;
 
 #[derive(Debug, Args)]
 pub(super) struct Curves {
-    /// The model, or one of its versions or aliases: bank, bank/versions/3, bank@canary
-    #[arg(value_parser = names::target)]
-    model: String,
-    /// The version to show instead of the one that serves
-    #[arg(long, value_parser = names::version, value_name = "N", conflicts_with = "alias")]
-    version: Option<u64>,
-    /// Show the version that this alias points to
-    #[arg(long)]
-    alias: Option<String>,
+    #[command(flatten)]
+    target: Target,
     /// Write the curve for TensorBoard, below this folder
     #[arg(long, value_name = "DIR")]
     tensorboard: Option<PathBuf>,
@@ -41,8 +34,7 @@ pub(super) struct Curves {
 
 impl Curves {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let name = names::chosen(&self.model, self.version, self.alias.as_deref())
-            .map_err(|what| Failure::new(Exit::Usage, what))?;
+        let name = self.target.name()?;
         let connection = Connection::open(global).await?;
         let request = connection.request(GetVersionRequest { name });
         let version = connection.registry().get_version(request).await?.into_inner().version;
@@ -62,7 +54,7 @@ impl Curves {
             print(&version, curve)?;
         }
         let Some(folder) = &self.tensorboard else { return Ok(()) };
-        let path = tensorboard::write(folder, names::model_of(&self.model), &version, curve)?;
+        let path = tensorboard::write(folder, names::model_of(&version.name), &version, curve)?;
         let path = path.display().to_string();
         if global.json {
             output::json(&json!({ "tensorboard": path }))

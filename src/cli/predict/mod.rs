@@ -11,9 +11,10 @@ use crate::{
     cli::{
         Global,
         connection::Connection,
-        failure::{Exit, Failure},
+        failure::Failure,
         input::Layout,
-        json, names,
+        json,
+        names::{self, Target},
         output::{self, Rows, percent},
     },
     proto::v1::{PredictRequest, Prediction, UnresolvedClass},
@@ -26,9 +27,8 @@ const CALL_BYTES: usize = 3 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct Predict {
-    /// The model, or one of its versions or aliases: bank, bank/versions/3, bank@canary
-    #[arg(value_parser = names::target)]
-    model: String,
+    #[command(flatten)]
+    target: Target,
     /// The texts
     #[arg(required_unless_present = "file")]
     texts: Vec<String>,
@@ -60,18 +60,11 @@ pub(super) struct Predict {
     /// Answer in the classes of this revision, whatever version answers
     #[arg(long, value_name = "N", conflicts_with = "min_precision")]
     revision: Option<u64>,
-    /// Ask this version instead of the one that serves
-    #[arg(long, value_parser = names::version, value_name = "N", conflicts_with = "alias")]
-    version: Option<u64>,
-    /// Ask the version that this alias points to
-    #[arg(long)]
-    alias: Option<String>,
 }
 
 impl Predict {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let model = names::chosen(&self.model, self.version, self.alias.as_deref())
-            .map_err(|what| Failure::new(Exit::Usage, what))?;
+        let model = self.target.name()?;
         if self.file.is_some() {
             return self.ask_file(model, global).await;
         }

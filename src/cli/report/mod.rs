@@ -20,7 +20,9 @@ use crate::{
         Global,
         connection::Connection,
         failure::{Exit, Failure},
-        input, names, output,
+        input,
+        names::{self, Target},
+        output,
     },
     proto::v1::{
         GetHistoryRequest, GetModelRequest, GetVersionRequest, HistoryEntry, ListVersionsRequest, Model,
@@ -34,9 +36,8 @@ const SHOWN: u32 = 100;
 
 #[derive(Debug, Args)]
 pub(super) struct Report {
-    /// The model, or one of its versions or aliases: bank, bank/versions/3, bank@canary
-    #[arg(value_parser = names::target)]
-    model: String,
+    #[command(flatten)]
+    target: Target,
     /// Labelled texts to measure it on, as in `examples add` [default: the validation examples of the model]
     path: Option<PathBuf>,
     /// How it is laid out [default: as its name or its content says]
@@ -65,6 +66,7 @@ struct Facts {
 
 impl Report {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let model = self.target.name()?;
         let input =
             self.path.as_deref().map(|path| input::read(path, self.format, self.skip_bad)).transpose()?;
         let examples = input.map(|input| {
@@ -72,7 +74,7 @@ impl Report {
             input.examples
         });
         let connection = Connection::open(global).await?;
-        let facts = Facts::gather(&connection, &self.model, examples).await?;
+        let facts = Facts::gather(&connection, &model, examples).await?;
         let name = names::short(&facts.model.name).to_owned();
         let out = self.out.unwrap_or_else(|| PathBuf::from(format!("{name}.html")));
         fs::write(&out, page::html(&facts)).map_err(|cause| {
