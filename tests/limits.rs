@@ -58,9 +58,13 @@ async fn a_connection_without_a_call_is_closed_and_one_with_a_call_is_not() {
     watching.message().await.unwrap().unwrap();
     // The connection of the daemon's own clients is without a call: its place becomes free.
     let other = loop {
-        if let Ok(channel) = connect(&daemon).await
-            && HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.is_ok()
-        {
+        let asks = async {
+            let channel = connect(&daemon).await.ok()?;
+            HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.ok()?;
+            Some(channel)
+        };
+        // A client that is turned away while it sends its call may wait for an answer without end.
+        if let Ok(Some(channel)) = tokio::time::timeout(Duration::from_secs(2), asks).await {
             break channel;
         }
     };
