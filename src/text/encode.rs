@@ -63,7 +63,8 @@ impl TextEncoder {
 
     /// The terms of a text alone, as [`TextEncoder::encode`] gives them, for whom needs no more.
     pub fn terms(&self, text: &str) -> EncodedText {
-        let terms = self.terms.weigh(&normalise(text));
+        let terms =
+            BUFFERS.with_borrow_mut(|buffers| self.terms.weigh_with(&normalise(text), &mut buffers.weighing));
         EncodedText { features: Vec::new(), offsets: vec![0], tokens: 0, truncated: false, terms }
     }
 

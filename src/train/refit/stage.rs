@@ -49,12 +49,13 @@ pub(in crate::train) fn refit_all(
         examples_per_second: 0.0,
         eta: Duration::ZERO,
     };
-    let features = kept.of(start).read(&samples, &ids, &mut |done| {
+    let kept = kept.of(start);
+    let features = kept.read(&samples, &ids, &mut |done| {
         progress.step = done as u64;
         observe(&progress)
     })?;
     let held_out: Vec<&Sample> = validation.iter().collect();
-    let held_out = kept.of(start).read(&held_out, validation_ids, &mut |_| observe(&progress))?;
+    let held_out = kept.read(&held_out, validation_ids, &mut |_| observe(&progress))?;
     progress.stage = "refit";
     observe(&progress)?;
     let weights = vec![1.0; samples.len()];
