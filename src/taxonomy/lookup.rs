@@ -121,7 +121,7 @@ impl Manifest {
     }
 
     /// What lives on of a class.
-    fn lives_on(&self, id: ClassId) -> Bearers {
+    pub(super) fn lives_on(&self, id: ClassId) -> Bearers {
         let mut bearers = Bearers::default();
         let mut seen = BTreeSet::new();
         let mut open = vec![id];
@@ -141,6 +141,11 @@ impl Manifest {
     /// Whether this is an active class.
     pub fn is_active(&self, id: ClassId) -> bool {
         self.classes.get(&id).is_some_and(Class::is_active)
+    }
+
+    /// Whether this is an active class or a group.
+    pub(super) fn is_living(&self, id: ClassId) -> bool {
+        self.classes.get(&id).is_some_and(Class::is_living)
     }
 
     fn unknown(&self, reference: &str) -> Error {

@@ -1,7 +1,7 @@
 //! The n-grams of a whole text, weighted: what the wide branch of a network reads.
 //!
 //! ```text
-//! words        one token, and two in a row; a mark is one as well, but words are in a row whatever marks are between them
+//! words        one token, and two in a row; marks, which are neither letters nor digits, count alone and are read over else
 //! characters   1 to 5 in a row within a word and the spaces around it; 1 to 3 where one of them is an ideograph or kana
 //! extent       how long the whole text is, in sixteenths of an octave
 //! weight       (1 + ln tf) * idf      idf = ln((1 + n) / (1 + df)) + 1
@@ -11,8 +11,7 @@
 //! that the many characters do not drown the words, and the extent to 0.3. Weighting: Salton and Buckley 1988, as
 //! scikit-learn smooths it.
 //!
-//! Marks, which are neither letters nor digits, and the extent tell what kind of text it is. They are worth three points of
-//! accuracy on titles, and nothing on questions.
+//! Marks and the extent tell what kind of text it is (docs/learning.md says what they are worth).
 //!
 //! A term is told by 64 bits of hash alone: among 2^19 terms two are taken for one with a probability below 1 in 10^8, and
 //! a table of numbers takes a tenth of the memory of one of strings.
@@ -21,7 +20,6 @@ use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasherDefault, Hasher},
     ops::Range,
-    slice,
 };
 
 use super::{
@@ -209,23 +207,8 @@ pub(super) struct Weighing {
 #[derive(Debug, Default)]
 struct Reader {
     characters: Vec<char>,
-    tokens: Vec<Token>,
-}
-
-/// A token that was laid out.
-#[derive(Debug)]
-enum Token {
-    /// Its characters, among those that are laid out.
-    Word(Range<usize>),
-    Mark(char),
-}
-
-/// A token to be the first of a pair.
-#[derive(Clone, Copy)]
-struct First {
-    hash: u64,
-    ideographic: bool,
-    mark: bool,
+    words: Vec<Range<usize>>,
+    marks: Vec<char>,
 }
 
 impl Reader {
@@ -234,26 +217,20 @@ impl Reader {
     fn visit(&mut self, text: &str, mut visit: impl FnMut(Part, u64, bool)) {
         self.lay_out(text);
         let characters = &self.characters;
-        let (mut before, mut word_before): (Option<First>, Option<First>) = (None, None);
-        for token in &self.tokens {
-            let (letters, mark) = match token {
-                Token::Word(at) => (&characters[at.clone()], false),
-                Token::Mark(mark) => (slice::from_ref(mark), true),
-            };
-            let ideographic = letters.first().is_some_and(|&c| stands_alone(c));
-            let hash = |seed: u64| letters.iter().fold(seed, |hash, &c| step(hash, c));
-            let this = First { hash: hash(WORD_SEED), ideographic, mark };
-            visit(Part::Words, finish(this.hash), ideographic);
-            let mut pair = |first: First| {
-                let ideographic = ideographic || first.ideographic;
-                visit(Part::Words, finish(hash(step(first.hash, ' '))), ideographic);
-            };
-            if !mark {
-                word_before.replace(this).map(&mut pair);
+        let mut before: Option<(u64, bool)> = None;
+        for word in &self.words {
+            let word = &characters[word.clone()];
+            let ideographic = word.first().is_some_and(|&c| stands_alone(c));
+            let hash = |seed: u64| word.iter().fold(seed, |hash, &c| step(hash, c));
+            let alone = hash(WORD_SEED);
+            visit(Part::Words, finish(alone), ideographic);
+            if let Some((first, also)) = before {
+                visit(Part::Words, finish(hash(step(first, ' '))), ideographic || also);
             }
-            if let Some(before) = before.replace(this).filter(|before| mark || before.mark) {
-                pair(before);
-            }
+            before = Some((alone, ideographic));
+        }
+        for &mark in &self.marks {
+            visit(Part::Words, finish(step(WORD_SEED, mark)), false);
         }
         for start in 0..characters.len() {
             let (mut hash, mut ideographic) = (CHARACTER_SEED, false);
@@ -282,25 +259,26 @@ impl Reader {
     /// ideographs, which no space divides in writing.
     fn lay_out(&mut self, text: &str) {
         self.characters.clear();
-        self.tokens.clear();
+        self.words.clear();
+        self.marks.clear();
         self.characters.push(' ');
         let mut joins = false;
         for token in tokens(text) {
             let mut letters = token.chars().peekable();
             let Some(&first) = letters.peek() else { continue };
-            if self.characters.len() >= MAX_CHARACTERS || self.tokens.len() >= MAX_CHARACTERS {
+            if self.characters.len() + self.marks.len() >= MAX_CHARACTERS {
                 break;
             }
             if !first.is_alphanumeric() {
-                self.tokens.push(Token::Mark(first));
+                self.marks.push(first);
                 continue;
             }
-            if !(self.characters.len() == 1 || joins && stands_alone(first)) {
+            if !(self.words.is_empty() || joins && stands_alone(first)) {
                 self.characters.push(' ');
             }
             let start = self.characters.len();
             self.characters.extend(letters.take(MAX_CHARACTERS - start.min(MAX_CHARACTERS)));
-            self.tokens.push(Token::Word(start..self.characters.len()));
+            self.words.push(start..self.characters.len());
             joins = stands_alone(first);
         }
         self.characters.push(' ');
@@ -357,17 +335,52 @@ mod tests {
         Reader::default().visit(text, |part, _, _| match part {
             Part::Words => words += 1,
             Part::Characters => characters += 1,
+            Part::Extent => {}
         });
         (words, characters)
+    }
+
+    fn extent(text: &str) -> Option<u64> {
+        let mut extent = None;
+        Reader::default().visit(text, |part, id, _| {
+            if part == Part::Extent {
+                assert_eq!(extent.replace(id), None, "a text has one extent");
+            }
+        });
+        extent
     }
 
     #[test]
     fn words_come_alone_and_in_pairs_and_characters_in_runs() {
         // " my " and " card ": the letters alone, then all runs.
-        assert_eq!(visited("my card?"), (3, 2 + 3 + 2 + 1 + 4 + 5 + 4 + 3 + 2));
+        assert_eq!(visited("my card"), (3, 2 + 3 + 2 + 1 + 4 + 5 + 4 + 3 + 2));
         // " 取款 ": no run longer than three.
         assert_eq!(visited("取款"), (3, 2 + 3 + 2));
-        assert_eq!(visited("?"), (0, 1));
+        assert_eq!(visited(""), (0, 1));
+    }
+
+    #[test]
+    fn marks_count_alone_and_words_are_read_over_them() {
+        let (words, characters) = visited("my card");
+        assert_eq!(visited("my - card?!"), (words + 3, characters));
+        assert_eq!(visited("?"), (1, 1));
+        let terms = Terms::build(["lost?", "found?", "lost", "found"], MAX_TERMS);
+        let (asked, said) = (terms.weigh("lost?"), terms.weigh("lost"));
+        assert_eq!(asked.iter().filter(|(row, _)| said.iter().all(|(other, _)| other != row)).count(), 2);
+    }
+
+    #[test]
+    fn the_extent_is_told_in_sixteenths_of_an_octave() {
+        assert_eq!(extent(""), None);
+        let bounds = (1..=128).filter(|&n| sixteenths(n) != sixteenths(n - 1)).collect::<Vec<u32>>();
+        assert_eq!(bounds[..32], (1..=32).collect::<Vec<_>>());
+        assert_eq!(bounds[32..47], (34..=62).step_by(2).collect::<Vec<_>>());
+        assert_eq!((sixteenths(u32::MAX), sixteenths(0)), (Some(16 * 31 + 15), None));
+        // An ideograph is as wide as two letters, and a mark counts.
+        assert_eq!(extent("取款"), extent("abcd"));
+        assert_ne!(extent("abcd"), extent("abcd!"));
+        let terms = Terms::build(["lost", "card"], MAX_TERMS);
+        assert_eq!(terms.weigh("pins"), [(0, EXTENT_WEIGHT)]);
     }
 
     #[test]
@@ -385,7 +398,8 @@ mod tests {
             Terms::build(["my card", "my card", "my cards", "the card", "my pin", "pin pin pin"], 1000);
         let weighed = terms.weigh("my pin pin");
         let square: f32 = weighed.iter().map(|(_, weight)| weight * weight).sum();
-        assert!((square - 2.0).abs() < 1e-5, "{square}");
+        let extent = EXTENT_WEIGHT * EXTENT_WEIGHT;
+        assert!((square - 2.0).abs() < 1e-5 || (square - 2.0 - extent).abs() < 1e-5, "{square}");
         let weight = |text: &str| {
             let word = text.chars().fold(WORD_SEED, step);
             let row = terms.rows[&finish(word)];

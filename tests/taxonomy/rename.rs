@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use taxond::{
     error::Error,
-    taxonomy::{Change, ClassId, ClassName, Manifest, Meaning},
+    taxonomy::{Change, ClassId, ClassName, Edit, Manifest, Meaning},
 };
 
-use super::{after, partition, strings, two_withdrawals, undone};
+use super::{after, manifest, partition, strings, two_withdrawals, undone};
 
 fn name(raw: &str) -> ClassName {
     ClassName::new(raw).unwrap()
@@ -92,4 +92,24 @@ fn what_came_under_the_new_name_stays_the_class_s_after_an_undo() {
     let merged = back.merge(&strings(["#1", "#3"]), "saldo", after(&back)).unwrap();
     assert_eq!(merged.meaning(&name("saldo")), Meaning::Class(ClassId(4)));
     assert_eq!(merged.former_names_of(ClassId(3)).count(), 0);
+}
+
+#[test]
+fn a_name_means_who_bore_it_last_although_an_undo_brought_it_back() {
+    let start = manifest(4);
+    let edit = |now: &Manifest, edit: Edit| now.edit(&edit, after(now)).unwrap();
+    let merge = |now: &Manifest, classes, into: &str| {
+        edit(now, Edit::Merge { classes: strings(classes), into: into.to_owned() })
+    };
+    let removed = edit(&start, Edit::Remove { classes: strings(["class 1"]) });
+    let again = edit(&removed, Edit::Add { names: strings(["class 1"]) });
+    let other = merge(&again, ["class 1", "class 3"], "class 1");
+    let back = [&again, &removed, &start].iter().fold(other, |now, target| undone(&now, target));
+    assert_eq!(back.meaning(&name("class 1")), Meaning::Class(ClassId(2)));
+    // Another class of the name came of "class 3", with a later id.
+    let merged = merge(&back, ["class 0", "class 1"], "one of two");
+    let into = merged.living_by_name(&name("one of two")).unwrap().id;
+    assert_eq!(merged.meaning(&name("class 1")), Meaning::Class(into));
+    let gone = edit(&back, Edit::Remove { classes: strings(["class 1"]) });
+    assert_eq!(gone.meaning(&name("class 1")), Meaning::Removed);
 }

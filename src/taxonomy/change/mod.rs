@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 pub use split::Part;
 
-use super::{Change, ClassId, ClassName, Manifest, Revision, UndoPoint, VersionNumber};
+use super::{Change, Class, ClassId, ClassName, Manifest, Revision, UndoPoint, VersionNumber};
 use crate::error::{Error, Result, Violation};
 
 /// What a manifest keeps about how it came to be.
@@ -126,7 +126,7 @@ impl Manifest {
     /// # Errors
     /// Those of the change.
     pub fn edit(&self, edit: &Edit, provenance: Provenance) -> Result<Self> {
-        match edit {
+        let mut next = match edit {
             Edit::Merge { classes, into } => self.merge(classes, into, provenance),
             Edit::Split { class, parts } => self.split(class, parts, provenance),
             Edit::Add { names } => self.add_named(names, provenance),
@@ -134,6 +134,19 @@ impl Manifest {
             Edit::Remove { classes } => self.remove(classes, provenance),
             Edit::Place { class, parent, create_parent } => {
                 self.place(class, parent.as_deref(), *create_parent, provenance)
+            }
+        }?;
+        next.keep_names(self);
+        Ok(next)
+    }
+
+    /// Has names of classes that end with a change go on meaning these. A class of a later id may have had the name
+    /// before them: one that ended when an undo brought them back.
+    fn keep_names(&mut self, before: &Self) {
+        for Class { id, name, .. } in before.living() {
+            let ended = !self.is_living(*id) && self.living_by_name(name).is_none();
+            if ended && self.bearers(name) != self.lives_on(*id) {
+                self.former_names.insert(name.clone(), *id);
             }
         }
     }
