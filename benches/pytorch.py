@@ -43,7 +43,7 @@ PRESETS = {
 }
 BATCH, POOL_BATCHES, MIN_COUNT = 64, 16, 2
 EMBEDDING_RATE, DECAY, BETAS, CLIP, WARMUP = 5.0, 0.01, (0.9, 0.99), 1.0, 0.1
-WORD_DROPOUT, EMBEDDING_DROPOUT, OUTPUT_DROPOUT, SMOOTHING = 0.1, 0.2, 0.4, 0.1
+WORD_DROPOUT, FEATURE_DROPOUT, EMBEDDING_DROPOUT, OUTPUT_DROPOUT, SMOOTHING = 0.1, 0.2, 0.2, 0.4, 0.1
 
 # Steps of the training that is not timed, and of those that choose the gradient.
 UNTIMED, TRIED = 20, 40
@@ -98,10 +98,19 @@ def read(path, preset, device):
     return Task(training, validation, len(vocabulary) + 1, len(classes), preset, device)
 
 
-class Batch:
-    """Texts packed step by step, the longest first, on a device."""
+def thinned(rows, bags, dropout):
+    """Rows of tokens, so many each, without those that a dropout leaves out; no token goes without any."""
+    starts = np.cumsum(bags) - bags
+    kept = np.random.random(len(rows)) >= dropout
+    left = np.add.reduceat(kept.astype(np.int64), starts)
+    kept[starts[left == 0]] = True
+    return rows[kept], np.maximum(left, 1)
 
-    def __init__(self, texts, device):
+
+class Batch:
+    """Texts packed step by step, the longest first, on a device; a dropout leaves out features of tokens."""
+
+    def __init__(self, texts, device, dropout=0.0):
         texts = sorted(texts, key=lambda text: -len(text[1]))
         lengths = np.array([len(text[1]) for text in texts])
         labels = np.array([text[2] for text in texts])
@@ -109,10 +118,12 @@ class Batch:
         step = np.concatenate([np.arange(length) for length in lengths])
         rank = np.repeat(np.arange(len(texts)), lengths)
         order = np.lexsort((rank, step))
+        rows = np.concatenate([text[0] for text in texts])
         bags = np.concatenate([text[1] for text in texts])
+        if dropout:
+            rows, bags = thinned(rows, bags, dropout)
         starts, bags = (np.cumsum(bags) - bags)[order], bags[order]
         offsets = np.cumsum(bags) - bags
-        rows = np.concatenate([text[0] for text in texts])
         rows = rows[np.repeat(starts - offsets, bags) + np.arange(len(rows))]
         # Where each packed token stands if every text has as many steps as the longest.
         cells = (step * len(texts) + rank)[order]
@@ -192,7 +203,7 @@ class Trainer:
         return self.peak * 0.5 * (1 + math.cos(math.pi * (self.step - climb) / max(self.steps - climb, 1.0)))
 
     def learn(self, texts):
-        batch = Batch(texts, self.device)
+        batch = Batch(texts, self.device, FEATURE_DROPOUT)
         loss = F.cross_entropy(self.network(batch), batch.labels, label_smoothing=SMOOTHING)
         loss.backward()
         if self.table.grad.is_sparse:

@@ -74,6 +74,7 @@ fn adjusted(mut recipe: Recipe, settings: &[(String, f64)]) -> Result<Recipe, St
             "clip_norm" => recipe.clip_norm = *number,
             "label_smoothing" => recipe.label_smoothing = *number as f32,
             "word_dropout" => recipe.word_dropout = *number as f32,
+            "feature_dropout" => recipe.feature_dropout = *number as f32,
             "embedding_dropout" => recipe.embedding_dropout = *number as f32,
             "output_dropout" => recipe.output_dropout = *number as f32,
             "word_shuffle" => recipe.word_shuffle = *number as f32,

@@ -1,30 +1,37 @@
-//! Examples as they are not written but might have been: the words of a text in another order.
+//! Examples as they are not written but might have been: with words in another order, or of which less is known.
 //!
 //! A text whose words are shuffled says mostly the same, and a network that reads many of them leans less on the order
-//! it happened to see (Wei and Zou 2019, "EDA", swap words at random).
+//! it happened to see (Wei and Zou 2019, "EDA", swap words at random). A token that lacks some of its features reads as
+//! one that the vocabulary knows in part, as are many of the texts to come: so what is left learns to say it alone.
 
 use std::borrow::Cow;
 
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Sample, batches::shuffle};
+use super::{Recipe, Sample, batches::shuffle};
 use crate::text::EncodedText;
 
-/// The samples of a batch, each with this probability with its tokens in random order. Without a chance nothing is drawn
+/// The samples of a batch, with the word shuffle and the feature dropout of the recipe. Without a chance nothing is drawn
 /// from the generator.
 pub(super) fn batch<'a>(
     samples: &'a [Sample],
     batch: &[usize],
-    probability: f32,
+    recipe: &Recipe,
     random: &mut ChaCha8Rng,
 ) -> Vec<Cow<'a, Sample>> {
     let one = |&index: &usize| {
         let sample = &samples[index];
-        if probability > 0.0 && random.random::<f32>() < probability {
-            Cow::Owned(Sample { text: shuffled(&sample.text, random), class: sample.class })
-        } else {
-            Cow::Borrowed(sample)
+        let mut text = Cow::Borrowed(&sample.text);
+        if recipe.word_shuffle > 0.0 && random.random::<f32>() < recipe.word_shuffle {
+            text = Cow::Owned(shuffled(&text, random));
+        }
+        if recipe.feature_dropout > 0.0 {
+            text = Cow::Owned(thinned(&text, recipe.feature_dropout, random));
+        }
+        match text {
+            Cow::Borrowed(_) => Cow::Borrowed(sample),
+            Cow::Owned(text) => Cow::Owned(Sample { text, class: sample.class }),
         }
     };
     batch.iter().map(one).collect()
@@ -33,12 +40,38 @@ pub(super) fn batch<'a>(
 fn shuffled(text: &EncodedText, random: &mut ChaCha8Rng) -> EncodedText {
     let mut order: Vec<usize> = (0..text.tokens).collect();
     shuffle(&mut order, random);
-    let mut new = EncodedText { features: Vec::new(), offsets: vec![0], ..text.clone() };
-    for token in order {
-        new.features.extend_from_slice(text.token(token));
-        new.offsets.push(new.features.len() as u32);
+    with_tokens(text, order.into_iter(), |features, token| features.extend_from_slice(token))
+}
+
+/// Leaves out each feature of a token with a probability, and at least one in.
+fn thinned(text: &EncodedText, dropout: f32, random: &mut ChaCha8Rng) -> EncodedText {
+    with_tokens(text, 0..text.tokens, |features, token| {
+        if token.len() == 1 {
+            features.push(token[0]);
+            return;
+        }
+        let start = features.len();
+        features.extend(token.iter().filter(|_| random.random::<f32>() >= dropout));
+        if features.len() == start && !token.is_empty() {
+            features.push(token[random.random_range(0..token.len())]);
+        }
+    })
+}
+
+/// A text of tokens of another one, in this order, each with the features that `push` gives it.
+fn with_tokens(
+    text: &EncodedText,
+    tokens: impl Iterator<Item = usize>,
+    mut push: impl FnMut(&mut Vec<u32>, &[u32]),
+) -> EncodedText {
+    let mut features = Vec::with_capacity(text.features.len());
+    let mut offsets = Vec::with_capacity(text.offsets.len());
+    offsets.push(0);
+    for token in tokens {
+        push(&mut features, text.token(token));
+        offsets.push(features.len() as u32);
     }
-    new
+    EncodedText { features, offsets, terms: text.terms.clone(), ..*text }
 }
 
 #[cfg(test)]
@@ -46,6 +79,7 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
+    use crate::{model::Preset, registry::Mode};
 
     fn samples() -> Vec<Sample> {
         let text = EncodedText {
@@ -58,6 +92,11 @@ mod tests {
         vec![Sample { text, class: 5 }; 3]
     }
 
+    fn recipe(word_shuffle: f32, feature_dropout: f32) -> Recipe {
+        let recipe = Recipe::for_training(Preset::Default, Mode::Scratch, 3);
+        Recipe { word_shuffle, feature_dropout, ..recipe }
+    }
+
     fn tokens(text: &EncodedText) -> Vec<Vec<u32>> {
         (0..text.tokens).map(|token| text.token(token).to_vec()).collect()
     }
@@ -66,7 +105,7 @@ mod tests {
     fn the_same_tokens_come_in_another_order() {
         let samples = samples();
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        let made = batch(&samples, &[0, 1, 2], 1.0, &mut random);
+        let made = batch(&samples, &[0, 1, 2], &recipe(1.0, 0.0), &mut random);
         let (before, mut after) = (tokens(&samples[0].text), tokens(&made[0].text));
         assert_ne!(before, after);
         assert_ne!(after, tokens(&made[1].text));
@@ -79,8 +118,35 @@ mod tests {
     fn without_a_chance_nothing_changes_and_nothing_is_drawn() {
         let samples = samples();
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        let made = batch(&samples, &[2], 0.0, &mut random);
+        let made = batch(&samples, &[2], &recipe(0.0, 0.0), &mut random);
         assert!(matches!(made[0], Cow::Borrowed(_)));
         assert_eq!(random, ChaCha8Rng::seed_from_u64(1));
+    }
+
+    #[test]
+    fn tokens_lose_features_but_never_all() {
+        let samples = samples();
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let (mut full, mut kept) = (0, 0);
+        for _ in 0..200 {
+            let made = batch(&samples, &[0, 1, 2], &recipe(0.0, 0.4), &mut random);
+            for sample in &made {
+                let whole = tokens(&samples[0].text);
+                for (before, after) in whole.iter().zip(tokens(&sample.text)) {
+                    assert!(!after.is_empty() && after.iter().all(|feature| before.contains(feature)));
+                    if before.len() > 1 {
+                        (full, kept) = (full + before.len(), kept + after.len());
+                    } else {
+                        assert_eq!(*before, after);
+                    }
+                }
+                assert_eq!((sample.text.tokens, &sample.text.terms), (7, &samples[0].text.terms));
+            }
+        }
+        // Of the features 0.6 are seen, and a few more because no token goes without: of two 0.68, of three 0.62.
+        let share = f64::from(kept as u32) / f64::from(full as u32);
+        assert!((0.62..0.69).contains(&share), "{share}");
+        let made = batch(&samples, &[0], &recipe(0.0, 1.0), &mut random);
+        assert!(tokens(&made[0].text).iter().all(|token| token.len() == 1));
     }
 }

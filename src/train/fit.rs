@@ -301,7 +301,7 @@ impl<'a> Fitting<'a> {
         trainer.random.set_stream(random.get_stream() + 2);
         let batches = batches::epoch(lengths, recipe.batch, &mut random);
         let prepare = move |batch: Vec<usize>, random: &mut ChaCha8Rng| {
-            let samples = augment::batch(data.train, &batch, recipe.word_shuffle, random);
+            let samples = augment::batch(data.train, &batch, recipe, random);
             let samples: Vec<&Sample> = samples.iter().map(AsRef::as_ref).collect();
             preparer.prepare(&samples, recipe, random)
         };

@@ -33,6 +33,8 @@ pub struct Recipe {
     pub label_smoothing: f32,
     /// Probability that a token is not seen at all.
     pub word_dropout: f32,
+    /// Probability that a feature of a token is not seen, where the token has several.
+    pub feature_dropout: f32,
     /// Probability that a column of the embedding is not seen throughout a text.
     pub embedding_dropout: f32,
     /// Probability that a feature is not seen by the head.
@@ -93,6 +95,7 @@ impl Recipe {
             clip_norm: 1.0,
             label_smoothing: 0.1,
             word_dropout: 0.1,
+            feature_dropout: 0.2,
             embedding_dropout: 0.2,
             output_dropout: 0.4,
             wide: WideRecipe { epochs: wide_epochs, rate: wide_rate, batch: 32, dropout: 0.6 },
@@ -119,6 +122,7 @@ impl Recipe {
                 clip_norm: 5.0,
                 label_smoothing: 0.0,
                 word_dropout: 0.0,
+                feature_dropout: 0.0,
                 embedding_dropout: 0.0,
                 output_dropout: 0.5,
                 ..self

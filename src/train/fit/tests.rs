@@ -151,6 +151,7 @@ fn rows_that_no_text_touches_stay_as_they_were() {
     let mut toy = toy();
     toy.recipe.epochs = 1;
     toy.recipe.word_dropout = 0.0;
+    toy.recipe.feature_dropout = 0.0;
     toy.recipe.embedding_dropout = 0.0;
     toy.train.truncate(20);
     let fitted = toy.fit(1, &mut go_on).unwrap();
