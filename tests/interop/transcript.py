@@ -14,7 +14,7 @@ from pathlib import Path
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = "\x1e"
-NUMBER = re.compile(r"\d+ min \d+ s\b|\d[\d,]*(?:\.\d+)?(?:e-?\d+)?(?: ?(?:ns|µs|us|ms|s|min)\b)?")
+NUMBER = re.compile(r"\d+ min \d+ s\b|\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?(?: ?(?:ns|µs|us|ms|s|min)\b)?")
 
 
 @dataclasses.dataclass
