@@ -16,6 +16,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use crate::{
     Options,
@@ -155,8 +156,11 @@ async fn closed_loop(mut client: Client, requests: Arc<Requests>, tally: Arc<Tal
         let asked = Instant::now();
         let outcome = client.predict(requests.next()).await.and_then(|answer| answer.checked(requests.texts));
         tally.note(asked, &outcome);
-        if outcome.is_err() {
-            sleep(PAUSE).await;
+        if let Err(status) = outcome {
+            // As the daemon asks for, and spread, so that those who were refused together do not come again together.
+            let asked_for = status.get_details_retry_info().and_then(|info| info.retry_delay);
+            let spread = 1.0 + f64::from(asked.elapsed().subsec_nanos() % 1000) / 1000.0;
+            sleep(asked_for.unwrap_or(PAUSE).mul_f64(spread)).await;
         }
     }
 }

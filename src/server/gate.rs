@@ -20,6 +20,7 @@ use tracing::{Instrument as _, error};
 use super::{
     audit::Audit,
     connection::Client,
+    crowd::{Crowd, Entered},
     door::{Door, Refusal},
     metrics::{self, Metrics},
     roles, traces,
@@ -33,6 +34,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct GateLayer {
     pub(super) door: Arc<Door>,
+    /// The predictions under way.
+    pub(super) crowd: Arc<Crowd>,
     pub(super) metrics: Arc<Metrics>,
     /// Whether spans are sent.
     pub(super) traces: bool,
@@ -43,6 +46,7 @@ pub(super) struct GateLayer {
 pub(super) struct Gate<S> {
     inner: S,
     door: Arc<Door>,
+    crowd: Arc<Crowd>,
     metrics: Arc<Metrics>,
     traces: bool,
 }
@@ -51,7 +55,8 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, door: Arc::clone(&self.door), metrics: Arc::clone(&self.metrics), traces: self.traces }
+        let Self { door, crowd, metrics, traces } = self.clone();
+        Gate { inner, door, crowd, metrics, traces }
     }
 }
 
@@ -82,11 +87,15 @@ where
         let peer = client.as_ref().map(|client| &client.peer);
         let authorization = request.headers().get(http::header::AUTHORIZATION).map(|value| value.as_bytes());
         let begin = |who: Option<&Identity>, said| rpc.audited.then(|| Audit::begin(rpc, who, peer, said));
-        let (caller, audit) = match self.door.admit(rpc, authorization, peer) {
-            Ok(identity) => {
+        let admitted = self.door.admit(rpc, authorization, peer).and_then(|identity| match self.enter(rpc) {
+            Ok(entered) => Ok((identity, entered)),
+            Err(cause) => Err(Refusal { who: Some(identity), cause }),
+        });
+        let (caller, audit, entered) = match admitted {
+            Ok((identity, entered)) => {
                 let caller = Caller::new(Arc::clone(&identity));
                 let audit = begin(Some(&identity), caller.said());
-                (caller, audit)
+                (caller, audit, entered)
             }
             Err(Refusal { who, cause }) => {
                 if let Some(reason) = cause.reason() {
@@ -116,8 +125,18 @@ where
             if let Some(audit) = audit {
                 audit.answered(code(&response));
             }
+            if let Some(entered) = entered {
+                entered.answered();
+            }
             Ok(call.measure(response))
         })
+    }
+}
+
+impl<S> Gate<S> {
+    /// Counts a prediction in, if this is one.
+    fn enter(&self, rpc: roles::Rpc) -> Result<Option<Entered>, Error> {
+        rpc.predicts.then(|| self.crowd.enter()).transpose()
     }
 }
 
@@ -166,6 +185,7 @@ mod tests {
     fn open_gate() -> GateLayer {
         GateLayer {
             door: Arc::new(Door::open(None, None).unwrap()),
+            crowd: Arc::new(Crowd::new(1, None)),
             metrics: Arc::new(Metrics::new()),
             traces: false,
         }

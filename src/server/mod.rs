@@ -4,6 +4,7 @@ mod audit;
 mod auth;
 mod certificate;
 mod connection;
+mod crowd;
 mod doctor;
 mod door;
 mod exposition;
@@ -46,6 +47,7 @@ use tokio::{
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 
+use crowd::Crowd;
 pub use doctor::{Finding, examine};
 use door::Door;
 use exposition::Sources;
@@ -68,7 +70,7 @@ use crate::{
     config::Config,
     dataset::{Dataset, FeatureCache},
     error::{Error, Result},
-    model::Device,
+    model::{Device, Network},
     predict::{LiveVersions, Predictor, QueueLimits},
     proto::{inference, v1},
     registry::{ModelId, Quotas, Registry, Retention, Version},
@@ -123,6 +125,7 @@ pub async fn start(config: Config) -> Result<Running> {
         warn!(%address, "whoever reaches this address may do everything: auth_file says who may do what");
     }
     let door = Arc::new(Door::open(config.auth_file.clone(), config.network.rate_limit)?);
+    let crowd = Arc::new(Crowd::new(config.threads * Network::BATCH, config.predict_queue_time));
     let reloadable = Arc::new(Reloadable { tls: tls.clone(), door: Arc::clone(&door) });
     let listeners = Listeners::bind(&config.network).await?;
     let addresses = listeners.addresses()?;
@@ -174,7 +177,7 @@ pub async fn start(config: Config) -> Result<Running> {
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(GateLayer { door, metrics, traces })
+        .layer(GateLayer { door, crowd, metrics, traces })
         .add_routes(services.routes())
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(internal)?)

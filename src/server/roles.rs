@@ -15,6 +15,8 @@ pub struct Rpc {
     pub needs: Needs,
     /// Whether it changes something, or hands out everything, and goes into the audit log.
     pub audited: bool,
+    /// Whether it is one answer of a network, for which there is room while that is soon.
+    pub predicts: bool,
 }
 
 /// Who may make a call.
@@ -37,6 +39,10 @@ const ADMIN: Needs = Needs::Role(Role::Admin);
 const READS: bool = false;
 const CHANGES: bool = true;
 const HANDS_OUT: bool = true;
+
+/// The calls that are one answer of a network.
+const PREDICTIONS: [&str; 2] =
+    ["/inference.GRPCInferenceService/ModelInfer", "/taxond.v1.PredictService/Predict"];
 
 #[rustfmt::skip]
 const TABLE: &[(&str, Needs, bool)] = &[
@@ -100,7 +106,14 @@ static RPCS: LazyLock<HashMap<&'static str, Rpc>> =
 /// All RPCs, in the order of the table.
 pub fn rpcs() -> impl Iterator<Item = Rpc> {
     let numbered = TABLE.iter().enumerate();
-    numbered.map(|(number, &(path, needs, audited))| Rpc { number, path, needs, audited })
+    let predicts = |path| PREDICTIONS.contains(&path);
+    numbered.map(move |(number, &(path, needs, audited))| Rpc {
+        number,
+        path,
+        needs,
+        audited,
+        predicts: predicts(path),
+    })
 }
 
 /// The RPC of a path.
