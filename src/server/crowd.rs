@@ -1,8 +1,8 @@
 //! Counts the predictions that are under way, and refuses more of them than are answered soon.
 //!
-//! What waits for a core waits in the network layers as well, before any queue knows of it. By Little's law (Little 1961, "A proof for
-//! the queuing formula L = lambda W") a request that comes to n others takes n times what each adds to the time of those behind it,
-//! its pace; and the pace is what requests took lately, over how many there were when they came.
+//! What waits for a core waits in the network layers as well, before any queue knows of it. By Little's law (Little 1961, "A
+//! proof for the queuing formula L = lambda W") a request that comes to n others takes n times what each adds to the time of
+//! those behind it, its pace; and the pace is what requests took lately, over how many there were when they came.
 
 use std::{
     sync::{
