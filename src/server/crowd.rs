@@ -140,6 +140,8 @@ mod tests {
         std::thread::sleep(Duration::from_millis(5));
         inside.pop().unwrap().answered();
         assert!(crowd.pace.load(Ordering::Relaxed) >= smoothed(0, 5_000_000 / MANY as u64));
-        assert_eq!((0..200).fold(0, |mean, _| smoothed(mean, 1 << 20)) >> 16, 15);
+        // What comes again and again is the mean, but for what rounding loses.
+        let mean = (0..300).fold(0, |mean, _| smoothed(mean, 1 << 20));
+        assert!(((1 << 20) - 32..=1 << 20).contains(&mean), "{mean}");
     }
 }
