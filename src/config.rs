@@ -28,6 +28,7 @@ use crate::{
 
 const DEFAULT_PREDICT_QUEUE: usize = 1024;
 const DEFAULT_PREDICT_QUEUE_MILLIS: u64 = 250;
+const DEFAULT_PREDICT_STANDING_MILLIS: u64 = 12;
 const DEFAULT_CACHE_BYTES: u64 = 64 * MIB;
 const DEFAULT_FEATURE_CACHE_BYTES: u64 = 256 * MIB;
 const DEFAULT_MODEL_CACHE_BYTES: u64 = 1024 * MIB;
@@ -64,9 +65,12 @@ pub struct Config {
     pub threads: usize,
     /// Texts that may wait for a prediction, 1 to 1,000,000; more are refused. Default 1024.
     pub predict_queue: usize,
-    /// Time that what waits before a request of up to 15 texts may take to be computed, else it is refused; up to an hour,
-    /// none for any time. Default 250 ms.
+    /// Time that what waits before a request of up to 15 texts may take to be computed, else it is refused, and time that
+    /// predictions under way may take where they are many; up to an hour, none for any time. Default 250 ms.
     pub predict_queue_time: Option<Duration>,
+    /// Time that predictions under way may take where they have been many for longer than a moment; up to an hour, none
+    /// for that of the queue. Default 12 ms, or none where that of the queue is.
+    pub predict_standing_time: Option<Duration>,
     /// What recurrent weights are rounded to for answers: `auto`, `f32` or `int8`. Default `auto`.
     pub predict_weights: AnswerWeights,
     /// Memory that the store may use as a cache, in bytes, 1 MiB to 1 TiB. Default 64 MiB.
@@ -186,9 +190,12 @@ pub struct Settings {
     /// Texts that may wait for a prediction before calls are refused [default: 1024]
     #[arg(long, env = "TAXOND_PREDICT_QUEUE", value_name = "TEXTS")]
     pub predict_queue: Option<usize>,
-    /// Milliseconds that what waits may take until a call of up to 15 texts is refused; 0 for any time [default: 250]
+    /// Milliseconds that what waits may take until a Predict is refused; 0 for any time [default: 250]
     #[arg(long, env = "TAXOND_PREDICT_QUEUE_MILLIS", value_name = "MILLISECONDS")]
     pub predict_queue_millis: Option<u64>,
+    /// The same where there is more than can be answered for longer than a moment; 0 for the same time [default: 12]
+    #[arg(long, env = "TAXOND_PREDICT_STANDING_MILLIS", value_name = "MILLISECONDS")]
+    pub predict_standing_millis: Option<u64>,
     /// What recurrent weights are rounded to for answers: auto (int8 from 256 units on), f32 or int8 [default: auto]
     #[arg(long, env = "TAXOND_PREDICT_WEIGHTS", value_name = "WEIGHTS")]
     pub predict_weights: Option<String>,
@@ -300,6 +307,7 @@ impl Settings {
             threads: self.threads.or(base.threads),
             predict_queue: self.predict_queue.or(base.predict_queue),
             predict_queue_millis: self.predict_queue_millis.or(base.predict_queue_millis),
+            predict_standing_millis: self.predict_standing_millis.or(base.predict_standing_millis),
             predict_weights: self.predict_weights.or(base.predict_weights),
             cache_bytes: self.cache_bytes.or(base.cache_bytes),
             feature_cache_bytes: self.feature_cache_bytes.or(base.feature_cache_bytes),
@@ -364,7 +372,11 @@ impl Config {
         let drain = settings.drain_seconds.unwrap_or(DEFAULT_DRAIN_SECONDS);
         within("threads", threads, 1, 1024)?;
         within("predict_queue", predict_queue, 1, 1_000_000)?;
-        within("predict_queue_millis", predict_queue_millis, 0, 3_600_000)?;
+        let predict_queue_time = optional_millis("predict_queue_millis", predict_queue_millis)?;
+        let predict_standing_millis = settings
+            .predict_standing_millis
+            .unwrap_or_else(|| DEFAULT_PREDICT_STANDING_MILLIS.min(predict_queue_millis));
+        let predict_standing_time = optional_millis("predict_standing_millis", predict_standing_millis)?;
         within("cache_bytes", cache_bytes, MIB, 1024 * 1024 * MIB)?;
         within("drain_seconds", drain, 0.0, 3600.0)?;
         let training_memory_limit = settings.training_memory_limit.unwrap_or_else(|| memory() / 2);
@@ -397,8 +409,8 @@ impl Config {
             tf32: settings.tf32.unwrap_or(false),
             threads,
             predict_queue,
-            predict_queue_time: (predict_queue_millis > 0)
-                .then(|| Duration::from_millis(predict_queue_millis)),
+            predict_queue_time,
+            predict_standing_time,
             predict_weights,
             cache_bytes,
             feature_cache_bytes,
@@ -459,6 +471,12 @@ fn within<T: PartialOrd + std::fmt::Display>(field: &str, value: T, low: T, high
     Err(Error::invalid(field, format!("must be {low} to {high}, got {value}")))
 }
 
+/// A time of up to an hour, of which 0 means none.
+fn optional_millis(field: &str, millis: u64) -> Result<Option<Duration>> {
+    within(field, millis, 0, 3_600_000)?;
+    Ok((millis > 0).then(|| Duration::from_millis(millis)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -515,6 +533,20 @@ mod tests {
         let flags = Settings { threads: Some(2), ..Settings::default() };
         let config = config(flags.or(file)).unwrap();
         assert_eq!((config.threads, config.predict_queue, config.drain.as_secs()), (2, 9, 10));
+    }
+
+    #[test]
+    fn a_crowd_that_stands_is_borne_no_longer_than_a_queue_unless_that_is_wished() {
+        let standing = |toml: &str| {
+            config(Settings::from_toml(toml).unwrap())
+                .unwrap()
+                .predict_standing_time
+                .map(|time| time.as_millis())
+        };
+        assert_eq!(standing(""), Some(12));
+        assert_eq!(standing("predict_queue_millis = 5"), Some(5));
+        assert_eq!(standing("predict_queue_millis = 0"), None);
+        assert_eq!(standing("predict_queue_millis = 5\npredict_standing_millis = 9"), Some(9));
     }
 
     #[test]

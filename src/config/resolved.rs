@@ -1,6 +1,13 @@
 //! A checked configuration as settings again: to show it, and to tell what changed.
 
+use std::time::Duration;
+
 use super::{Config, Network, Settings};
+
+/// A time that may be absent, as a number that is 0 then.
+fn millis(time: Option<Duration>) -> u64 {
+    time.map_or(0, |time| time.as_millis() as u64)
+}
 
 impl Config {
     /// Every setting with the value that holds; what is off stays absent.
@@ -25,7 +32,8 @@ impl Config {
             tf32: Some(self.tf32),
             threads: Some(self.threads),
             predict_queue: Some(self.predict_queue),
-            predict_queue_millis: Some(self.predict_queue_time.map_or(0, |time| time.as_millis() as u64)),
+            predict_queue_millis: Some(millis(self.predict_queue_time)),
+            predict_standing_millis: Some(millis(self.predict_standing_time)),
             predict_weights: Some(self.predict_weights.to_string()),
             cache_bytes: Some(self.cache_bytes),
             feature_cache_bytes: Some(self.feature_cache_bytes),
@@ -78,7 +86,7 @@ impl Settings {
         values!(self;
             listen, unix_socket, unix_allow_uids, unix_allow_gids, tls_cert, tls_key, tls_client_ca, auth_file,
             max_connections, idle_seconds, rate_limit, metrics_listen, insecure, data_dir, device, tf32, threads, predict_queue,
-            predict_queue_millis, predict_weights,
+            predict_queue_millis, predict_standing_millis, predict_weights,
             cache_bytes, feature_cache_bytes, model_cache_bytes, pin, training_niceness, drain_seconds, log,
             log_format, otlp_endpoint, otlp_share, vectors_dir, training_memory_limit, gate_accuracy, gate_class_f1, max_models, max_classes,
             max_examples, min_free_bytes,

@@ -181,11 +181,12 @@ mod tests {
     use tower::{ServiceExt as _, service_fn};
 
     use super::*;
+    use crate::server::crowd::Patience;
 
     fn open_gate() -> GateLayer {
         GateLayer {
             door: Arc::new(Door::open(None, None).unwrap()),
-            crowd: Arc::new(Crowd::new(1, None)),
+            crowd: Arc::new(Crowd::new(1, Patience::default())),
             metrics: Arc::new(Metrics::new()),
             traces: false,
         }

@@ -47,7 +47,7 @@ use tokio::{
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 
-use crowd::Crowd;
+use crowd::{Crowd, Patience};
 pub use doctor::{Finding, examine};
 use door::Door;
 use exposition::Sources;
@@ -125,7 +125,12 @@ pub async fn start(config: Config) -> Result<Running> {
         warn!(%address, "whoever reaches this address may do everything: auth_file says who may do what");
     }
     let door = Arc::new(Door::open(config.auth_file.clone(), config.network.rate_limit)?);
-    let crowd = Arc::new(Crowd::new(config.threads * Network::BATCH, config.predict_queue_time));
+    let patience = Patience {
+        burst: config.predict_queue_time,
+        standing: config.predict_standing_time.or(config.predict_queue_time),
+    };
+    // For each thread a batch that is computed and one that waits.
+    let crowd = Arc::new(Crowd::new(2 * config.threads * Network::BATCH, patience));
     let reloadable = Arc::new(Reloadable { tls: tls.clone(), door: Arc::clone(&door) });
     let listeners = Listeners::bind(&config.network).await?;
     let addresses = listeners.addresses()?;

@@ -106,13 +106,9 @@ static RPCS: LazyLock<HashMap<&'static str, Rpc>> =
 /// All RPCs, in the order of the table.
 pub fn rpcs() -> impl Iterator<Item = Rpc> {
     let numbered = TABLE.iter().enumerate();
-    let predicts = |path| PREDICTIONS.contains(&path);
-    numbered.map(move |(number, &(path, needs, audited))| Rpc {
-        number,
-        path,
-        needs,
-        audited,
-        predicts: predicts(path),
+    numbered.map(|(number, &(path, needs, audited))| {
+        let predicts = PREDICTIONS.contains(&path);
+        Rpc { number, path, needs, audited, predicts }
     })
 }
 

@@ -12,7 +12,7 @@ use tracing::debug;
 use super::{
     Recipe, Sample, WideRecipe,
     features::{FeaturesOf, Kept},
-    refit::{Featured, RefitRecipe, refit, strongest_rows},
+    refit::{Featured, RefitRecipe, head_logits, refit, strongest_rows},
 };
 use crate::{
     dataset::{Example, Meanings, Split},
@@ -20,7 +20,6 @@ use crate::{
     model::{
         Array, Checkpoint,
         checkpoint::{HEAD_BIAS, HEAD_WEIGHT, WIDE_BIAS, WIDE_WEIGHT},
-        kernels::Linear,
     },
     registry::Mode,
     taxonomy::{ClassId, LeafGroups, LeafId, Manifest},
@@ -266,8 +265,7 @@ fn with_rows_of_parents(
 
 /// By how much the strongest row of some leaves exceeds the strongest of all others, for each text by its features `[N, F]`.
 fn margins(network: &Checkpoint, of: &BTreeSet<LeafId>, features: &[f32]) -> Result<Vec<f32>> {
-    let (weight, bias) = (network.tensor(HEAD_WEIGHT)?, network.tensor(HEAD_BIAS)?);
-    let logits = Linear::from_slices(&weight.data, &bias.data).map(features);
+    let logits = head_logits(network, features)?;
     let is_of: Vec<bool> = network.leaves.iter().map(|leaf| of.contains(leaf)).collect();
     let margin = |logits: &[f32]| {
         let strongest = |side: bool| {

@@ -120,6 +120,15 @@ pub(super) fn refit(
     Ok(fitted)
 }
 
+/// What the head says to features `[N, F]`: logits `[N, C]`.
+///
+/// # Errors
+/// [`crate::error::Error::Corrupt`] if the checkpoint lacks a tensor.
+pub(super) fn head_logits(network: &Checkpoint, features: &[f32]) -> Result<Vec<f32>> {
+    let (weight, bias) = (network.tensor(HEAD_WEIGHT)?, network.tensor(HEAD_BIAS)?);
+    Ok(Linear::from_slices(&weight.data, &bias.data).map(features))
+}
+
 /// Of some rows of the head the one that each text, by its features `[N, F]`, gives the highest logit.
 ///
 /// # Errors

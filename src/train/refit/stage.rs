@@ -2,14 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Featured, RefitRecipe, refit};
+use super::{Featured, RefitRecipe, head_logits, refit};
 use crate::{
     error::Result,
-    model::{
-        BranchLogits, Checkpoint,
-        checkpoint::{HEAD_BIAS, HEAD_WEIGHT},
-        kernels::Linear,
-    },
+    model::{BranchLogits, Checkpoint},
     taxonomy::{LeafGroups, LeafId},
     train::{
         FitProgress, Fitted, Recipe, Sample, features::Kept, fit::wide_logits, start::Samples,
@@ -78,9 +74,8 @@ fn judged(network: Checkpoint, samples: &[Sample], features: &[f32], groups: &Le
     if samples.is_empty() {
         return Ok(Fitted::measured(network, None, device));
     }
-    let (weight, bias) = (network.tensor(HEAD_WEIGHT)?, network.tensor(HEAD_BIAS)?);
     let logits = BranchLogits {
-        deep: Linear::from_slices(&weight.data, &bias.data).map(features),
+        deep: head_logits(&network, features)?,
         wide: wide_logits(&network, samples),
         leaves: network.leaves.len(),
     };
