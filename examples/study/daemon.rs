@@ -1,6 +1,12 @@
 //! A daemon in this process, and what a study asks of it.
 
-use std::{collections::BTreeMap, error::Error, time::Instant};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use taxond::{
     config::{Config, Settings},
@@ -21,9 +27,16 @@ use tonic::transport::Channel;
 /// Texts of one message.
 const MESSAGE: usize = 1000;
 
+/// How long what the encoder makes of the examples may take to be kept after a training.
+const KEPT_WITHIN: Duration = Duration::from_secs(120);
+
 /// A running daemon and its clients.
 pub(crate) struct Daemon {
     running: Running,
+    /// Where it keeps what encoders make of examples, a file for each.
+    features: PathBuf,
+    /// Models that have learnt.
+    learnt: usize,
     registry: RegistryServiceClient<Channel>,
     dataset: DatasetServiceClient<Channel>,
     training: TrainingServiceClient<Channel>,
@@ -42,6 +55,8 @@ impl Daemon {
         let channel = Channel::from_shared(format!("http://{}", running.address))?.connect().await?;
         Ok(Self {
             running,
+            features: folder.path().join("features"),
+            learnt: 0,
             registry: RegistryServiceClient::new(channel.clone()),
             dataset: DatasetServiceClient::new(channel.clone()),
             training: TrainingServiceClient::new(channel.clone()),
@@ -54,7 +69,8 @@ impl Daemon {
         Ok(self.running.stop().await?)
     }
 
-    /// Makes a model and trains it from scratch; the seconds of the training.
+    /// Makes a model and trains it from scratch; the seconds of the training. Returns when the daemon also keeps what the encoder
+    /// makes of the examples, or did not for long.
     pub(crate) async fn learn(
         &mut self,
         model: &str,
@@ -75,7 +91,18 @@ impl Daemon {
         self.add(model, texts).await?;
         let began = Instant::now();
         self.train(model, training).await?;
-        Ok(began.elapsed().as_secs_f64())
+        let ended = Instant::now();
+        self.learnt += 1;
+        while self.kept() < self.learnt && ended.elapsed() < KEPT_WITHIN {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok((ended - began).as_secs_f64())
+    }
+
+    /// Encoders of which it keeps what they make of the examples.
+    fn kept(&self) -> usize {
+        let files = fs::read_dir(&self.features).into_iter().flatten().flatten();
+        files.filter(|file| file.path().extension().is_none()).count()
     }
 
     /// Trains a model; what was published on the way, each with the moment.

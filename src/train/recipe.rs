@@ -83,7 +83,7 @@ impl Recipe {
                 let needed = MIN_STEPS_FROM_SCRATCH.div_ceil(examples.div_ceil(batch).max(1));
                 (u32::try_from(needed).unwrap_or(MAX_EPOCHS).clamp(epochs, MAX_EPOCHS), learning_rate)
             }
-            Mode::Continue | Mode::Transfer => (3, 0.3 * learning_rate),
+            Mode::Continue | Mode::Transfer => (2, 0.3 * learning_rate),
         };
         Self {
             epochs,
