@@ -77,22 +77,21 @@ pub(super) fn divide(
     let own: Vec<bool> =
         examples.iter().map(|example| meant_before.class_id_of(example) == Some(class)).collect();
     let members = || examples.iter().zip(&own).filter(|(_, own)| **own).map(|(example, _)| example);
+    // The part whose name each example bears.
     let named = |example: &Example| {
         meant_after.class_id_of(example).and_then(|id| ids.iter().position(|part| *part == id))
     };
-    let strangers = examples.iter().zip(&own).filter(|(_, own)| !**own).map(|(example, _)| example);
-    let twins = strangers
-        .filter_map(|example| Some((example, named(example)?)))
-        .map(|(example, part)| (normalise(&example.text), part))
-        .collect();
+    let named: Vec<Option<usize>> = examples.iter().map(named).collect();
+    let strangers = examples.iter().zip(&named).zip(&own).filter(|(_, own)| !**own);
+    let twins =
+        strangers.filter_map(|((example, named), _)| Some((normalise(&example.text), (*named)?))).collect();
     let claims = Claims::new(parts, class, before, members(), twins)?;
 
     let shares = ids.iter().map(|&class| Share { class, train: 0, validation: 0 }).collect();
     let (unassigned, unmatched_texts) = (0, claims.unmatched(members()));
     let mut division =
         Division { class, parts: shares, unassigned, unmatched_texts, assigned: BTreeMap::new() };
-    for (example, own) in examples.iter_mut().zip(own) {
-        let natural = named(example);
+    for ((example, natural), own) in examples.iter_mut().zip(named).zip(own) {
         let part = match own {
             true => claims.part_of(example, natural.filter(|part| claims.remaining != Some(*part))),
             false => natural,

@@ -78,6 +78,18 @@ pub(super) fn refit(
     recipe: &RefitRecipe,
     seed: u64,
 ) -> Result<Checkpoint> {
+    // On the threads of the pool, so that handing work to them is cheap: there is a lot of it, in small pieces.
+    rayon::scope(|_| fit_rows(network, data, groups, free, recipe, seed))
+}
+
+fn fit_rows(
+    network: &Checkpoint,
+    data: Featured<'_>,
+    groups: &LeafGroups,
+    free: &BTreeSet<LeafId>,
+    recipe: &RefitRecipe,
+    seed: u64,
+) -> Result<Checkpoint> {
     let rows = Rows::new(network, groups, free);
     let labels: Vec<u32> = data.samples.iter().map(|sample| rows.label(sample.class)).collect();
     let mut fitted = network.clone();
