@@ -15,8 +15,13 @@ use std::{
 
 use clap::Parser;
 use taxond::{
-    model::kernels::{
-        Directions, Lstm, LstmReader, LstmWeights, PooledStates, RecurrentWeights, bag_backward, bag_forward,
+    model::{
+        Architecture, Preset,
+        gradients::{Parameters, gradients},
+        kernels::{
+            ClassTargets, Directions, Lstm, LstmReader, LstmWeights, PooledStates, RecurrentWeights,
+            bag_backward, bag_forward,
+        },
     },
     text::{EncodedText, PackedBatch, Packing},
     train::{Moments, Update},
@@ -91,7 +96,10 @@ fn main() {
     pool.install(|| {
         bench.yardstick();
         SHAPES.iter().for_each(|shape| bench.lstm(shape));
-        [10_000, 1_000_000].into_iter().for_each(|rows| bench.embedding(rows));
+        for rows in [10_000, 1_000_000] {
+            bench.embedding(rows);
+            bench.step(rows);
+        }
     });
     if options.json {
         println!("{}", serde_json::Value::Array(bench.results));
@@ -200,6 +208,46 @@ impl Bench {
         let mut moments = Moments::new(table.len());
         self.measure(&update, None, || {
             Update::new(1, 1e-3, 1.0).rows(&mut table, WIDTH, &touched, &gradient, &mut moments);
+        });
+    }
+
+    /// A step of training of the default preset, of which the embedding has so many rows: forwards, back, and the update.
+    fn step(&mut self, rows: usize) {
+        const CLASSES: u32 = 77;
+        let name = format!("training step V={rows}");
+        if !name.contains(&self.filter) {
+            return;
+        }
+        let architecture = Architecture::preset(Preset::Default);
+        let (width, hidden) = (architecture.embedding, architecture.hidden);
+        let gates = architecture.directions() * 4 * hidden;
+        let texts: Vec<EncodedText> = (0..64).map(|text| words(text, rows as u32)).collect();
+        let batch = PackedBatch::new(&texts);
+        let labels: Vec<u32> = (0..64).map(|text| text % CLASSES).collect();
+        let class_of_leaf = (0..CLASSES).map(Some).collect();
+        let targets = ClassTargets { class_of_leaf, classes: CLASSES as usize, smoothing: 0.1 };
+        let mut table = wave(rows * width);
+        let mut table_moments = Moments::new(table.len());
+        let head = CLASSES as usize * architecture.features();
+        let mut dense = [gates * width, gates * hidden, gates, head, CLASSES as usize].map(wave);
+        let mut moments = dense.each_ref().map(|numbers| Moments::new(numbers.len()));
+        self.measure(&name, None, || {
+            let [input, recurrent, bias, head_weight, head_bias] = dense.each_ref().map(|numbers| &**numbers);
+            let lstm = LstmWeights { input, recurrent, bias };
+            let parameters = Parameters { table: &table, lstm, head_weight, head_bias };
+            let found = gradients(&architecture, parameters, batch.clone(), &labels, &targets, None);
+            let update = Update::new(1, 1e-3, 1.0);
+            let of_dense = [
+                &found.lstm.input,
+                &found.lstm.recurrent,
+                &found.lstm.bias,
+                &found.head_weight,
+                &found.head_bias,
+            ];
+            for ((numbers, moments), gradient) in dense.iter_mut().zip(&mut moments).zip(of_dense) {
+                update.dense(numbers, gradient, moments, 0.0);
+            }
+            update.rows(&mut table, width, &found.rows, &found.table, &mut table_moments);
         });
     }
 }
