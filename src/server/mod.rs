@@ -75,7 +75,7 @@ use crate::{
     proto::{inference, v1},
     registry::{ModelId, Quotas, Registry, Retention, Version},
     service::{Requests, Services},
-    store::{Closing, Store, StoreOptions},
+    store::{Closing, Pending, Store, StoreOptions},
     train::{Host, Jobs, Tolerance, VectorsDir, give_way},
 };
 
@@ -107,6 +107,8 @@ pub struct Running {
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<()>>,
     closing: Closing,
+    /// Writes to the store that have not ended.
+    pending: Pending,
     reloadable: Arc<Reloadable>,
     watching: JoinHandle<()>,
     probes: Option<JoinHandle<()>>,
@@ -148,7 +150,7 @@ pub async fn start(config: Config) -> Result<Running> {
     .await
     .unwrap_or_else(|_| Err(Error::Internal("opening the data folder panicked".into())))?;
 
-    let closing = store.closing();
+    let (closing, pending) = (store.closing(), store.pending());
     let (metrics_address, probes) = match probes {
         Some((listener, address)) => {
             let sources = Sources {
@@ -229,6 +231,7 @@ pub async fn start(config: Config) -> Result<Running> {
         stop,
         serving,
         closing,
+        pending,
         reloadable,
         watching,
         probes,

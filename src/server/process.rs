@@ -1,6 +1,8 @@
 //! A daemon that is a process: it says where it listens, minds signals, and tells a service manager.
 
-use tracing::info;
+use std::time::Duration;
+
+use tracing::{error, info};
 
 use super::{
     flatten,
@@ -12,7 +14,14 @@ use super::{
 use crate::{
     config::Config,
     error::{Error, Result},
+    store::Pending,
 };
+
+/// How long a write may take: of a mebibyte, or until a disk says that all is there.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(180);
+
+/// How often writes are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Changes what is logged.
 pub type SetLog = Box<dyn Fn(&str) -> Result<()> + Send + Sync>;
@@ -61,6 +70,15 @@ pub async fn serve(config: Config, process: Process) -> Result<()> {
                 Asked::Stop => break,
             },
             result = &mut running.serving => return flatten(result),
+            after = stuck(running.pending.clone()) => {
+                error!(
+                    seconds = after.as_secs(),
+                    "a write to the store does not end; the process does, so that it is started anew; what was acknowledged \
+                     is kept"
+                );
+                // Whoever waits for that write would keep it from ending otherwise.
+                std::process::exit(1);
+            }
         }
     }
     info!("stopping; a second signal ends at once");
@@ -70,5 +88,15 @@ pub async fn serve(config: Config, process: Process) -> Result<()> {
         () = signals.stop() => Err(Error::Unavailable(
             "ended at once, as a second signal asked; what was acknowledged is kept".to_owned(),
         )),
+    }
+}
+
+/// Returns when a write does not end, with the time that it has been going on.
+async fn stuck(pending: Pending) -> Duration {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if let Some(after) = pending.longest().filter(|longest| *longest > WRITTEN_WITHIN) {
+            return after;
+        }
     }
 }

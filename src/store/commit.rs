@@ -98,6 +98,7 @@ impl Store {
         let ticket = group.written.fetch_add(1, Ordering::AcqRel) + 1;
         group.wait(ticket, || {
             self.check_writable()?;
+            let _pending = self.inner.pending.begin();
             let mark = self.inner.high_water.next();
             // Behind everything that this sync makes durable, so that where it is found nothing before is missing.
             let marked = self.inner.db.insert(high_water::KEY, &mark.to_be_bytes());
@@ -133,7 +134,7 @@ impl Store {
             if keys == 0 {
                 return Ok(removed);
             }
-            let outcome = sled.apply_batch(batch);
+            let outcome = self.apply_bulk(sled, batch);
             self.inner.gate.touch_prefix(tree, prefix);
             outcome.map_err(|error| self.fail(error))?;
         }
@@ -157,6 +158,7 @@ impl Store {
             .collect();
         let trees: Vec<&sled::Tree> = used.iter().map(|tree| self.sled(*tree)).collect();
         let _writing = self.inner.gate.enter();
+        let _pending = self.inner.pending.begin();
         let outcome = trees.as_slice().transaction(|views| {
             for Write { tree, key, payload } in &batch.writes {
                 let view = used.iter().position(|other| other == tree).map(|at| &views[at]);
@@ -169,6 +171,14 @@ impl Store {
         outcome.map_err(|error| match error {
             TransactionError::Storage(error) | TransactionError::Abort(error) => error,
         })
+    }
+
+    /// Applies a batch and waits until it is written, if not durable: of what waits for the disk sled then has no more than
+    /// its threads can do at once ([`super::pending`]).
+    fn apply_bulk(&self, tree: &sled::Tree, batch: sled::Batch) -> Result<(), sled::Error> {
+        let _pending = self.inner.pending.begin();
+        tree.apply_batch(batch)?;
+        self.inner.db.flush().map(|_| ())
     }
 
     fn check_writable(&self) -> Result<()> {
@@ -236,7 +246,7 @@ impl<'a> Bulk<'a> {
 
     fn finish(&mut self) -> Result<(), sled::Error> {
         self.bytes = 0;
-        self.store.sled(self.tree).apply_batch(std::mem::take(&mut self.batch))
+        self.store.apply_bulk(self.store.sled(self.tree), std::mem::take(&mut self.batch))
     }
 }
 

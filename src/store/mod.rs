@@ -13,6 +13,8 @@
 //! - **A failed write ends writing.** sled cannot go on after an I/O error, so the store turns read-only until it is
 //!   opened again. So that it never meets a full disk, nothing comes in below a limit of free bytes. Reads go on, except of pages that the failed write touched: those are [`Unavailable`] until then.
 //!
+//! - **A write that does not end shows** ([`Pending`]), and bulk writes leave sled the threads that it needs not to wait for itself.
+//!
 //! [`Unavailable`]: crate::error::Error::Unavailable
 
 mod backup;
@@ -30,6 +32,7 @@ mod directory;
 pub(crate) mod fuzzing;
 mod high_water;
 mod open;
+mod pending;
 mod restore;
 mod scan;
 mod space;
@@ -42,6 +45,7 @@ pub use closing::Closing;
 pub use compact::Compacted;
 pub use copy::Entry;
 pub use open::{Store, StoreOptions};
+pub use pending::Pending;
 pub use scan::Scan;
 pub use space::free_and_needed_bytes;
 

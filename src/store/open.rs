@@ -19,6 +19,7 @@ use super::{
     database::Database,
     directory::Directory,
     high_water::{self, HighWater},
+    pending::Pending,
     space,
 };
 use crate::error::{Error, Result};
@@ -54,6 +55,7 @@ pub(super) struct Inner {
     /// The log, for fsync.
     pub(super) log: File,
     pub(super) group: GroupSync,
+    pub(super) pending: Pending,
     /// How far the database was known to reach when something was last acknowledged.
     pub(super) high_water: HighWater,
     pub(super) failed: AtomicBool,
@@ -102,6 +104,7 @@ impl Store {
             db,
             log,
             group: GroupSync::default(),
+            pending: Pending::default(),
             high_water,
             failed: AtomicBool::new(false),
             damaged: AtomicU64::new(0),
@@ -118,6 +121,11 @@ impl Store {
     /// What waits until the last clone has gone, and the directory is free for another process.
     pub fn closing(&self) -> Closing {
         self.inner.closing.0.clone()
+    }
+
+    /// The writes that have not ended.
+    pub fn pending(&self) -> Pending {
+        self.inner.pending.clone()
     }
 
     /// Whether writes are still accepted: false for ever after one failed.
