@@ -215,12 +215,13 @@ struct Bulk<'a> {
     store: &'a Store,
     tree: Tree,
     batch: sled::Batch,
+    is_empty: bool,
     bytes: usize,
 }
 
 impl<'a> Bulk<'a> {
     fn new(store: &'a Store) -> Self {
-        Self { store, tree: Tree::Catalog, batch: sled::Batch::default(), bytes: 0 }
+        Self { store, tree: Tree::Catalog, batch: sled::Batch::default(), is_empty: true, bytes: 0 }
     }
 
     fn write(&mut self, tree: Tree, key: &[u8], payload: Option<&[u8]>) -> Result<(), sled::Error> {
@@ -232,6 +233,7 @@ impl<'a> Bulk<'a> {
         for (key, sealed) in payload.into_iter().flat_map(|payload| seal(tree, key, payload)) {
             self.bytes += key.len() + sealed.len();
             self.batch.insert(key, sealed);
+            self.is_empty = false;
             if self.bytes >= BULK_BYTES {
                 self.finish()?;
             }
@@ -239,12 +241,16 @@ impl<'a> Bulk<'a> {
         }
         while self.store.sled(tree).contains_key(cell_key(key, next))? {
             self.batch.remove(cell_key(key, next));
+            self.is_empty = false;
             next += 1;
         }
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(), sled::Error> {
+        if std::mem::replace(&mut self.is_empty, true) {
+            return Ok(());
+        }
         self.bytes = 0;
         self.store.apply_bulk(self.store.sled(self.tree), std::mem::take(&mut self.batch))
     }
