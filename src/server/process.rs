@@ -17,11 +17,10 @@ use crate::{
     store::Pending,
 };
 
-/// How long a write may take: of a mebibyte, or until a disk says that all is there.
-const WRITTEN_WITHIN: Duration = Duration::from_secs(180);
-
-/// How often writes are looked at.
+/// How often writes to the store are looked at, and how often one may be seen: a mebibyte that is written, or a disk that is
+/// asked whether all is there, takes less than these three minutes.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOKS: u32 = 18;
 
 /// Changes what is logged.
 pub type SetLog = Box<dyn Fn(&str) -> Result<()> + Send + Sync>;
@@ -70,9 +69,9 @@ pub async fn serve(config: Config, process: Process) -> Result<()> {
                 Asked::Stop => break,
             },
             result = &mut running.serving => return flatten(result),
-            after = stuck(running.pending.clone()) => {
+            () = stuck(running.pending.clone(), LOOK_EVERY) => {
                 error!(
-                    seconds = after.as_secs(),
+                    seconds = (LOOKS * LOOK_EVERY).as_secs(),
                     "a write to the store does not end; the process does, so that it is started anew; what was acknowledged \
                      is kept"
                 );
@@ -91,12 +90,28 @@ pub async fn serve(config: Config, process: Process) -> Result<()> {
     }
 }
 
-/// Returns when a write does not end, with the time that it has been going on.
-async fn stuck(pending: Pending) -> Duration {
-    loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        if let Some(after) = pending.longest().filter(|longest| *longest > WRITTEN_WITHIN) {
-            return after;
-        }
+/// Returns once the same write was seen at so many looks in a row. A process that was halted for a while looks but once
+/// meanwhile.
+async fn stuck(pending: Pending, look_every: Duration) {
+    let (mut seen, mut looks) = (None, 0);
+    while looks < LOOKS {
+        tokio::time::sleep(look_every).await;
+        let first = pending.first();
+        looks = if first.is_some() && first == seen { looks + 1 } else { 0 };
+        seen = first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_write_that_does_not_end_is_waited_for_to_the_end() {
+        let (pending, often) = (Pending::default(), Duration::from_millis(1));
+        let nothing = tokio::time::timeout(often * 5 * LOOKS, stuck(pending.clone(), often));
+        assert!(nothing.await.is_err());
+        pending.hold();
+        stuck(pending, often).await;
     }
 }

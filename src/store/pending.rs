@@ -6,9 +6,8 @@
 //! sled moves by itself is beyond that. So a process that serves looks here, and ends rather than be stuck.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
 };
 
 /// The writes that have begun and not ended. Clones share them.
@@ -17,8 +16,10 @@ pub struct Pending(Arc<Mutex<Writes>>);
 
 #[derive(Debug, Default)]
 struct Writes {
+    /// How many began.
     began: u64,
-    since: BTreeMap<u64, Instant>,
+    /// The numbers of those that have not ended, in the order in which they began.
+    open: BTreeSet<u64>,
 }
 
 /// A write that has begun. It ends when this is dropped.
@@ -29,9 +30,15 @@ pub(super) struct PendingWrite<'a> {
 }
 
 impl Pending {
-    /// For how long the write has been going on that began first; none where none is.
-    pub fn longest(&self) -> Option<Duration> {
-        self.lock().since.values().next().map(Instant::elapsed)
+    /// The number of the write that began first; none where none is going on. No two have the same.
+    pub fn first(&self) -> Option<u64> {
+        self.lock().open.first().copied()
+    }
+
+    /// Begins a write that never ends.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) {
+        std::mem::forget(self.begin());
     }
 
     /// Notes that a write begins.
@@ -39,7 +46,7 @@ impl Pending {
         let mut writes = self.lock();
         writes.began += 1;
         let number = writes.began;
-        writes.since.insert(number, Instant::now());
+        writes.open.insert(number);
         PendingWrite { pending: self, number }
     }
 
@@ -51,7 +58,7 @@ impl Pending {
 
 impl Drop for PendingWrite<'_> {
     fn drop(&mut self) {
-        self.pending.lock().since.remove(&self.number);
+        self.pending.lock().open.remove(&self.number);
     }
 }
 
@@ -60,17 +67,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_is_the_first_that_has_not_ended() {
+    fn the_first_is_the_one_that_began_first_and_has_not_ended() {
         let pending = Pending::default();
-        assert_eq!(pending.longest(), None);
-        let first = pending.begin();
-        std::thread::sleep(Duration::from_millis(2));
-        let second = pending.begin();
-        let longest = pending.longest().unwrap();
-        assert!(longest >= Duration::from_millis(2));
-        drop(first);
-        assert!(pending.longest().is_some());
-        drop(second);
-        assert_eq!(pending.longest(), None);
+        assert_eq!(pending.first(), None);
+        let (one, two) = (pending.begin(), pending.begin());
+        let first = pending.first();
+        assert!(first.is_some());
+        drop(two);
+        assert_eq!(pending.first(), first);
+        let three = pending.begin();
+        drop(one);
+        assert!(pending.first() > first);
+        drop(three);
+        assert_eq!(pending.first(), None);
     }
 }
