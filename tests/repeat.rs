@@ -88,17 +88,23 @@ async fn two_at_once_with_one_request_id_are_done_once() {
     let first = v1::LabelledText { text: "where is my parcel".into(), label: "parcel".into() };
     let add =
         v1::AddExamplesRequest { model: BANK.into(), examples: vec![first], request_id: "add-2".into() };
-    // The first call has begun and its stream has not ended.
-    let (sender, messages) = tokio::sync::mpsc::channel(1);
-    let mut dataset = daemon.dataset.clone();
-    let begun = add.clone();
-    let call = tokio::spawn(async move {
-        dataset.add_examples(tokio_stream::wrappers::ReceiverStream::new(messages)).await
-    });
-    sender.send(begun).await.unwrap();
-    // Its session holds the examples from then on.
     let known = v1::AddExamplesRequest { examples: texts(), request_id: String::new(), ..add.clone() };
-    while daemon.dataset.add_examples(tokio_stream::once(known.clone())).await.is_ok() {}
+    // The first call has begun and its stream has not ended.
+    let (sender, call) = loop {
+        let (sender, messages) = tokio::sync::mpsc::channel(1);
+        let mut dataset = daemon.dataset.clone();
+        let call = tokio::spawn(async move {
+            dataset.add_examples(tokio_stream::wrappers::ReceiverStream::new(messages)).await
+        });
+        sender.send(add.clone()).await.unwrap();
+        // Its session holds the examples from then on. It is itself refused where it comes while one of these holds them.
+        while !call.is_finished()
+            && daemon.dataset.add_examples(tokio_stream::once(known.clone())).await.is_ok()
+        {}
+        if !call.is_finished() {
+            break (sender, call);
+        }
+    };
     let refused = daemon.dataset.add_examples(tokio_stream::once(add.clone())).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     assert!(refused.message().contains("a call with this request_id is under way"), "{refused}");
