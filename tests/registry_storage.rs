@@ -12,10 +12,10 @@ use store_fixtures::{checkpoint, id, kind, label, manifest, open, publication, r
 use taxond::{
     dataset::Dataset,
     error::Error,
-    model::Preset,
+    model::{Array, Preset},
     registry::{
-        Epoch, JobRecord, JobState, LostClass, Mode, Origin, RECEIPT_LIFETIME, Receipt, Registry,
-        RejectionPoint, Report, Retention, Selector, Tensors,
+        Epoch, JobRecord, JobState, LostClass, Mode, Origin, Publication, RECEIPT_LIFETIME, Receipt,
+        Registry, RejectionPoint, Report, Retention, Selector, Tensors,
     },
     store::{Batch, Store, Tree},
     taxonomy::{LeafId, VersionNumber},
@@ -76,6 +76,67 @@ fn equal_tensors_are_stored_once() {
     assert_eq!(kept, checkpoint(1, 2, 50_000));
     registry.delete_model(&copy, None, None).expect("deleted");
     assert_eq!(blobs(&store), 0);
+}
+
+#[test]
+fn of_a_matrix_the_columns_that_changed_are_stored() {
+    const ROWS: usize = 4096;
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let registry = Registry::open(store.clone()).expect("it opens");
+    let bank = id("bank");
+    registry.create_model(&bank, Preset::Default, None).expect("created");
+    // A matrix of so many columns, each of its own seed.
+    let with = |columns: &[u32]| {
+        let numbers =
+            (0..ROWS as u32).flat_map(|row| columns.iter().map(move |seed| (row * 7 + seed) as f32));
+        let numbers: Vec<f32> = numbers.collect();
+        let mut made = checkpoint(1, 1, 1);
+        made.tensors.insert("body".to_owned(), Array::new([ROWS, columns.len()], numbers));
+        made
+    };
+    let bytes = || -> usize {
+        let values = store.scan(Tree::Chunks, &[], None);
+        values.map(|entry| entry.expect("readable").1.len()).sum()
+    };
+    let column = ROWS * size_of::<f32>();
+    let versions = [
+        (&[1, 2, 3, 4, 5, 6][..], 6),
+        // One differs and one is new, then another one as well: both against the first.
+        (&[1, 2, 30, 4, 5, 6, 7], 2),
+        (&[1, 2, 30, 40, 5, 6, 7], 3),
+        // More than half, or another order of things: all of them.
+        (&[10, 20, 30, 40, 5, 6, 7], 7),
+        (&[1, 2, 3, 4], 4),
+    ];
+    let mut held = Vec::new();
+    for (parent, (columns, stored)) in (0..).map(VersionNumber).zip(versions) {
+        let before = bytes();
+        let made = publication(&bank, Tensors::New(with(columns)), (parent.0 == 0).then(|| manifest(1, "")));
+        let made = Publication { parent: (parent.0 > 0).then_some(parent), ..made };
+        let version = registry.publish(made).expect("published");
+        let grown = bytes() - before;
+        assert!((stored * column..(stored + 1) * column).contains(&grown), "{columns:?}: {grown}");
+        assert_eq!(version.size_bytes as usize, columns.len() * column + 12 * size_of::<f32>());
+        // As the versions are that answer.
+        held.push(registry.checkpoint(&bank, version.number).expect("whole"));
+    }
+    drop(held);
+    let check = |registry: &Registry, numbers: std::ops::Range<usize>| {
+        for at in numbers {
+            let read = registry.checkpoint(&bank, VersionNumber(at as u64 + 1)).expect("whole");
+            assert_eq!(read, with(versions[at].0), "version {}", at + 1);
+        }
+    };
+    check(&registry, 0..5);
+    drop((registry, store));
+    let registry = reopen(dir.path());
+    check(&registry, 0..5);
+    // What another version is stored against stays.
+    registry.delete_version(&bank, VersionNumber(1), false, None).expect("deleted");
+    check(&registry, 1..5);
+    drop(registry);
+    check(&reopen(dir.path()), 1..5);
 }
 
 #[test]

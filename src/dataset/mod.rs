@@ -27,6 +27,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use rayon::prelude::*;
+
 pub use add::{AddSession, Added};
 pub use conflicts::Conflicts;
 pub use correct::{Correction, Deleted, Relabelled};
@@ -44,7 +46,7 @@ use crate::{
         record::decode,
     },
     store::{Batch, Store, Tree},
-    taxonomy::ClassName,
+    taxonomy::{ClassId, ClassName},
 };
 use assign::ASSIGNED;
 use claim::ModelState;
@@ -53,6 +55,9 @@ use seen::Seen;
 
 /// Most examples of a model.
 pub const MAX_EXAMPLES: u64 = 1_000_000;
+
+/// Ids of which a thread reads the examples at a time.
+const BLOCK: u64 = 2048;
 
 const EXTENTS: u8 = b'e';
 const EXAMPLES: u8 = b'x';
@@ -152,7 +157,13 @@ impl Dataset {
     pub fn all(&self, uid: u64) -> Result<Vec<Example>> {
         let state = self.state(uid);
         let _nothing_changes = state.read();
-        self.examples(uid, 0)?.collect()
+        let (end, assigned) = (self.whole_extent(uid)?.end, self.assigned(uid)?);
+        let sent = |id| assigned.get(&id).cloned().unwrap_or_default();
+        let blocks: Vec<Vec<Example>> = (0..end.div_ceil(BLOCK))
+            .into_par_iter()
+            .map(|block| self.between(uid, block * BLOCK, end.min((block + 1) * BLOCK), sent).collect())
+            .collect::<Result<_>>()?;
+        Ok(blocks.into_iter().flatten().collect())
     }
 
     /// Counts by label and by side of the split. Reads all examples.
@@ -229,15 +240,24 @@ impl Dataset {
     fn examples(&self, uid: u64, after: u64) -> Result<impl Iterator<Item = Result<Example>> + use<>> {
         let end = self.whole_extent(uid)?.end;
         let mut assigned = self.assigned(uid)?;
+        Ok(self.between(uid, after, end, move |id| assigned.remove(&id).unwrap_or_default()))
+    }
+
+    /// The examples with ids above `after` and up to `end`; `sent` says where splits sent each.
+    fn between<F: FnMut(u64) -> Vec<ClassId>>(
+        &self,
+        uid: u64,
+        after: u64,
+        end: u64,
+        mut sent: F,
+    ) -> impl Iterator<Item = Result<Example>> + use<F> {
         let scan = self.store.scan(Tree::Examples, &owner(EXAMPLES, uid), Some(&example_key(uid, after)));
-        Ok(scan
-            .map(|entry| entry.map(|(key, bytes)| (number(&key), bytes)))
+        scan.map(|entry| entry.map(|(key, bytes)| (number(&key), bytes)))
             .take_while(move |entry| entry.as_ref().map_or(true, |(id, _)| *id <= end))
             .map(move |entry| {
                 let (id, bytes) = entry?;
-                let assigned = assigned.remove(&id).unwrap_or_default();
-                Ok(Example::from_record(id, &bytes)?.sent_to(assigned))
-            }))
+                Ok(Example::from_record(id, &bytes)?.sent_to(sent(id)))
+            })
     }
 }
 

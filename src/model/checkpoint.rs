@@ -101,11 +101,12 @@ impl Checkpoint {
             hasher.update(&(entry.len() as u64).to_le_bytes());
             hasher.update(entry.as_bytes());
         }
-        let mut bytes = Vec::new();
+        let mut bytes: Vec<u8> = Vec::new();
         for name in [EMBEDDING, LSTM_INPUT, LSTM_RECURRENT, LSTM_BIAS] {
             for part in self.tensors.get(name).iter().flat_map(|array| array.data.chunks(1 << 14)) {
-                bytes.clear();
-                part.iter().for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
+                bytes.resize(size_of_val(part), 0);
+                let places = bytes.as_chunks_mut().0.iter_mut();
+                places.zip(part).for_each(|(place, number)| *place = number.to_le_bytes());
                 hasher.update(&bytes);
             }
         }
@@ -144,7 +145,15 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Corrupt`] if it is not there.
     pub fn tensor(&self, name: &str) -> Result<&Array> {
-        self.tensors.get(name).ok_or_else(|| damaged(format!("tensor {name} is missing")))
+        self.tensors.get(name).ok_or_else(|| missing(name))
+    }
+
+    /// The numbers of a tensor, to be changed.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not there.
+    pub fn numbers_mut(&mut self, name: &str) -> Result<&mut [f32]> {
+        self.tensors.get_mut(name).map(|array| array.data.to_mut()).ok_or_else(|| missing(name))
     }
 
     /// How texts are encoded for this network.
@@ -196,12 +205,26 @@ impl Checkpoint {
             if array.data.len() != shape.iter().product::<usize>() {
                 return Err(damaged(format!("tensor {name} holds {} numbers", array.data.len())));
             }
-            if let Some(at) = array.data.iter().position(|x| !x.is_finite()) {
+            if let Some(at) = first_that_is_not_finite(&array.data) {
                 return Err(damaged(format!("tensor {name} is not finite at {at}")));
             }
         }
         Ok(())
     }
+}
+
+/// Where it is among the numbers.
+fn first_that_is_not_finite(numbers: &[f32]) -> Option<usize> {
+    // Block by block, since without a way out the processor looks at many at once.
+    const BLOCK: usize = 1 << 10;
+    let is_finite = |block: &[f32]| block.iter().fold(true, |all, number| all & number.is_finite());
+    let block = numbers.chunks(BLOCK).position(|block| !is_finite(block))?;
+    let within = numbers[block * BLOCK..].iter().position(|number| !number.is_finite())?;
+    Some(block * BLOCK + within)
+}
+
+fn missing(name: &str) -> Error {
+    damaged(format!("tensor {name} is missing"))
 }
 
 fn damaged(detail: String) -> Error {

@@ -14,7 +14,7 @@
 //! of what the known ones get, and none of them more than the best known one. A zero row with a low bias would do that for
 //! the texts it was tried on only.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, iter};
 
 use super::{
     Array, Checkpoint,
@@ -46,17 +46,21 @@ pub fn with_newcomers(
     let weight = checkpoint.tensor(HEAD_WEIGHT)?;
     let mut weights = weight.data.to_vec();
     weights.extend(mean_row(weight, &rows).repeat(new));
-    let bias = with_mean(&checkpoint.tensor(HEAD_BIAS)?.data, &rows, new, lowering.deep);
+    let mut bias = Vec::with_capacity(all);
+    extend_with_mean(&mut bias, &checkpoint.tensor(HEAD_BIAS)?.data, &rows, new, lowering.deep);
     grown.tensors.insert(HEAD_WEIGHT.to_owned(), Array::new([all, weight.shape[1]], weights));
     grown.tensors.insert(HEAD_BIAS.to_owned(), Array::new([all], bias));
     if checkpoint.architecture.wide {
         let (weight, idf) = (checkpoint.tensor(WIDE_WEIGHT)?, checkpoint.tensor(WIDE_IDF)?);
         let terms = checkpoint.terms.len().min(2 * Wide::term_limit(all));
-        grown.terms.truncate(terms);
-        let weights: Vec<f32> =
-            (0..terms).flat_map(|term| with_mean(weight.row(term), &rows, new, 0.0)).collect();
-        let bias = with_mean(&checkpoint.tensor(WIDE_BIAS)?.data, &rows, new, lowering.wide);
-        grown.tensors.insert(WIDE_IDF.to_owned(), Array::new([terms], &idf.data[..terms]));
+        if terms < checkpoint.terms.len() {
+            grown.terms.truncate(terms);
+            grown.tensors.insert(WIDE_IDF.to_owned(), Array::new([terms], &idf.data[..terms]));
+        }
+        let mut weights = Vec::with_capacity(terms * all);
+        (0..terms).for_each(|term| extend_with_mean(&mut weights, weight.row(term), &rows, new, 0.0));
+        let mut bias = Vec::with_capacity(all);
+        extend_with_mean(&mut bias, &checkpoint.tensor(WIDE_BIAS)?.data, &rows, new, lowering.wide);
         grown.tensors.insert(WIDE_WEIGHT.to_owned(), Array::new([terms, all], weights));
         grown.tensors.insert(WIDE_BIAS.to_owned(), Array::new([all], bias));
     }
@@ -94,12 +98,11 @@ fn mean_row(matrix: &Array, rows: &[usize]) -> Vec<f32> {
     sums.into_iter().map(|sum| (sum / rows.len() as f64) as f32).collect()
 }
 
-/// Numbers, and behind them so many times the mean of some of them, lowered.
-fn with_mean(numbers: &[f32], of: &[usize], times: usize, lowered: f64) -> Vec<f32> {
+/// Appends numbers, and behind them so many times the mean of some of them, lowered.
+fn extend_with_mean(out: &mut Vec<f32>, numbers: &[f32], of: &[usize], times: usize, lowered: f64) {
     let mean = of.iter().map(|&at| f64::from(numbers[at])).sum::<f64>() / of.len() as f64;
-    let mut numbers = numbers.to_vec();
-    numbers.resize(numbers.len() + times, (mean - lowered) as f32);
-    numbers
+    out.extend_from_slice(numbers);
+    out.extend(iter::repeat_n((mean - lowered) as f32, times));
 }
 
 #[cfg(test)]

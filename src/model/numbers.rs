@@ -20,6 +20,12 @@ impl Numbers {
         WeakNumbers(Arc::downgrade(&self.0))
     }
 
+    /// The numbers, to be changed; copied first where somebody else holds them.
+    pub fn to_mut(&mut self) -> &mut [f32] {
+        let numbers: &mut Box<[f32]> = Arc::make_mut(&mut self.0);
+        numbers
+    }
+
     /// Whether both are the same memory.
     pub fn is_shared_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

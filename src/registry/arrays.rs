@@ -1,5 +1,5 @@
-//! Arrays of checkpoints that somebody holds, by the blob that each is stored as: what versions share is in memory once,
-//! and is neither read nor hashed again.
+//! Arrays of checkpoints that somebody holds, by where each is stored: what versions share is in memory once, and is neither
+//! read nor hashed again.
 
 use std::{
     collections::HashMap,
@@ -11,42 +11,70 @@ use crate::{
     store::BlobId,
 };
 
+/// Bytes stored under their hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Blob {
+    pub(super) id: BlobId,
+    pub(super) length: u64,
+}
+
+/// Where the numbers of an array are stored.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    /// All of them, or those of a matrix from which it differs.
+    pub(super) data: Blob,
+    /// The columns in which it does, and their numbers.
+    pub(super) columns: Option<(Vec<u32>, Blob)>,
+}
+
+impl Place {
+    /// That of an array that is stored whole.
+    pub(super) fn whole(data: Blob) -> Self {
+        Self { data, columns: None }
+    }
+
+    /// What is stored there.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = Blob> {
+        [self.data].into_iter().chain(self.columns.as_ref().map(|(_, data)| *data))
+    }
+}
+
 /// The arrays. Holds none of them.
 #[derive(Debug, Default)]
 pub(super) struct Arrays(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    by_blob: HashMap<BlobId, WeakNumbers>,
-    by_address: HashMap<usize, BlobId>,
+    by_place: HashMap<Place, WeakNumbers>,
+    by_address: HashMap<usize, Place>,
 }
 
 impl Arrays {
-    /// The array that a blob is.
-    pub(super) fn get(&self, blob: BlobId) -> Option<Numbers> {
-        self.lock().by_blob.get(&blob).and_then(WeakNumbers::upgrade)
+    /// The array that is stored there.
+    pub(super) fn get(&self, place: &Place) -> Option<Numbers> {
+        self.lock().by_place.get(place).and_then(WeakNumbers::upgrade)
     }
 
-    /// The blob that an array was read from or stored as.
-    pub(super) fn blob_of(&self, array: &Numbers) -> Option<BlobId> {
-        self.lock().by_address.get(&array.address()).copied()
+    /// Where an array was read from or stored.
+    pub(super) fn place_of(&self, array: &Numbers) -> Option<Place> {
+        self.lock().by_address.get(&array.address()).cloned()
     }
 
-    /// Remembers that an array is a blob.
-    pub(super) fn remember(&self, blob: BlobId, array: &Numbers) {
+    /// Remembers where an array is stored.
+    pub(super) fn remember(&self, place: Place, array: &Numbers) {
         let mut known = self.lock();
-        let Known { by_blob, by_address } = &mut *known;
-        by_blob.retain(|_, array| {
+        let Known { by_place, by_address } = &mut *known;
+        by_place.retain(|_, array| {
             let held = array.is_held();
             if !held {
                 by_address.remove(&array.address());
             }
             held
         });
-        // Of two equal arrays the first is found by the blob.
-        let first = by_blob.entry(blob).or_insert_with(|| array.downgrade());
+        // Of two equal arrays the first is found by the place.
+        let first = by_place.entry(place.clone()).or_insert_with(|| array.downgrade());
         if first.address() == array.address() {
-            by_address.insert(array.address(), blob);
+            by_address.insert(array.address(), place);
         }
     }
 
@@ -64,28 +92,32 @@ mod tests {
     fn an_array_is_found_as_long_as_it_is_held() {
         let arrays = Arrays::default();
         let (one, two) = (Numbers::from([1.0]), Numbers::from([2.0]));
-        let [first, second] = [1, 2].map(|byte| BlobId([byte; 32]));
-        arrays.remember(first, &one);
-        arrays.remember(second, &two);
-        assert!(arrays.get(first).is_some_and(|found| found.is_shared_with(&one)));
-        assert_eq!((arrays.blob_of(&one), arrays.blob_of(&two)), (Some(first), Some(second)));
-        assert_eq!(arrays.blob_of(&Numbers::from([1.0])), None, "an equal one is another");
+        let whole = |byte| Place::whole(Blob { id: BlobId([byte; 32]), length: 4 });
+        let (first, second) = (
+            whole(1),
+            Place { columns: Some((vec![0], Blob { id: BlobId([2; 32]), length: 4 })), ..whole(1) },
+        );
+        arrays.remember(first.clone(), &one);
+        arrays.remember(second.clone(), &two);
+        assert!(arrays.get(&first).is_some_and(|found| found.is_shared_with(&one)));
+        assert_eq!((arrays.place_of(&one), arrays.place_of(&two)), (Some(first.clone()), Some(second)));
+        assert_eq!(arrays.place_of(&Numbers::from([1.0])), None, "an equal one is another");
         drop(one);
-        assert_eq!(arrays.get(first), None);
+        assert_eq!(arrays.get(&first), None);
         let again = Numbers::from([1.0]);
-        arrays.remember(first, &again);
-        assert_eq!(arrays.blob_of(&again), Some(first));
+        arrays.remember(first.clone(), &again);
+        assert_eq!(arrays.place_of(&again), Some(first));
         assert_eq!(arrays.lock().by_address.len(), 2);
     }
 
     #[test]
-    fn of_equal_arrays_one_stands_for_the_blob() {
+    fn of_equal_arrays_one_stands_for_the_place() {
         let arrays = Arrays::default();
         let (one, twin) = (Numbers::from([1.0]), Numbers::from([1.0]));
-        let blob = BlobId([1; 32]);
-        arrays.remember(blob, &one);
-        arrays.remember(blob, &twin);
-        assert!(arrays.get(blob).is_some_and(|found| found.is_shared_with(&one)));
-        assert_eq!((arrays.blob_of(&one), arrays.blob_of(&twin)), (Some(blob), None));
+        let place = Place::whole(Blob { id: BlobId([1; 32]), length: 4 });
+        arrays.remember(place.clone(), &one);
+        arrays.remember(place.clone(), &twin);
+        assert!(arrays.get(&place).is_some_and(|found| found.is_shared_with(&one)));
+        assert_eq!((arrays.place_of(&one), arrays.place_of(&twin)), (Some(place), None));
     }
 }

@@ -1,18 +1,20 @@
-//! Checkpoints to and from their records: each tensor is a blob, so versions with equal tensors share them.
+//! Checkpoints to and from their records: each tensor is a blob, so versions with equal tensors share them; a matrix that
+//! differs in some columns from that of the version before is the blob of that, and one of these columns.
 
 use std::collections::BTreeMap;
 
 use prost::Message as _;
 
 use super::{
-    arrays::Arrays,
+    arrays::{Arrays, Blob, Place},
+    columns,
     record::{damaged, decode, from_preset, to_preset},
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     model::{Architecture, Array, Checkpoint, Numbers, Pooling, Segmentation},
     proto::storage,
-    store::{BlobId, Store},
+    store::{Batch, BlobId, Store},
     taxonomy::LeafId,
 };
 
@@ -26,27 +28,37 @@ impl CheckpointId {
     }
 }
 
-/// Stores the blobs of a checkpoint that are not stored yet and returns its record. Until a commit names them, a sweep
-/// would remove the blobs.
-pub(super) fn write(store: &Store, arrays: &Arrays, checkpoint: &Checkpoint) -> Result<storage::Checkpoint> {
+/// Stores the blobs of a checkpoint that are not stored yet, durably, and returns its record. `before` is the record of the one that
+/// it was made from, which stays. Until a commit names them, a sweep would remove the blobs.
+pub(super) fn write(
+    store: &Store,
+    arrays: &Arrays,
+    checkpoint: &Checkpoint,
+    before: Option<&storage::Checkpoint>,
+) -> Result<storage::Checkpoint> {
+    let before_of = |name: &str| before?.tensors.iter().find(|tensor| tensor.name == name);
     let vocabulary =
         storage::Vocabulary { entries: checkpoint.vocabulary.clone(), terms: checkpoint.terms.clone() };
-    let vocabulary = write_blob(store, &vocabulary.encode_to_vec())?;
+    let mut new = Batch::new();
+    let vocabulary = add_blob(store, &mut new, vocabulary.encode_to_vec())?;
     let tensors = checkpoint
         .tensors
         .iter()
         .map(|(name, array)| {
+            let Place { data, columns } = add_array(store, &mut new, arrays, array, before_of(name))?;
             Ok(storage::Tensor {
                 name: name.clone(),
                 shape: array.shape.iter().map(|&extent| extent as u64).collect(),
-                data: Some(write_array(store, arrays, &array.data)?),
+                data: Some(to_blob(data)),
+                columns: columns.map(|(at, data)| storage::Columns { at, data: Some(to_blob(data)) }),
             })
         })
         .collect::<Result<_>>()?;
+    store.append_durably(new)?;
     Ok(storage::Checkpoint {
         architecture: Some(to_architecture(&checkpoint.architecture)),
         tensors,
-        vocabulary: Some(vocabulary),
+        vocabulary: Some(to_blob(vocabulary)),
         leaves: checkpoint.leaves.iter().map(|leaf| leaf.0).collect(),
     })
 }
@@ -59,14 +71,17 @@ pub(super) fn read(
     record: storage::Checkpoint,
 ) -> Result<Checkpoint> {
     let architecture = record.architecture.ok_or_else(|| damaged(what, "it has no architecture"))?;
-    let vocabulary = read_blob(store, what, record.vocabulary)?;
+    let vocabulary = read_blob(store, from_blob(what, record.vocabulary.as_ref())?)?;
     let vocabulary: storage::Vocabulary = decode(what, &vocabulary)?;
     let tensors = record
         .tensors
         .into_iter()
         .map(|tensor| {
             let shape: Vec<usize> = tensor.shape.iter().map(|&extent| extent as usize).collect();
-            let data = read_array(store, arrays, what, tensor.data)?;
+            let columns = shape.last().copied().unwrap_or_default();
+            let place = place(what, &tensor)?;
+            let data = read_array(store, arrays, place, columns)?
+                .ok_or_else(|| damaged(what, format!("the columns of tensor {} do not fit", tensor.name)))?;
             let size = shape.iter().try_fold(1usize, |size, &extent| size.checked_mul(extent));
             if size != Some(data.len()) {
                 let detail = format!("tensor {} has shape {shape:?} and {} numbers", tensor.name, data.len());
@@ -86,67 +101,127 @@ pub(super) fn read(
 
 /// Bytes of the tensors of a record.
 pub(super) fn size_bytes(record: &storage::Checkpoint) -> u64 {
-    record.tensors.iter().filter_map(|tensor| tensor.data.as_ref()).map(|blob| blob.length).sum()
+    parameter_count(record) * size_of::<f32>() as u64
 }
 
 /// Network parameters of a record.
 pub(super) fn parameter_count(record: &storage::Checkpoint) -> u64 {
-    size_bytes(record) / size_of::<f32>() as u64
+    record.tensors.iter().map(|tensor| tensor.shape.iter().product::<u64>()).sum()
 }
 
 /// The blobs that a record names.
 pub(super) fn blobs(what: &str, record: &storage::Checkpoint) -> Result<Vec<BlobId>> {
+    let mut blobs = vec![from_blob(what, record.vocabulary.as_ref())?.id];
+    for tensor in &record.tensors {
+        blobs.extend(place(what, tensor)?.blobs().map(|blob| blob.id));
+    }
+    Ok(blobs)
+}
+
+/// Where a record says that the numbers of a tensor are.
+fn place(what: &str, tensor: &storage::Tensor) -> Result<Place> {
+    let data = from_blob(what, tensor.data.as_ref())?;
+    let columns = match &tensor.columns {
+        Some(columns) => Some((columns.at.clone(), from_blob(what, columns.data.as_ref())?)),
+        None => None,
+    };
+    Ok(Place { data, columns })
+}
+
+/// Adds an array to what is to be written, unless it is stored already; of a matrix only the columns that differ from those
+/// before, where these are in memory and most are the same.
+fn add_array(
+    store: &Store,
+    new: &mut Batch,
+    arrays: &Arrays,
+    array: &Array,
+    before: Option<&storage::Tensor>,
+) -> Result<Place> {
+    if let Some(place) = arrays.place_of(&array.data) {
+        let stored = place.blobs().map(|blob| is_stored(store, blob));
+        if stored.collect::<Result<Vec<bool>>>()?.iter().all(|stored| *stored) {
+            return Ok(place);
+        }
+    }
+    let place = match changed_columns(store, arrays, array, before)? {
+        Some((data, at)) if !at.is_empty() => {
+            let picked = columns::pick(&array.data, array.shape[1], &at);
+            Place { data, columns: Some((at, add_blob(store, new, to_bytes(&picked))?)) }
+        }
+        Some((data, _)) => Place::whole(data),
+        None => Place::whole(add_blob(store, new, to_bytes(&array.data))?),
+    };
+    arrays.remember(place.clone(), &array.data);
+    Ok(place)
+}
+
+/// The columns in which a matrix differs from the one that is stored whole for `before`, and where that is.
+fn changed_columns(
+    store: &Store,
+    arrays: &Arrays,
+    array: &Array,
+    before: Option<&storage::Tensor>,
+) -> Result<Option<(Blob, Vec<u32>)>> {
+    let (Some(before), &[_, columns]) = (before, array.shape.as_slice()) else { return Ok(None) };
+    let data = from_blob("the version before", before.data.as_ref())?;
+    let Some(before) = arrays.get(&Place::whole(data)) else { return Ok(None) };
+    if !is_stored(store, data)? {
+        return Ok(None);
+    }
+    Ok(columns::changed(&array.data, &before, columns).map(|at| (data, at)))
+}
+
+fn is_stored(store: &Store, blob: Blob) -> Result<bool> {
+    store.has_blob(blob.id, blob.length as usize)
+}
+
+/// An array of which a row has so many columns; none where what is stored does not make one.
+fn read_array(store: &Store, arrays: &Arrays, place: Place, columns: usize) -> Result<Option<Numbers>> {
+    if let Some(array) = arrays.get(&place) {
+        return Ok(Some(array));
+    }
+    let read = |blob| Ok::<_, Error>(Numbers::from(from_bytes(&read_blob(store, blob)?)));
+    let array = match &place.columns {
+        None => read(place.data)?,
+        Some((at, picked)) => {
+            let before = match arrays.get(&Place::whole(place.data)) {
+                Some(before) => before,
+                None => read(place.data)?,
+            };
+            match columns::put(&before, columns, at, &read(*picked)?) {
+                Some(numbers) => Numbers::from(numbers),
+                None => return Ok(None),
+            }
+        }
+    };
+    arrays.remember(place, &array);
+    Ok(Some(array))
+}
+
+fn add_blob(store: &Store, new: &mut Batch, bytes: Vec<u8>) -> Result<Blob> {
+    let length = bytes.len() as u64;
+    Ok(Blob { id: store.add_blob(new, bytes)?, length })
+}
+
+fn read_blob(store: &Store, blob: Blob) -> Result<Vec<u8>> {
+    store.get_blob(blob.id, blob.length)
+}
+
+fn to_blob(blob: Blob) -> storage::Blob {
+    storage::Blob { hash: blob.id.0.to_vec(), length: blob.length }
+}
+
+fn from_blob(what: &str, record: Option<&storage::Blob>) -> Result<Blob> {
     record
-        .tensors
-        .iter()
-        .map(|tensor| tensor.data.as_ref())
-        .chain([record.vocabulary.as_ref()])
-        .map(|blob| blob_id(what, blob))
-        .collect()
-}
-
-fn write_blob(store: &Store, bytes: &[u8]) -> Result<storage::Blob> {
-    let id = store.put_blob(bytes)?;
-    Ok(storage::Blob { hash: id.0.to_vec(), length: bytes.len() as u64 })
-}
-
-/// Writes the numbers of an array, unless they are stored already.
-fn write_array(store: &Store, arrays: &Arrays, array: &Numbers) -> Result<storage::Blob> {
-    let length = size_of_val::<[f32]>(array);
-    if let Some(id) = arrays.blob_of(array)
-        && store.has_blob(id, length)?
-    {
-        return Ok(storage::Blob { hash: id.0.to_vec(), length: length as u64 });
-    }
-    let id = store.put_blob(&to_bytes(array))?;
-    arrays.remember(id, array);
-    Ok(storage::Blob { hash: id.0.to_vec(), length: length as u64 })
-}
-
-fn read_array(store: &Store, arrays: &Arrays, what: &str, blob: Option<storage::Blob>) -> Result<Numbers> {
-    let id = blob_id(what, blob.as_ref())?;
-    if let Some(array) = arrays.get(id) {
-        return Ok(array);
-    }
-    let array = Numbers::from(from_bytes(&read_blob(store, what, blob)?));
-    arrays.remember(id, &array);
-    Ok(array)
-}
-
-fn read_blob(store: &Store, what: &str, blob: Option<storage::Blob>) -> Result<Vec<u8>> {
-    let id = blob_id(what, blob.as_ref())?;
-    store.get_blob(id, blob.map_or(0, |blob| blob.length))
-}
-
-fn blob_id(what: &str, blob: Option<&storage::Blob>) -> Result<BlobId> {
-    blob.and_then(|blob| blob.hash.as_slice().try_into().ok())
-        .map(BlobId)
+        .and_then(|record| {
+            Some(Blob { id: BlobId(record.hash.as_slice().try_into().ok()?), length: record.length })
+        })
         .ok_or_else(|| damaged(what, "it does not name its blobs"))
 }
 
 pub(super) fn to_bytes(numbers: &[f32]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(size_of_val(numbers));
-    numbers.iter().for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
+    let mut bytes = vec![0; size_of_val(numbers)];
+    bytes.as_chunks_mut().0.iter_mut().zip(numbers).for_each(|(place, number)| *place = number.to_le_bytes());
     bytes
 }
 

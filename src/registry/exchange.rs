@@ -48,6 +48,7 @@ impl Registry {
             mode,
             reason: format!("imported from {name}"),
             job: None,
+            new_job: None,
             report,
             lineage: Some(lineage),
             fitted: Vec::new(),

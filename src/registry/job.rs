@@ -210,14 +210,20 @@ impl Registry {
     ) -> Result<JobRecord> {
         let mut writer = self.writer();
         let model = self.model(model)?;
-        let mut counters = self.counters()?;
-        counters.job += 1;
-        let job = JobRecord::queued(JobId(counters.job), model.id, order.into());
         let mut batch = Batch::new();
-        batch.put(Tree::Catalog, key::COUNTERS, counters.encode_to_vec());
-        job.put(&mut batch);
+        let job = self.accept_job(&mut batch, &model.id, order.into())?;
         self.add_receipt(&mut writer, &mut batch, receipt, || job.id.name())?;
         self.commit(writer, batch)?;
+        Ok(job)
+    }
+
+    /// Adds a queued job, with the next number, to a batch. Only the writer may.
+    pub(super) fn accept_job(&self, batch: &mut Batch, model: &ModelId, order: String) -> Result<JobRecord> {
+        let mut counters = self.counters()?;
+        counters.job += 1;
+        let job = JobRecord::queued(JobId(counters.job), model.clone(), order);
+        batch.put(Tree::Catalog, key::COUNTERS, counters.encode_to_vec());
+        job.put(batch);
         Ok(job)
     }
 

@@ -9,6 +9,7 @@ mod arrays;
 mod backup;
 mod catalog;
 mod checkpoint;
+mod columns;
 mod delete;
 mod exchange;
 #[cfg(any(test, fuzzing))]

@@ -36,6 +36,8 @@ pub struct Publication {
     pub reason: String,
     /// The job that made it.
     pub job: Option<JobId>,
+    /// The order of a job that is accepted with it, in the same commit; the version names that job.
+    pub new_job: Option<String>,
     /// What training measured.
     pub report: Option<Report>,
     /// For an imported version: what it has of those it was made from.
@@ -107,7 +109,9 @@ impl Registry {
                 *same
             }
         };
-        let tensors = self.tensors(&model, publication.tensors, &manifest)?;
+        let tensors = self.tensors(&model, publication.tensors, publication.parent, &manifest)?;
+        let accepted = publication.new_job.map(|order| self.accept_job(&mut batch, &model.id, order));
+        let accepted = accepted.transpose()?.map(|job| job.id);
 
         model.latest_version += 1;
         let version = Version {
@@ -118,7 +122,7 @@ impl Registry {
             origin: publication.origin,
             mode: publication.mode,
             reason: publication.reason,
-            job: publication.job,
+            job: accepted.or(publication.job),
             report: publication.report,
             lineage: publication.lineage,
             fitted: publication.fitted,
@@ -146,13 +150,19 @@ impl Registry {
     }
 
     /// The record of a version's tensors, whose blobs are durable.
-    fn tensors(&self, model: &Model, tensors: Tensors, manifest: &Manifest) -> Result<storage::Checkpoint> {
+    fn tensors(
+        &self,
+        model: &Model,
+        tensors: Tensors,
+        parent: Option<VersionNumber>,
+        manifest: &Manifest,
+    ) -> Result<storage::Checkpoint> {
         match tensors {
             Tensors::New(new) => {
                 LeafGroups::new(manifest, &new.leaves)?;
-                let record = checkpoint::write(&self.store, &self.arrays, &new)?;
-                debug!("tensors written");
-                self.store.sync()?;
+                // One that was deleted names no blobs.
+                let before = parent.and_then(|parent| self.checkpoint_record(model, parent).ok());
+                let record = checkpoint::write(&self.store, &self.arrays, &new, before.as_ref())?;
                 debug!("tensors durable");
                 Ok(record)
             }

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fmt};
 
 use super::{
-    Store, Tree,
+    Batch, Store, Tree,
     cell::{CELL_BYTES, cell_key, split_key},
 };
 use crate::error::{Error, Result};
@@ -22,9 +22,21 @@ impl Store {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn put_blob(&self, bytes: &[u8]) -> Result<BlobId> {
-        let id = BlobId(*blake3::hash(bytes).as_bytes());
+        let mut batch = Batch::new();
+        let id = self.add_blob(&mut batch, bytes.to_vec())?;
+        self.append(batch)?;
+        Ok(id)
+    }
+
+    /// Adds bytes, unless they are stored already, to a batch that is to be [appended](Self::append). Several blobs are
+    /// written at once so, for which the disk is waited for less often.
+    ///
+    /// # Errors
+    /// What the store says when it cannot be read.
+    pub fn add_blob(&self, batch: &mut Batch, bytes: Vec<u8>) -> Result<BlobId> {
+        let id = BlobId(*blake3::hash(&bytes).as_bytes());
         if !self.has_blob(id, bytes.len())? {
-            self.append_value(Tree::Chunks, &id.0, bytes)?;
+            batch.put(Tree::Chunks, id.0, bytes);
         }
         Ok(id)
     }

@@ -74,6 +74,20 @@ impl Store {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn append(&self, batch: Batch) -> Result<()> {
+        self.append_until(batch, |bulk| bulk.finish())
+    }
+
+    /// As [`append`](Self::append), and makes it durable.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn append_durably(&self, batch: Batch) -> Result<()> {
+        // The sync waits for the last piece.
+        self.append_until(batch, |bulk| bulk.apply())?;
+        self.sync()
+    }
+
+    fn append_until(&self, batch: Batch, end: fn(&mut Bulk<'_>) -> Result<(), sled::Error>) -> Result<()> {
         self.check_writable()?;
         if !batch.frees {
             self.check_room_for_bulk()?;
@@ -84,7 +98,7 @@ impl Store {
             .writes
             .iter()
             .try_for_each(|Write { tree, key, payload }| bulk.write(*tree, key, payload.as_deref()))
-            .and_then(|()| bulk.finish());
+            .and_then(|()| end(&mut bulk));
         self.inner.gate.touch(batch.keys());
         outcome.map_err(|error| self.fail(error))
     }
@@ -138,17 +152,6 @@ impl Store {
             self.inner.gate.touch_prefix(tree, prefix);
             outcome.map_err(|error| self.fail(error))?;
         }
-    }
-
-    /// Writes the cells of one value in bulk.
-    pub(super) fn append_value(&self, tree: Tree, key: &[u8], payload: &[u8]) -> Result<()> {
-        self.check_writable()?;
-        self.check_room_for_bulk()?;
-        let _writing = self.inner.gate.enter();
-        let mut bulk = Bulk::new(self);
-        let outcome = bulk.write(tree, key, Some(payload)).and_then(|()| bulk.finish());
-        self.inner.gate.touch([(tree, key)].into_iter());
-        outcome.map_err(|error| self.fail(error))
     }
 
     fn transact(&self, batch: &Batch) -> Result<(), sled::Error> {
@@ -247,12 +250,27 @@ impl<'a> Bulk<'a> {
         Ok(())
     }
 
+    /// Writes what there is, and waits until it is written.
     fn finish(&mut self) -> Result<(), sled::Error> {
-        if std::mem::replace(&mut self.is_empty, true) {
-            return Ok(());
+        match self.take() {
+            Some(batch) => self.store.apply_bulk(self.store.sled(self.tree), batch),
+            None => Ok(()),
         }
+    }
+
+    /// Writes what there is.
+    fn apply(&mut self) -> Result<(), sled::Error> {
+        let _pending = self.store.inner.pending.begin();
+        match self.take() {
+            Some(batch) => self.store.sled(self.tree).apply_batch(batch),
+            None => Ok(()),
+        }
+    }
+
+    /// What there is, if anything.
+    fn take(&mut self) -> Option<sled::Batch> {
         self.bytes = 0;
-        self.store.apply_bulk(self.store.sled(self.tree), std::mem::take(&mut self.batch))
+        (!std::mem::replace(&mut self.is_empty, true)).then(|| std::mem::take(&mut self.batch))
     }
 }
 

@@ -25,7 +25,10 @@ impl ClassName {
     /// # Errors
     /// What is wrong with it, with the name, as a sentence without a subject.
     pub fn new(raw: &str) -> Result<Self, String> {
-        let name: String = raw.trim().nfc().collect();
+        let name: String = match raw.trim() {
+            ascii if ascii.is_ascii() => ascii.to_owned(),
+            other => other.nfc().collect(),
+        };
         if name.is_empty() {
             return Err("must not be empty or blank".into());
         }

@@ -30,6 +30,13 @@ impl EncodedText {
     pub fn token(&self, index: usize) -> &[u32] {
         &self.features[self.offsets[index] as usize..self.offsets[index + 1] as usize]
     }
+
+    /// A text, in normal form or not, as the wide branch alone reads it: without tokens.
+    pub fn of_terms(text: &str, terms: &Terms) -> Self {
+        let terms =
+            BUFFERS.with_borrow_mut(|buffers| terms.weigh_with(&normalise(text), &mut buffers.weighing));
+        Self { features: Vec::new(), offsets: vec![0], tokens: 0, truncated: false, terms }
+    }
 }
 
 /// Turns texts into rows of one vocabulary and of one table of terms.
@@ -59,13 +66,6 @@ impl TextEncoder {
     /// An encoder that reads so many tokens of a text, and these terms.
     pub fn new(vocabulary: Vocabulary, max_tokens: usize, terms: Terms) -> Self {
         Self { words: Words::of(&vocabulary), vocabulary, max_tokens, terms }
-    }
-
-    /// The terms of a text alone, as [`TextEncoder::encode`] gives them, for whom needs no more.
-    pub fn terms(&self, text: &str) -> EncodedText {
-        let terms =
-            BUFFERS.with_borrow_mut(|buffers| self.terms.weigh_with(&normalise(text), &mut buffers.weighing));
-        EncodedText { features: Vec::new(), offsets: vec![0], tokens: 0, truncated: false, terms }
     }
 
     /// Encodes a text, in normal form or not.

@@ -1,7 +1,7 @@
 //! Changes of the classes on a living model: right at once through a version that shares the tensors, then a job that
 //! learns.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use tracing::{debug, info};
 
@@ -16,10 +16,9 @@ use crate::{
     error::{Error, Result},
     model::with_newcomers,
     registry::{
-        Batch, JobId, JobRecord, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Tensors,
-        Version,
+        Batch, JobRecord, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Tensors, Version,
     },
-    taxonomy::{ClassId, Edit, LeafId, Manifest, Meaning, VersionNumber},
+    taxonomy::{Edit, LeafId, Manifest, VersionNumber},
 };
 
 /// Changes of the classes as asked for.
@@ -111,7 +110,8 @@ struct Made<'a> {
     /// Leaves whose rows were fitted.
     fitted: Vec<LeafId>,
     manifest: &'a Manifest,
-    job: Option<JobId>,
+    /// The order of the job that learns, which comes with it.
+    new_job: Option<String>,
     receipt: Option<Receipt>,
     also: Batch,
 }
@@ -141,7 +141,8 @@ impl Jobs {
         debug!(micros = started.elapsed().as_micros(), "the rows are fitted");
         let made_way = self.shared.make_way(&order.model)?;
         let wanted = match learning {
-            Learning::Follows { .. } => made_way || self.is_learnable(&serving, &manifest)?,
+            // Of classes that came and have no examples there is nothing to learn.
+            Learning::Follows { .. } => made_way || !manifest.change.only_adds() || !fitted.is_empty(),
             Learning::GoesOn => made_way,
             Learning::None => false,
         };
@@ -153,37 +154,19 @@ impl Jobs {
             Learning::GoesOn | Learning::None => TrainOptions { author, ..TrainOptions::default() },
         };
         let refining = Order { options, refines_change: true };
-        let job = match wanted && self.has_examples(&serving, &manifest)? {
-            true => Some(self.shared.registry.new_job(&order.model, "", None)?),
-            false => None,
-        };
-        let mut also = assignment(&serving.model, &divisions);
         // Work is done again only for a change that stands: its order comes with the version.
-        let job = match job {
-            Some(job) => {
-                let job = JobRecord { order: refining.encode()?, ..job };
-                job.put(&mut also);
-                Some(job)
-            }
-            None => None,
-        };
+        let follows = wanted && self.has_examples(&serving, &manifest)?;
         let made = Made {
             origin: Origin::Instant,
             parent: serving.number,
             tensors,
             fitted,
             manifest: &manifest,
-            job: job.as_ref().map(|job| job.id),
+            new_job: follows.then(|| refining.encode()).transpose()?,
             receipt,
-            also,
+            also: assignment(&serving.model, &divisions),
         };
-        let version = match self.publish(&serving, made) {
-            Ok(version) => version,
-            Err(cause) => {
-                job.map(|job| self.shared.fail_unqueued(job, &cause)).transpose()?;
-                return Err(cause);
-            }
-        };
+        let version = self.publish(&serving, made)?;
         info!(
             model = %order.model,
             revision = %manifest.revision,
@@ -191,7 +174,10 @@ impl Jobs {
             micros = started.elapsed().as_micros(),
             "classes changed"
         );
-        let job = job.map(|job| self.shared.enqueue(job, refining)).transpose()?;
+        let job = match version.job {
+            Some(job) => Some(self.shared.enqueue(self.shared.registry.job(job)?, refining)?),
+            None => None,
+        };
         Ok(Applied { manifest, version, job, divisions })
     }
 
@@ -260,30 +246,13 @@ impl Jobs {
             tensors: Tensors::Same(point.version),
             fitted: Vec::new(),
             manifest: &manifest,
-            job: None,
+            new_job: None,
             receipt,
             also: Batch::new(),
         };
         let version = self.publish(&serving, made)?;
         info!(model = %model, revision = %manifest.revision, version = %version.number, "change undone");
         Ok(Applied { manifest, version, job: None, divisions: Vec::new() })
-    }
-
-    /// Whether there is something to learn of a change: always, but for classes that came in and have no examples.
-    fn is_learnable(&self, serving: &Serving, manifest: &Manifest) -> Result<bool> {
-        let came: BTreeSet<ClassId> = manifest
-            .active()
-            .filter(|class| !serving.manifest.classes.contains_key(&class.id))
-            .map(|class| class.id)
-            .collect();
-        if came.is_empty() || !manifest.change.only_adds() {
-            return Ok(true);
-        }
-        let labels = self.shared.dataset.stats(serving.model.uid)?.labels;
-        Ok(labels.keys().any(|label| match manifest.meaning(label) {
-            Meaning::Class(id) => came.contains(&id),
-            Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => false,
-        }))
     }
 
     /// The manifest that an order makes of the serving one.
@@ -318,7 +287,7 @@ impl Jobs {
         let grown = with_newcomers(&checkpoint, &serving.manifest.leaves(), &newcomers)?;
         debug!("it has rows for the leaves that came");
         let kept = self.shared.kept(serving.model.uid);
-        let grown = Grown { network: &grown, before: &serving.manifest, newcomers: &newcomers };
+        let grown = Grown { network: grown, before: &serving.manifest, newcomers: &newcomers };
         let fitted = match examples {
             Some(examples) => imprint(grown, manifest, examples, kept)?,
             None => imprint(grown, manifest, &self.examples(serving)?, kept)?,
@@ -328,6 +297,11 @@ impl Jobs {
 
     /// Stores and promotes what a change made.
     fn publish(&self, serving: &Serving, made: Made<'_>) -> Result<Version> {
+        // Held until the version is in memory, so that it need not be read there from the store.
+        let _arrays = match &made.tensors {
+            Tensors::New(network) => network.tensors.clone(),
+            Tensors::Same(_) => BTreeMap::new(),
+        };
         let version = self.shared.registry.publish(Publication {
             model: serving.model.id.clone(),
             tensors: made.tensors,
@@ -336,7 +310,8 @@ impl Jobs {
             origin: made.origin,
             mode: None,
             reason: made.manifest.describe(),
-            job: made.job,
+            job: None,
+            new_job: made.new_job,
             report: None,
             lineage: None,
             fitted: made.fitted,

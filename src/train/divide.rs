@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use regex::{Regex, RegexBuilder};
 
 use crate::{
-    dataset::{Example, Meanings, Split},
+    dataset::{Example, Split},
     error::{Error, Result, Violation},
     taxonomy::{ClassId, ClassName, Manifest, Meaning, Part},
     text::normalise,
@@ -55,6 +55,82 @@ struct Claims {
     remaining: Option<usize>,
 }
 
+/// Examples by label and by the classes that splits sent them to: those of a group mean the same in any manifest, so that
+/// a split need not look at each.
+pub(super) struct Grouped {
+    examples: Vec<Example>,
+    /// Positions, by label and classes.
+    groups: HashMap<ClassName, HashMap<Vec<ClassId>, Vec<usize>>>,
+}
+
+/// An example that a split is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Involved {
+    /// Its position.
+    at: usize,
+    /// Whether it is of the class that is split.
+    own: bool,
+    /// The part whose name it bears.
+    named: Option<usize>,
+}
+
+impl Grouped {
+    pub(super) fn new(examples: Vec<Example>) -> Self {
+        let mut grouped = Self { groups: HashMap::new(), examples };
+        (0..grouped.examples.len()).for_each(|at| grouped.put(at));
+        grouped
+    }
+
+    /// All of them, in the order in which they came.
+    pub(super) fn into_examples(self) -> Vec<Example> {
+        self.examples
+    }
+
+    /// Puts an example into its group.
+    fn put(&mut self, at: usize) {
+        let Example { label, assigned, .. } = &self.examples[at];
+        // Groups are few, examples many.
+        let of_label = match self.groups.get_mut(label) {
+            Some(groups) => groups,
+            None => self.groups.entry(label.clone()).or_default(),
+        };
+        match of_label.get_mut(assigned) {
+            Some(group) => group.push(at),
+            None => drop(of_label.insert(assigned.clone(), vec![at])),
+        }
+    }
+
+    /// The examples of a class in `before`, which leave their groups, and those that bear the name of one of its parts in
+    /// `after`; in order.
+    fn take(
+        &mut self,
+        class: ClassId,
+        parts: &[ClassId],
+        before: &Manifest,
+        after: &Manifest,
+    ) -> Vec<Involved> {
+        let mut involved = Vec::new();
+        for (label, groups) in &mut self.groups {
+            for (assigned, group) in groups {
+                let meant = |manifest: &Manifest| match manifest.meaning_of(label, assigned) {
+                    Meaning::Class(id) => Some(id),
+                    Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => None,
+                };
+                let named = meant(after).and_then(|id| parts.iter().position(|part| *part == id));
+                let own = meant(before) == Some(class);
+                if own || named.is_some() {
+                    involved.extend(group.iter().map(|&at| Involved { at, own, named }));
+                }
+                if own {
+                    group.clear();
+                }
+            }
+        }
+        involved.sort_unstable();
+        involved
+    }
+}
+
 /// Divides the examples of a class that is split, and tells each where it went. `after` is what the split makes of
 /// `before`.
 ///
@@ -63,38 +139,33 @@ struct Claims {
 /// that none of them carries, a pattern that is none, a second part for what remains, and a part without an example that
 /// trains.
 pub(super) fn divide(
-    examples: &mut [Example],
+    mut grouped: Grouped,
     class: ClassId,
     parts: &[Part],
     (before, after): (&Manifest, &Manifest),
-) -> Result<Division> {
+) -> Result<(Division, Grouped)> {
     let ids: Vec<ClassId> = parts
         .iter()
         .filter_map(|part| ClassName::new(&part.name).ok().and_then(|name| after.living_by_name(&name)))
         .map(|part| part.id)
         .collect();
-    let [meant_before, meant_after] = [before, after].map(|manifest| Meanings::new(Some(manifest.clone())));
-    let own: Vec<bool> =
-        examples.iter().map(|example| meant_before.class_id_of(example) == Some(class)).collect();
-    let members = || examples.iter().zip(&own).filter(|(_, own)| **own).map(|(example, _)| example);
-    // The part whose name each example bears.
-    let named = |example: &Example| {
-        meant_after.class_id_of(example).and_then(|id| ids.iter().position(|part| *part == id))
-    };
-    let named: Vec<Option<usize>> = examples.iter().map(named).collect();
-    let strangers = examples.iter().zip(&named).zip(&own).filter(|(_, own)| !**own);
-    let twins =
-        strangers.filter_map(|((example, named), _)| Some((normalise(&example.text), (*named)?))).collect();
+    let involved = grouped.take(class, &ids, before, after);
+    let examples = &grouped.examples;
+    let members = || involved.iter().filter(|one| one.own).map(|one| &examples[one.at]);
+    let strangers = involved.iter().filter(|one| !one.own);
+    let twins = strangers.filter_map(|one| Some((normalise(&examples[one.at].text), one.named?))).collect();
     let claims = Claims::new(parts, class, before, members(), twins)?;
 
     let shares = ids.iter().map(|&class| Share { class, train: 0, validation: 0 }).collect();
     let (unassigned, unmatched_texts) = (0, claims.unmatched(members()));
     let mut division =
         Division { class, parts: shares, unassigned, unmatched_texts, assigned: BTreeMap::new() };
-    for ((example, natural), own) in examples.iter_mut().zip(named).zip(own) {
+    let mut sent = Vec::new();
+    for &Involved { at, own, named } in &involved {
+        let example = &examples[at];
         let part = match own {
-            true => claims.part_of(example, natural.filter(|part| claims.remaining != Some(*part))),
-            false => natural,
+            true => claims.part_of(example, named.filter(|part| claims.remaining != Some(*part))),
+            false => named,
         };
         match part {
             Some(part) => {
@@ -103,17 +174,20 @@ pub(super) fn divide(
                     Split::Train => share.train += 1,
                     Split::Validation => share.validation += 1,
                 }
-                if natural != Some(part) {
+                if named != Some(part) {
                     division.assigned.entry(ids[part]).or_default().push(example.id);
-                    example.assigned.push(ids[part]);
+                    sent.push((at, ids[part]));
                 }
             }
-            None if own => division.unassigned += 1,
-            None => {}
+            None => division.unassigned += 1,
         }
     }
     division.check(parts, before)?;
-    Ok(division)
+    for (at, part) in sent {
+        grouped.examples[at].assigned.push(part);
+    }
+    involved.iter().filter(|one| one.own).for_each(|one| grouped.put(one.at));
+    Ok((division, grouped))
 }
 
 impl Claims {
@@ -270,11 +344,14 @@ mod tests {
         Part { name: name.to_owned(), ..Part::default() }
     }
 
-    fn split(examples: &mut [Example], parts: &[Part]) -> Result<Division> {
+    fn split(examples: &mut Vec<Example>, parts: &[Part]) -> Result<Division> {
         let names = ["card", "withdraw"].map(|name| ClassName::new(name).unwrap());
         let before = Manifest::create(&names, SystemTime::UNIX_EPOCH).unwrap();
         let after = before.split("withdraw", parts, provenance())?;
-        divide(examples, ClassId(2), parts, (&before, &after))
+        let (division, grouped) =
+            divide(Grouped::new(examples.clone()), ClassId(2), parts, (&before, &after))?;
+        *examples = grouped.into_examples();
+        Ok(division)
     }
 
     fn counts(division: &Division) -> Vec<(u64, u64)> {

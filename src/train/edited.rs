@@ -2,7 +2,10 @@
 
 use std::time::SystemTime;
 
-use super::{ChangeOrder, Division, Edits, divide::divide};
+use super::{
+    ChangeOrder, Division, Edits,
+    divide::{Grouped, divide},
+};
 use crate::{
     dataset::Example,
     error::Result,
@@ -53,17 +56,18 @@ impl Serving {
         mut read: impl FnMut() -> Result<Vec<Example>>,
     ) -> Result<Edited> {
         let provenance = self.provenance(&order.reason, &order.author);
-        let (mut divisions, mut examples) = (Vec::new(), None);
+        let (mut divisions, mut grouped) = (Vec::new(), None);
         let mut visit = |edit: &Edit, before: &Manifest, after: &Manifest| {
             let (Edit::Split { parts, .. }, Change::Split { class, .. }) = (edit, &after.change) else {
                 return Ok(());
             };
-            let mut all = match examples.take() {
+            let all = match grouped.take() {
                 Some(all) => all,
-                None => read()?,
+                None => Grouped::new(read()?),
             };
-            divisions.push(divide(&mut all, *class, parts, (before, after))?);
-            examples = Some(all);
+            let (division, all) = divide(all, *class, parts, (before, after))?;
+            divisions.push(division);
+            grouped = Some(all);
             Ok(())
         };
         let manifest = match &order.edits {
@@ -74,6 +78,6 @@ impl Serving {
             }
             Edits::Several(edits) => self.manifest.edit_all(edits, &provenance, &mut visit)?,
         };
-        Ok(Edited { manifest, divisions, examples })
+        Ok(Edited { manifest, divisions, examples: grouped.map(Grouped::into_examples) })
     }
 }

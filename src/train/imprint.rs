@@ -4,7 +4,10 @@
 //! texts of a new class were taken for are fitted with it: their rows never had to tell it apart. Of the other classes few examples
 //! are read, but those that come nearest to the rows that are fitted are among them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use rayon::prelude::*;
 use tracing::debug;
@@ -15,15 +18,15 @@ use super::{
     refit::{Featured, RefitRecipe, head_logits, refit, strongest_rows},
 };
 use crate::{
-    dataset::{Example, Meanings, Split},
-    error::{Error, Result},
+    dataset::{Example, Features, Meanings, Split},
+    error::Result,
     model::{
-        Array, Checkpoint,
+        Checkpoint,
         checkpoint::{HEAD_BIAS, HEAD_WEIGHT, WIDE_BIAS, WIDE_WEIGHT},
     },
     registry::Mode,
     taxonomy::{ClassId, LeafGroups, LeafId, Manifest},
-    text::TextEncoder,
+    text::{EncodedText, Terms, TextEncoder},
 };
 
 /// Examples of a class whose rows are fitted.
@@ -31,9 +34,9 @@ const OWN: usize = 512;
 /// Examples of all other classes together, how many of them are the nearest, and among how many these are looked for.
 const OTHERS: usize = 1024;
 const NEAREST: usize = 512;
-const LOOKED_AT: usize = 8192;
+const LOOKED_AT: usize = 2048;
 /// Steps of the solver.
-const STEPS: usize = 12;
+const STEPS: usize = 8;
 /// A class is fitted with a new one of which at least one in so many texts was taken for it.
 const TAKEN_ONE_IN: usize = 10;
 
@@ -41,13 +44,13 @@ const TAKEN_ONE_IN: usize = 10;
 fn recipe(network: &Checkpoint) -> RefitRecipe {
     let Recipe { label_smoothing, refit_decay, wide, .. } =
         Recipe::for_training(network.architecture.preset, Mode::Scratch, OTHERS);
-    let wide = WideRecipe { epochs: wide.epochs / 2, rate: 2.0 * wide.rate, ..wide };
+    let wide = WideRecipe { epochs: wide.epochs / 3, rate: 2.0 * wide.rate, ..wide };
     RefitRecipe { decay: refit_decay, steps: STEPS, smoothing: label_smoothing, wide }
 }
 
 /// A network that got rows for leaves.
 pub(super) struct Grown<'a> {
-    pub(super) network: &'a Checkpoint,
+    pub(super) network: Checkpoint,
     /// The classes before.
     pub(super) before: &'a Manifest,
     /// The leaves that came.
@@ -79,20 +82,31 @@ pub(super) fn imprint(
     };
     let mut fitted: BTreeSet<ClassId> = by_class.keys().copied().filter(came).collect();
     if fitted.is_empty() {
-        return Ok(Imprinted { network: network.clone(), fitted: Vec::new() });
+        return Ok(Imprinted { network, fitted: Vec::new() });
     }
     let groups = LeafGroups::new(manifest, &network.leaves)?;
-    let reader = Reader { features: kept.of(network), encoder: network.text_encoder()?, groups: &groups };
+    let start = with_rows_of_parents(network, before, manifest, &fitted)?;
+    let (features, terms) = rayon::join(|| kept.of(&start), || start.term_table());
+    let reader =
+        Reader { network: &start, features, terms: terms?, encoder: OnceCell::new(), groups: &groups };
     let all_of = |classes: &BTreeSet<ClassId>| {
         let own = classes.iter().filter_map(|class| Some((*class, by_class.get(class)?)));
         let own = own.flat_map(|(class, own)| spread(own, OWN).map(move |(example, w)| (*example, class, w)));
         own.collect::<Vec<_>>()
     };
-    let mut texts = reader.read(&all_of(&fitted))?;
-    let start = with_rows_of_parents(network, before, manifest, &fitted)?;
-    let rivals = rivals(&start, &groups, &before.leaves(), &texts)?;
-    texts.append(reader.read(&all_of(&rivals))?);
-    fitted.extend(rivals);
+    // The rows of other classes tell the parts from these already, as they told what was split.
+    let heirs: BTreeSet<ClassId> = before
+        .active()
+        .filter(|class| !manifest.is_active(class.id))
+        .flat_map(|class| manifest.heirs(class.id))
+        .collect();
+    let (mut known, new): (BTreeSet<ClassId>, _) =
+        std::mem::take(&mut fitted).into_iter().partition(|class| heirs.contains(class));
+    let mut texts = reader.read(&all_of(&new))?;
+    known.extend(rivals(&start, &groups, &before.leaves(), &texts)?);
+    known.retain(|class| !new.contains(class));
+    texts.append(reader.read(&all_of(&known))?);
+    fitted.extend(known.into_iter().chain(new));
     let free: BTreeSet<LeafId> = fitted
         .iter()
         .filter_map(|class| manifest.classes.get(class))
@@ -103,11 +117,13 @@ pub(super) fn imprint(
         .filter(|(class, _)| !fitted.contains(class))
         .flat_map(|(class, own)| own.iter().map(|example| (*example, *class)))
         .collect();
-    texts.append(reader.read(&reader.nearest(&start, &free, &others)?)?);
+    let (nearest, found) = reader.nearest(&free, &others)?;
+    texts.append(reader.complete(&nearest, found)?);
     debug!(classes = fitted.len(), texts = texts.samples.len(), "examples read");
     let samples: Vec<&Sample> = texts.samples.iter().collect();
     let data = Featured { samples: &samples, features: &texts.features, weights: &texts.weights };
-    let network = refit(&start, data, &groups, &free, &recipe(network), 0)?;
+    let recipe = recipe(&start);
+    let network = refit(start, data, &groups, &free, &recipe, 0)?;
     Ok(Imprinted { network, fitted: free.intersection(&newcomers).copied().collect() })
 }
 
@@ -134,34 +150,57 @@ struct Texts {
 
 impl Texts {
     fn append(&mut self, other: Self) {
+        if self.samples.is_empty() {
+            *self = other;
+            return;
+        }
         self.samples.extend(other.samples);
         self.features.extend(other.features);
         self.weights.extend(other.weights);
     }
 }
 
+/// An example with its class, and how many it stands for.
+type Chosen<'a> = (&'a Example, ClassId, f32);
+
+fn ids(examples: &[Chosen<'_>]) -> Vec<u64> {
+    examples.iter().map(|(example, ..)| example.id).collect()
+}
+
 /// Reads examples for a network.
 struct Reader<'a> {
+    network: &'a Checkpoint,
     features: FeaturesOf<'a>,
-    encoder: TextEncoder,
+    terms: Terms,
+    /// Made for the first text whose features are not kept.
+    encoder: OnceCell<TextEncoder>,
     groups: &'a LeafGroups,
 }
 
 impl Reader<'_> {
-    /// Examples with their classes, and how many each stands for.
-    fn read(&self, examples: &[(&Example, ClassId, f32)]) -> Result<Texts> {
-        let ids: Vec<u64> = examples.iter().map(|(example, ..)| example.id).collect();
-        let found = self.features.look_up(&ids);
+    /// What examples are to the network.
+    fn read(&self, examples: &[Chosen<'_>]) -> Result<Texts> {
+        self.complete(examples, self.features.look_up(&ids(examples)))
+    }
+
+    /// As [`Reader::read`], where the features that are kept were found before.
+    fn complete(&self, examples: &[Chosen<'_>], found: Option<Features>) -> Result<Texts> {
+        let ids = ids(examples);
+        let is_kept = |id: u64| found.as_ref().is_some_and(|found| found.row(id).is_some());
+        let encoder = match ids.iter().all(|id| is_kept(*id)) {
+            true => None,
+            false => Some(self.encoder()?),
+        };
+        let (terms, groups) = (&self.terms, self.groups);
         let samples: Vec<Sample> = examples
             .par_iter()
             .map(|(example, class, _)| Sample {
-                // Of a text whose features are there the wide branch alone reads something.
-                text: match found.as_ref().and_then(|found| found.row(example.id)) {
-                    Some(_) => self.encoder.terms(&example.text),
-                    None => self.encoder.encode(&example.text),
+                text: match encoder {
+                    Some(encoder) if !is_kept(example.id) => encoder.encode(&example.text),
+                    _ => EncodedText::of_terms(&example.text, terms),
                 },
                 // Active classes have a column.
-                class: self.groups.column(*class).unwrap_or_default(),
+                class: groups.column(*class).unwrap_or_default(),
             })
             .collect();
         let each: Vec<&Sample> = samples.iter().collect();
@@ -169,27 +208,37 @@ impl Reader<'_> {
         Ok(Texts { samples, features, weights: examples.iter().map(|(.., weight)| *weight).collect() })
     }
 
-    /// A part of the examples of classes that are not fitted, with how many each stands for: those that come nearest to being
-    /// taken for the leaves that are, by the head, where their features are kept; and of the others a few, spread evenly.
+    fn encoder(&self) -> Result<&TextEncoder> {
+        match self.encoder.get() {
+            Some(encoder) => Ok(encoder),
+            None => {
+                let encoder = self.network.text_encoder()?;
+                Ok(self.encoder.get_or_init(|| encoder))
+            }
+        }
+    }
+
+    /// A part of the examples of classes that are not fitted: those that come nearest to being taken for the leaves that are,
+    /// by the head, where their features are kept; and of the others a few, spread evenly. With the features that were found.
     fn nearest<'a>(
         &self,
-        network: &Checkpoint,
         fitted: &BTreeSet<LeafId>,
         others: &[(&'a Example, ClassId)],
-    ) -> Result<Vec<(&'a Example, ClassId, f32)>> {
+    ) -> Result<(Vec<Chosen<'a>>, Option<Features>)> {
         let evenly = |others: &[(&'a Example, ClassId)], at_most, each: f32| {
             let some =
                 spread(others, at_most).map(|(&(example, class), every)| (example, class, each * every));
             some.collect::<Vec<_>>()
         };
         let looked_at = evenly(others, LOOKED_AT, 1.0);
-        let ids: Vec<u64> = looked_at.iter().map(|(example, ..)| example.id).collect();
-        let found = if looked_at.len() > OTHERS { self.features.look_up(&ids) } else { None };
-        let Some(found) = found.filter(|found| found.ids.len() == ids.len()) else {
-            return Ok(evenly(others, OTHERS, 1.0));
+        let found = if looked_at.len() > OTHERS { self.features.look_up(&ids(&looked_at)) } else { None };
+        let Some(found) = found.filter(|found| found.ids.len() == looked_at.len()) else {
+            let few = evenly(others, OTHERS, 1.0);
+            let found = self.features.look_up(&ids(&few));
+            return Ok((few, found));
         };
-        let margins = margins(network, fitted, &found.rows)?;
-        let mut nearest: Vec<(f32, (&Example, ClassId, f32))> = looked_at
+        let margins = margins(self.network, fitted, &found.rows)?;
+        let mut nearest: Vec<(f32, Chosen<'_>)> = looked_at
             .into_iter()
             .map(|other| {
                 (found.ids.binary_search(&other.0.id).map_or(f32::NEG_INFINITY, |at| margins[at]), other)
@@ -202,13 +251,13 @@ impl Reader<'_> {
         let each = nearest[0].1.2;
         let mut chosen: Vec<_> = nearest[..NEAREST].iter().map(|(_, other)| *other).collect();
         chosen.extend(evenly(&rest, OTHERS - NEAREST, each));
-        Ok(chosen)
+        Ok((chosen, Some(found)))
     }
 }
 
 /// The network with the rows of what was split in place of those of its parts.
 fn with_rows_of_parents(
-    network: &Checkpoint,
+    mut network: Checkpoint,
     before: &Manifest,
     manifest: &Manifest,
     came: &BTreeSet<ClassId>,
@@ -226,17 +275,6 @@ fn with_rows_of_parents(
             }
         }
     }
-    let mut started = network.clone();
-    if rows.is_empty() {
-        return Ok(started);
-    }
-    let mut change = |name: &str, change: &dyn Fn(&mut [f32])| {
-        let array = network.tensor(name)?;
-        let mut numbers = array.data.to_vec();
-        change(&mut numbers);
-        started.tensors.insert(name.to_owned(), Array::new(array.shape.clone(), numbers));
-        Ok::<_, Error>(())
-    };
     // Of numbers that lie `stride` apart, a row each.
     let mean = |numbers: &[f32], of: &[usize], stride: usize| {
         of.iter().map(|&row| numbers[row * stride]).sum::<f32>() / of.len() as f32
@@ -244,23 +282,19 @@ fn with_rows_of_parents(
     let biases = |numbers: &mut [f32]| {
         rows.iter().for_each(|(&row, (of, lowered))| numbers[row] = mean(numbers, of, 1) - lowered);
     };
-    let width = network.architecture.features();
-    change(HEAD_WEIGHT, &|numbers| {
-        for (&row, (of, _)) in &rows {
-            (0..width).for_each(|at| numbers[row * width + at] = mean(&numbers[at..], of, width));
-        }
-    })?;
-    change(HEAD_BIAS, &biases)?;
-    if network.architecture.wide {
-        let leaves = network.leaves.len();
-        change(WIDE_WEIGHT, &|numbers| {
-            for weights in numbers.chunks_exact_mut(leaves) {
-                rows.iter().for_each(|(&row, (of, _))| weights[row] = mean(weights, of, 1));
-            }
-        })?;
-        change(WIDE_BIAS, &biases)?;
+    let (width, leaves) = (network.architecture.features(), network.leaves.len());
+    let numbers = network.numbers_mut(HEAD_WEIGHT)?;
+    for (&row, (of, _)) in &rows {
+        (0..width).for_each(|at| numbers[row * width + at] = mean(&numbers[at..], of, width));
     }
-    Ok(started)
+    biases(network.numbers_mut(HEAD_BIAS)?);
+    if network.architecture.wide {
+        for weights in network.numbers_mut(WIDE_WEIGHT)?.chunks_exact_mut(leaves) {
+            rows.iter().for_each(|(&row, (of, _))| weights[row] = mean(weights, of, 1));
+        }
+        biases(network.numbers_mut(WIDE_BIAS)?);
+    }
+    Ok(network)
 }
 
 /// By how much the strongest row of some leaves exceeds the strongest of all others, for each text by its features `[N, F]`.
@@ -288,7 +322,7 @@ fn rivals(
     // What was split is among them: its texts were taken for what they were.
     let known: Vec<usize> =
         (0..network.leaves.len()).filter(|&row| before.contains(&network.leaves[row])).collect();
-    if known.is_empty() {
+    if known.is_empty() || texts.samples.is_empty() {
         return Ok(BTreeSet::new());
     }
     let mut taken: BTreeMap<(u32, u32), usize> = BTreeMap::new();
@@ -316,7 +350,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Architecture, Preset, surgery, with_newcomers},
+        model::{Architecture, Array, Preset, surgery, with_newcomers},
         taxonomy::{ClassName, Part, Provenance, Revision, VersionNumber},
     };
 
@@ -347,7 +381,7 @@ mod tests {
         let (before, after, network) = split();
         let came: BTreeSet<ClassId> = after.heirs(ClassId(2));
         assert_eq!(came.len(), 2);
-        let start = with_rows_of_parents(&network, &before, &after, &came).unwrap();
+        let start = with_rows_of_parents(network.clone(), &before, &after, &came).unwrap();
         start.validate().unwrap();
         let head = &start.tensors[HEAD_WEIGHT];
         assert!((2..4).all(|part| head.row(part) == head.row(1)));
@@ -360,7 +394,7 @@ mod tests {
         }
         // What was not split has its rows, and without a split so have all.
         assert_eq!(head.row(0), network.tensors[HEAD_WEIGHT].row(0));
-        assert_eq!(with_rows_of_parents(&network, &after, &after, &came).unwrap(), network);
+        assert_eq!(with_rows_of_parents(network.clone(), &after, &after, &came).unwrap(), network);
     }
 
     #[test]
@@ -388,9 +422,9 @@ mod tests {
         (head[0], head[width + 1]) = (1.0, 1.0);
         network.tensors.insert(HEAD_WEIGHT.into(), Array::new([network.leaves.len(), width], head));
         network.tensors.insert(HEAD_BIAS.into(), Array::new([network.leaves.len()], vec![0.0; 4]));
-        let encoder = network.text_encoder().unwrap();
+        let terms = network.term_table().unwrap();
         let taken = |for_the_first: usize| {
-            let sample = |_| Sample { text: encoder.terms("cash"), class: 1 };
+            let sample = |_| Sample { text: EncodedText::of_terms("cash", &terms), class: 1 };
             let row = |text: usize| {
                 let mut row = vec![0.0; width];
                 row[usize::from(text >= for_the_first)] = 1.0;

@@ -272,12 +272,6 @@ impl Shared {
         Ok(())
     }
 
-    /// Ends an accepted job that will not run, because what it was to follow failed.
-    pub(super) fn fail_unqueued(&self, job: JobRecord, cause: &Error) -> Result<()> {
-        let (state, ended) = (JobState::Failed, Some(SystemTime::now()));
-        self.registry.put_job(&JobRecord { state, ended, message: cause.to_string(), ..job })
-    }
-
     /// Refuses while a job trains the model.
     fn refuse_active(&self, model: &ModelId) -> Result<()> {
         match self.lock().active.get(model) {

@@ -319,6 +319,7 @@ impl Run<'_> {
             mode: Some(*mode),
             reason: plan.reason.clone(),
             job: Some(record.id),
+            new_job: None,
             report: Some(report),
             lineage: None,
             fitted: Vec::new(),

@@ -68,7 +68,7 @@ pub(super) fn start_network(
             let kept = shared.kept(model.uid);
             let before =
                 shared.registry.manifest(&model.id, shared.registry.version(&model.id, number)?.revision)?;
-            let grown = Grown { network: &silent, before: &before, newcomers: &fresh };
+            let grown = Grown { network: silent, before: &before, newcomers: &fresh };
             surgery::with_leaves(&imprint(grown, manifest, examples, kept)?.network, &all, seed)
         }
     }

@@ -80,6 +80,7 @@ pub(crate) fn publication(model: &ModelId, tensors: Tensors, manifest: Option<Ma
         mode: None,
         reason: "a test".to_owned(),
         job: None,
+        new_job: None,
         report: None,
         lineage: None,
         fitted: Vec::new(),

@@ -48,6 +48,9 @@ impl ClassTargets {
     /// If the label is none of the classes.
     pub fn text_loss(&self, logits: &[f32], label: u32, scale: f64, gradient: &mut [f32]) -> f64 {
         assert!((label as usize) < self.classes, "a label is one of the classes");
+        if self.each_is_a_class() {
+            return self.text_loss_of_classes(logits, label, scale, gradient);
+        }
         let sums = self.log_sums(logits);
         for ((&z, dz), class) in logits.iter().zip(gradient).zip(&self.class_of_leaf) {
             *dz = class.map_or(0.0, |class| {
@@ -63,6 +66,31 @@ impl ClassTargets {
             .filter(|(target, _)| *target > 0.0)
             .map(|(target, of_class)| target * (sums.of_all - of_class))
             .sum()
+    }
+
+    /// Whether the leaves are the classes, in their order.
+    fn each_is_a_class(&self) -> bool {
+        let mut leaves = (0..).zip(&self.class_of_leaf);
+        self.classes == self.class_of_leaf.len() && leaves.all(|(leaf, class)| *class == Some(leaf))
+    }
+
+    /// As [`text_loss`](Self::text_loss), to the bit, of leaves that are the classes.
+    fn text_loss_of_classes(&self, logits: &[f32], label: u32, scale: f64, gradient: &mut [f32]) -> f64 {
+        let (hit, other) =
+            (self.target(label as usize, label), f64::from(self.smoothing) / self.classes as f64);
+        let target = |class: usize| if class == label as usize { hit } else { other };
+        let higher = |top: f64, z: &f32| if f64::from(*z) > top || z.is_nan() { f64::from(*z) } else { top };
+        let top = logits.iter().fold(f64::NEG_INFINITY, higher);
+        let of_all = top + logits.iter().map(|&z| (f64::from(z) - top).exp()).sum::<f64>().ln();
+        let mut loss = 0.0;
+        for (class, (&z, dz)) in logits.iter().zip(gradient).enumerate() {
+            let (z, target) = (f64::from(z), target(class));
+            *dz = (scale * ((z - of_all).exp() - target)) as f32;
+            if target > 0.0 {
+                loss += target * (of_all - z);
+            }
+        }
+        loss
     }
 
     fn log_sums(&self, logits: &[f32]) -> LogSums {
@@ -91,4 +119,30 @@ impl ClassTargets {
 /// exp(a - b), without the work where they are equal.
 fn exp_of_difference(a: f64, b: f64) -> f64 {
     if a == b { 1.0 } else { (a - b).exp() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaves_that_are_the_classes_are_computed_as_others_are() {
+        let logits: Vec<f32> = (0..60).map(|at| (at as f32 * 1.7).sin() * 9.0).collect();
+        for smoothing in [0.0, 0.1] {
+            let alone = ClassTargets { class_of_leaf: (0..5).map(Some).collect(), classes: 5, smoothing };
+            // A leaf that takes no part.
+            let class_of_leaf = (0..5).map(Some).chain([None]).collect();
+            let beside = ClassTargets { class_of_leaf, ..alone.clone() };
+            for (text, logits) in logits.chunks_exact(5).enumerate() {
+                let (mut one, mut other) = ([9.0; 5], [9.0; 6]);
+                let label = text as u32 % 5;
+                let loss = alone.text_loss(logits, label, 0.3, &mut one);
+                let with = [logits, &[7.0]].concat();
+                assert_eq!(loss, beside.text_loss(&with, label, 0.3, &mut other));
+                assert_eq!((&one[..], other[5]), (&other[..5], 0.0));
+            }
+        }
+        let alone = ClassTargets { class_of_leaf: vec![Some(0), Some(1)], classes: 2, smoothing: 0.1 };
+        assert!(alone.text_loss(&[f32::NAN, 1.0], 1, 1.0, &mut [0.0; 2]).is_nan());
+    }
 }

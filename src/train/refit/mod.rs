@@ -71,65 +71,84 @@ pub(super) struct RefitRecipe {
 /// # Errors
 /// [`crate::error::Error::Corrupt`] if the checkpoint lacks a tensor.
 pub(super) fn refit(
-    network: &Checkpoint,
+    mut network: Checkpoint,
     data: Featured<'_>,
     groups: &LeafGroups,
     free: &BTreeSet<LeafId>,
     recipe: &RefitRecipe,
     seed: u64,
 ) -> Result<Checkpoint> {
-    // On the threads of the pool, so that handing work to them is cheap: there is a lot of it, in small pieces.
-    rayon::scope(|_| fit_rows(network, data, groups, free, recipe, seed))
+    let rows = Rows::new(&network, groups, free);
+    let labels = data.samples.iter().map(|sample| rows.label(sample.class)).collect();
+    let refit = Refit { network: &network, data, rows: &rows, labels, recipe, seed };
+    // On the threads of the pool, where handing work to another is cheap: there is a lot of it, in small pieces.
+    let (head, wide) = rayon::join(|| refit.head(), || refit.wide());
+    let (weights, biases) = head?;
+    rows.put(&weights, network.numbers_mut(HEAD_WEIGHT)?);
+    rows.put(&biases, network.numbers_mut(HEAD_BIAS)?);
+    if let Some((weights, biases)) = wide? {
+        let leaves = network.leaves.len();
+        rows.put_columns(&weights, leaves, network.numbers_mut(WIDE_WEIGHT)?);
+        rows.put(&biases, network.numbers_mut(WIDE_BIAS)?);
+    }
+    Ok(network)
 }
 
-fn fit_rows(
-    network: &Checkpoint,
-    data: Featured<'_>,
-    groups: &LeafGroups,
-    free: &BTreeSet<LeafId>,
-    recipe: &RefitRecipe,
+/// Rows to be fitted, and to what.
+struct Refit<'a> {
+    network: &'a Checkpoint,
+    data: Featured<'a>,
+    rows: &'a Rows,
+    /// Classes of the targets, `[N]`.
+    labels: Vec<u32>,
+    recipe: &'a RefitRecipe,
     seed: u64,
-) -> Result<Checkpoint> {
-    let rows = Rows::new(network, groups, free);
-    let labels: Vec<u32> = data.samples.iter().map(|sample| rows.label(sample.class)).collect();
-    let mut fitted = network.clone();
-    let mut put = |name: &str, array| fitted.tensors.insert(name.to_owned(), array);
+}
 
-    let (weight, bias) = (network.tensor(HEAD_WEIGHT)?, network.tensor(HEAD_BIAS)?);
-    let inputs = Inputs::new(data.features, weight.shape[1]);
-    let head = Head {
-        targets: rows.targets(recipe.smoothing),
-        labels: &labels,
-        weights: data.weights,
-        others: rows.others(|stay| {
-            let (weights, biases): (Vec<&[f32]>, Vec<f32>) =
-                stay.iter().map(|&row| (weight.row(row), bias.data[row])).unzip();
-            inputs.map(&Linear::from_slices(&weights.concat(), &biases))
-        }),
-        inputs: &inputs,
-        decay: recipe.decay,
-    };
-    let (weights, biases) = head.fit(rows.of(weight), rows.entries(bias), recipe.steps);
-    put(HEAD_WEIGHT, rows.with(weight, &weights));
-    put(HEAD_BIAS, rows.with(bias, &biases));
+/// Weights and biases of the rows that are fitted.
+type Fit = (Vec<f32>, Vec<f32>);
 
-    debug!(texts = data.samples.len(), "the head is fitted");
-    if network.architecture.wide {
+impl Refit<'_> {
+    fn head(&self) -> Result<Fit> {
+        let Self { network, data, rows, labels, recipe, .. } = self;
+        let (weight, bias) = (network.tensor(HEAD_WEIGHT)?, network.tensor(HEAD_BIAS)?);
+        let inputs = Inputs::new(data.features, weight.shape[1]);
+        let head = Head {
+            targets: rows.targets(recipe.smoothing),
+            labels,
+            weights: data.weights,
+            others: rows.others(|stay| {
+                let (weights, biases): (Vec<&[f32]>, Vec<f32>) =
+                    stay.iter().map(|&row| (weight.row(row), bias.data[row])).unzip();
+                inputs.map(&Linear::from_slices(&weights.concat(), &biases))
+            }),
+            inputs: &inputs,
+            decay: recipe.decay,
+        };
+        let fit = head.fit(rows.of(weight), rows.entries(bias), recipe.steps);
+        debug!(texts = data.samples.len(), "the head is fitted");
+        Ok(fit)
+    }
+
+    /// None where the network has no wide branch.
+    fn wide(&self) -> Result<Option<Fit>> {
+        let Self { network, data, rows, labels, recipe, seed } = self;
+        if !network.architecture.wide {
+            return Ok(None);
+        }
         let (weight, bias) = (network.tensor(WIDE_WEIGHT)?, network.tensor(WIDE_BIAS)?);
         let others = rows.others(|stay| rows::wide_logits(data.samples, weight, bias, stay));
-        let (weights, biases) = fit_wide_rows(
+        let fit = fit_wide_rows(
             (&rows.columns_of(weight), &rows.columns_of(bias)),
             bias.data.len(),
             rows.targets(0.0),
-            Texts { samples: data.samples, labels: &labels, others: &others, weights: data.weights },
+            Texts { samples: data.samples, labels, others: &others, weights: data.weights },
             &recipe.wide,
-            seed,
+            *seed,
         )?;
-        put(WIDE_WEIGHT, rows.with_columns(weight, &weights));
-        put(WIDE_BIAS, rows.with_columns(bias, &biases));
+        debug!("the wide branch is fitted");
+        Ok(Some(fit))
     }
-    debug!("the wide branch is fitted");
-    Ok(fitted)
 }
 
 /// What the head says to features `[N, F]`: logits `[N, C]`.

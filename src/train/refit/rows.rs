@@ -70,14 +70,12 @@ impl Rows {
         self.free.iter().map(|&row| vector.data[row]).collect()
     }
 
-    /// A matrix or vector with other numbers in place of the rows that were to be fitted.
-    pub(super) fn with(&self, array: &Array, fitted: &[f32]) -> Array {
+    /// Puts the rows that were fitted into the numbers of the matrix, or vector, that they are from.
+    pub(super) fn put(&self, fitted: &[f32], numbers: &mut [f32]) {
         let width = fitted.len() / self.free.len();
-        let mut numbers = array.data.to_vec();
         for (&row, fitted) in self.free.iter().zip(fitted.chunks_exact(width)) {
             numbers[row * width..][..width].copy_from_slice(fitted);
         }
-        Array::new(array.shape.clone(), numbers)
     }
 
     /// The columns to be fitted of an array whose last axis is that of the leaves.
@@ -89,14 +87,11 @@ impl Rows {
         Array::new(shape, picked.collect::<Vec<f32>>())
     }
 
-    /// The same array with other numbers in place of the columns that were to be fitted.
-    pub(super) fn with_columns(&self, array: &Array, fitted: &[f32]) -> Array {
-        let leaves = array.shape.last().copied().unwrap_or_default();
-        let mut numbers = array.data.to_vec();
+    /// Puts the columns that were fitted into the numbers of the array, of so many leaves, that they are from.
+    pub(super) fn put_columns(&self, fitted: &[f32], leaves: usize, numbers: &mut [f32]) {
         for (row, fitted) in numbers.chunks_exact_mut(leaves).zip(fitted.chunks_exact(self.free.len())) {
             self.free.iter().zip(fitted).for_each(|(&at, &number)| row[at] = number);
         }
-        Array::new(array.shape.clone(), numbers)
     }
 }
 

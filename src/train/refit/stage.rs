@@ -63,7 +63,7 @@ pub(in crate::train) fn refit_all(
         smoothing: recipe.label_smoothing,
         wide: recipe.wide,
     };
-    let fitted = refit(start, data, groups, &leaves, &rows, seed)?;
+    let fitted = refit(start.clone(), data, groups, &leaves, &rows, seed)?;
     observe(&progress)?;
     judged(fitted, validation, &held_out, groups)
 }
