@@ -31,10 +31,12 @@ use crate::{
 
 /// Examples of a class whose rows are fitted.
 const OWN: usize = 512;
-/// Examples of all other classes together, how many of them are the nearest, and among how many these are looked for.
+/// Examples of all other classes together, how many of them are the nearest, and among how many these are looked for: among
+/// more where classes are new, whose rows are far from where they will be.
 const OTHERS: usize = 1024;
 const NEAREST: usize = 512;
 const LOOKED_AT: usize = 2048;
+const LOOKED_AT_FOR_NEW: usize = 4096;
 /// Steps of the solver.
 const STEPS: usize = 8;
 /// A class is fitted with a new one of which at least one in so many texts was taken for it.
@@ -106,6 +108,7 @@ pub(super) fn imprint(
     known.extend(rivals(&start, &groups, &before.leaves(), &texts)?);
     known.retain(|class| !new.contains(class));
     texts.append(reader.read(&all_of(&known))?);
+    let is_new = !new.is_empty();
     fitted.extend(known.into_iter().chain(new));
     let free: BTreeSet<LeafId> = fitted
         .iter()
@@ -117,7 +120,8 @@ pub(super) fn imprint(
         .filter(|(class, _)| !fitted.contains(class))
         .flat_map(|(class, own)| own.iter().map(|example| (*example, *class)))
         .collect();
-    let (nearest, found) = reader.nearest(&free, &others)?;
+    let looked_at = if is_new { LOOKED_AT_FOR_NEW } else { LOOKED_AT };
+    let (nearest, found) = reader.nearest(&free, &others, looked_at)?;
     texts.append(reader.complete(&nearest, found)?);
     debug!(classes = fitted.len(), texts = texts.samples.len(), "examples read");
     let samples: Vec<&Sample> = texts.samples.iter().collect();
@@ -219,18 +223,20 @@ impl Reader<'_> {
     }
 
     /// A part of the examples of classes that are not fitted: those that come nearest to being taken for the leaves that are,
-    /// by the head, where their features are kept; and of the others a few, spread evenly. With the features that were found.
+    /// by the head, where their features are kept; and of the others a few, spread evenly. At most so many are looked at. With
+    /// the features that were found.
     fn nearest<'a>(
         &self,
         fitted: &BTreeSet<LeafId>,
         others: &[(&'a Example, ClassId)],
+        most: usize,
     ) -> Result<(Vec<Chosen<'a>>, Option<Features>)> {
         let evenly = |others: &[(&'a Example, ClassId)], at_most, each: f32| {
             let some =
                 spread(others, at_most).map(|(&(example, class), every)| (example, class, each * every));
             some.collect::<Vec<_>>()
         };
-        let looked_at = evenly(others, LOOKED_AT, 1.0);
+        let looked_at = evenly(others, most, 1.0);
         let found = if looked_at.len() > OTHERS { self.features.look_up(&ids(&looked_at)) } else { None };
         let Some(found) = found.filter(|found| found.ids.len() == looked_at.len()) else {
             let few = evenly(others, OTHERS, 1.0);
