@@ -73,9 +73,6 @@ impl Example {
 
     /// The one active class that it means in a manifest.
     pub fn class_in(&self, manifest: &Manifest) -> Option<ClassId> {
-        match self.meaning(manifest) {
-            Meaning::Class(id) => Some(id),
-            Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => None,
-        }
+        self.meaning(manifest).class()
     }
 }

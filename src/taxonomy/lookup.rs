@@ -18,6 +18,16 @@ pub enum Meaning {
     Unknown,
 }
 
+impl Meaning {
+    /// The one active class, if it is one.
+    pub fn class(&self) -> Option<ClassId> {
+        match self {
+            Self::Class(id) => Some(*id),
+            Self::Ambiguous(_) | Self::Removed | Self::Unknown => None,
+        }
+    }
+}
+
 /// What lives on of the classes that bore a name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Bearers {

@@ -112,10 +112,7 @@ impl Grouped {
         let mut involved = Vec::new();
         for (label, groups) in &mut self.groups {
             for (assigned, group) in groups {
-                let meant = |manifest: &Manifest| match manifest.meaning_of(label, assigned) {
-                    Meaning::Class(id) => Some(id),
-                    Meaning::Ambiguous(_) | Meaning::Removed | Meaning::Unknown => None,
-                };
+                let meant = |manifest: &Manifest| manifest.meaning_of(label, assigned).class();
                 let named = meant(after).and_then(|id| parts.iter().position(|part| *part == id));
                 let own = meant(before) == Some(class);
                 if own || named.is_some() {

@@ -79,15 +79,15 @@ pub(super) fn imprint(
 ) -> Result<Imprinted> {
     let newcomers: BTreeSet<LeafId> = newcomers.iter().copied().collect();
     let by_class = by_class(manifest, examples);
-    let came = |class: &ClassId| {
+    let has_come = |class: &ClassId| {
         manifest.classes.get(class).is_some_and(|class| class.leaves().any(|leaf| newcomers.contains(&leaf)))
     };
-    let mut fitted: BTreeSet<ClassId> = by_class.keys().copied().filter(came).collect();
-    if fitted.is_empty() {
+    let came: BTreeSet<ClassId> = by_class.keys().copied().filter(has_come).collect();
+    if came.is_empty() {
         return Ok(Imprinted { network, fitted: Vec::new() });
     }
     let groups = LeafGroups::new(manifest, &network.leaves)?;
-    let start = with_rows_of_parents(network, before, manifest, &fitted)?;
+    let start = with_rows_of_parents(network, before, manifest, &came)?;
     let (features, terms) = rayon::join(|| kept.of(&start), || start.term_table());
     let reader =
         Reader { network: &start, features, terms: terms?, encoder: OnceCell::new(), groups: &groups };
@@ -102,14 +102,11 @@ pub(super) fn imprint(
         .filter(|class| !manifest.is_active(class.id))
         .flat_map(|class| manifest.heirs(class.id))
         .collect();
-    let (mut known, new): (BTreeSet<ClassId>, _) =
-        std::mem::take(&mut fitted).into_iter().partition(|class| heirs.contains(class));
+    let new: BTreeSet<ClassId> = came.difference(&heirs).copied().collect();
     let mut texts = reader.read(&all_of(&new))?;
-    known.extend(rivals(&start, &groups, &before.leaves(), &texts)?);
-    known.retain(|class| !new.contains(class));
-    texts.append(reader.read(&all_of(&known))?);
-    let is_new = !new.is_empty();
-    fitted.extend(known.into_iter().chain(new));
+    let mut fitted = rivals(&start, &groups, &before.leaves(), &texts)?;
+    fitted.extend(came);
+    texts.append(reader.read(&all_of(&fitted.difference(&new).copied().collect()))?);
     let free: BTreeSet<LeafId> = fitted
         .iter()
         .filter_map(|class| manifest.classes.get(class))
@@ -120,7 +117,7 @@ pub(super) fn imprint(
         .filter(|(class, _)| !fitted.contains(class))
         .flat_map(|(class, own)| own.iter().map(|example| (*example, *class)))
         .collect();
-    let looked_at = if is_new { LOOKED_AT_FOR_NEW } else { LOOKED_AT };
+    let looked_at = if new.is_empty() { LOOKED_AT } else { LOOKED_AT_FOR_NEW };
     let (nearest, found) = reader.nearest(&free, &others, looked_at)?;
     texts.append(reader.complete(&nearest, found)?);
     debug!(classes = fitted.len(), texts = texts.samples.len(), "examples read");
