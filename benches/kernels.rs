@@ -19,8 +19,8 @@ use taxond::{
         Architecture, Preset,
         gradients::{Parameters, gradients},
         kernels::{
-            ClassTargets, Directions, Lstm, LstmReader, LstmWeights, PooledStates, RecurrentWeights,
-            bag_backward, bag_forward,
+            ClassTargets, Directions, Lstm, LstmReader, LstmWeights, Place, PooledStates, Projection,
+            ProjectionWeights, RecurrentWeights, bag_backward, bag_forward,
         },
     },
     text::{EncodedText, PackedBatch, Packing},
@@ -96,6 +96,7 @@ fn main() {
     pool.install(|| {
         bench.yardstick();
         SHAPES.iter().for_each(|shape| bench.lstm(shape));
+        bench.projection();
         for rows in [10_000, 1_000_000] {
             bench.embedding(rows);
             bench.step(rows);
@@ -169,7 +170,7 @@ impl Bench {
                 self.measure(&format!("lstm {name} answer{of} B={texts}"), Some(flops(texts)), || {
                     let (gates, width) = (reader.gates(&x), reader.gate_columns());
                     let mut rows = vec![0.0; texts * columns];
-                    let mut pooled = PooledStates { rows: &mut rows, columns, with_max: false };
+                    let mut pooled = PooledStates { rows: &mut rows, columns, with_max: false, states: None };
                     reader.pool(&packing, |token| &gates[token * width..][..width], &mut pooled);
                     black_box(rows);
                 });
@@ -183,6 +184,30 @@ impl Bench {
             let mut dx = vec![0.0; x.len()];
             black_box(lstm.backward(weights, &trace, &dstates, &mut dx));
             black_box((states, dx));
+        });
+    }
+
+    /// What a step of training does with the projection of the default preset.
+    fn projection(&mut self) {
+        const TEXTS: usize = 64;
+        let architecture = Architecture::preset(Preset::Default);
+        let (states, embedding) = (architecture.states(), architecture.embedding);
+        let packing = Packing::new(&[13; TEXTS]);
+        let (h, x) = (wave(packing.tokens() * states), wave(packing.tokens() * embedding));
+        let (weight, bias) = (wave(states * (states + embedding)), wave(states));
+        let weights = ProjectionWeights { weight: &*weight, bias: &*bias };
+        let projection = Projection { weights, packing: &packing, states };
+        let place = Place { columns: architecture.features(), first: states };
+        let mut y = vec![0.0; TEXTS * place.columns];
+        let flops = (2 * packing.tokens() * weight.len()) as f64;
+        self.measure("projection forward", Some(flops), || {
+            black_box(projection.forward(&h, &x, &mut y, place));
+        });
+        let (dy, mut dh, mut dx) = (wave(y.len()), vec![0.0; h.len()], vec![0.0; x.len()]);
+        let strongest = projection.forward(&h, &x, &mut y, place);
+        self.measure("projection backward", None, || {
+            let below = (&mut *dh, &mut *dx);
+            black_box(projection.backward(&strongest, (&h, &x), (&y, &dy), place, below));
         });
     }
 
@@ -229,18 +254,25 @@ impl Bench {
         let mut table = wave(rows * width);
         let mut table_moments = Moments::new(table.len());
         let head = CLASSES as usize * architecture.features();
-        let mut dense = [gates * width, gates * hidden, gates, head, CLASSES as usize].map(wave);
+        let states = architecture.states();
+        let projection = states * (states + width);
+        let sizes = [gates * width, gates * hidden, gates, projection, states, head, CLASSES as usize];
+        let mut dense = sizes.map(wave);
         let mut moments = dense.each_ref().map(|numbers| Moments::new(numbers.len()));
         self.measure(&name, None, || {
-            let [input, recurrent, bias, head_weight, head_bias] = dense.each_ref().map(|numbers| &**numbers);
+            let [input, recurrent, bias, weight, projection_bias, head_weight, head_bias] =
+                dense.each_ref().map(|numbers| &**numbers);
             let lstm = LstmWeights { input, recurrent, bias };
-            let parameters = Parameters { table: &table, lstm, head_weight, head_bias };
+            let projection = ProjectionWeights { weight, bias: projection_bias };
+            let parameters = Parameters { table: &table, lstm, projection, head_weight, head_bias };
             let found = gradients(&architecture, parameters, batch.clone(), &labels, &targets, None);
             let update = Update::new(1, 1e-3, 1.0);
             let of_dense = [
                 &found.lstm.input,
                 &found.lstm.recurrent,
                 &found.lstm.bias,
+                &found.projection.weight,
+                &found.projection.bias,
                 &found.head_weight,
                 &found.head_bias,
             ];

@@ -35,7 +35,8 @@ import torch
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-# `both`: an LSTM each way, and mean, maximum and input as features; else one LSTM from the end, and the mean alone.
+# `both`: an LSTM each way, and as features the mean, the maximum of what is projected, and the mean input; else one LSTM from
+# the end, and the mean alone.
 Preset = namedtuple("Preset", "embedding hidden both max_tokens subwords epochs rate")
 PRESETS = {
     "default": Preset(128, 128, both=True, max_tokens=128, subwords=True, epochs=12, rate=3e-3),
@@ -154,6 +155,10 @@ class Network(torch.nn.Module):
             else:
                 torch.nn.init.zeros_(parameter)
                 parameter.data[hidden : 2 * hidden] = 1.0 if "bias_ih" in name else 0.0
+        if self.both:
+            self.projection = torch.nn.Linear(2 * hidden + embedding, 2 * hidden)
+            torch.nn.init.xavier_uniform_(self.projection.weight)
+            torch.nn.init.zeros_(self.projection.bias)
         self.head = torch.nn.Linear(4 * hidden + embedding if self.both else hidden, task.classes)
         torch.nn.init.normal_(self.head.weight, std=self.head.in_features**-0.5)
         torch.nn.init.zeros_(self.head.bias)
@@ -172,9 +177,10 @@ class Network(torch.nn.Module):
 
         pooled = mean(states)
         if self.both:
-            cells = states.new_full((len(batch.sizes) * texts, states.shape[1]), -math.inf)
-            cells = cells.index_copy(0, batch.cells, states).view(len(batch.sizes), texts, -1)
-            pooled = torch.cat([pooled, cells.amax(0), mean(x)], 1)
+            projected = self.projection(torch.cat([states, x], 1))
+            cells = projected.new_full((len(batch.sizes) * texts, projected.shape[1]), -math.inf)
+            cells = cells.index_copy(0, batch.cells, projected).view(len(batch.sizes), texts, -1)
+            pooled = torch.cat([pooled, torch.tanh(cells.amax(0)), mean(x)], 1)
         return self.head(F.dropout(pooled, OUTPUT_DROPOUT, self.training))
 
 

@@ -18,7 +18,7 @@ use taxond::{
         Architecture, Device, DeviceChoice, Pooling, Preset,
         cuda::{Cuda, Dropout, HostBatch, Learner, Masking, Occurrences, UpdateRule},
         gradients::{Gradients, Masks, Parameters, gradients},
-        kernels::{ClassTargets, LstmWeights, TokenMask},
+        kernels::{ClassTargets, LstmWeights, ProjectionWeights, TokenMask},
     },
     text::{EncodedText, PackedBatch},
     train::Update,
@@ -65,6 +65,7 @@ struct Network {
     targets: ClassTargets,
     table: Vec<f32>,
     lstm: LstmWeights<Vec<f32>>,
+    projection: ProjectionWeights<Vec<f32>>,
     head_weight: Vec<f32>,
     head_bias: Vec<f32>,
 }
@@ -74,6 +75,8 @@ impl Network {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let Architecture { embedding, hidden, .. } = architecture;
         let gates = architecture.directions() * 4 * hidden;
+        let states = architecture.states();
+        let projected = if architecture.projects() { states } else { 0 };
         let mut numbers = |count: usize, scale: f32| -> Vec<f32> {
             (0..count).map(|_| scale * (2.0 * random.random::<f32>() - 1.0)).collect()
         };
@@ -88,6 +91,10 @@ impl Network {
                 recurrent: numbers(gates * hidden, spread),
                 bias: numbers(gates, spread),
             },
+            projection: ProjectionWeights {
+                weight: numbers(projected * (states + embedding), (states as f32).sqrt().recip()),
+                bias: numbers(projected, 0.2),
+            },
             head_weight: numbers(leaves.len() * architecture.features(), 0.2),
             head_bias: numbers(leaves.len(), 0.2),
             targets: ClassTargets { class_of_leaf: leaves, classes: classes as usize, smoothing: 0.1 },
@@ -100,6 +107,7 @@ impl Network {
         Parameters {
             table: &self.table,
             lstm: LstmWeights { input, recurrent, bias },
+            projection: ProjectionWeights { weight: &self.projection.weight, bias: &self.projection.bias },
             head_weight: &self.head_weight,
             head_bias: &self.head_bias,
         }
@@ -214,6 +222,8 @@ fn check(cuda: &Arc<Cuda>) -> Result<(), Box<dyn Error>> {
                 ("input", off(&found.lstm.input, &expected.lstm.input)),
                 ("recurrent", off(&found.lstm.recurrent, &expected.lstm.recurrent)),
                 ("bias", off(&found.lstm.bias, &expected.lstm.bias)),
+                ("projection", off(&found.projection.weight, &expected.projection.weight)),
+                ("projection_bias", off(&found.projection.bias, &expected.projection.bias)),
                 ("head_weight", off(&found.head_weight, &expected.head_weight)),
                 ("head_bias", off(&found.head_bias, &expected.head_bias)),
             ]);

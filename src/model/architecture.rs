@@ -32,7 +32,8 @@ pub struct Architecture {
 /// Which network a model trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Preset {
-    /// Words and character n-grams, a bidirectional LSTM of 128, three poolings, and a wide branch: fast and accurate.
+    /// Words and character n-grams, a bidirectional LSTM of 128 and a projection of it, three poolings, and a wide branch: fast
+    /// and accurate.
     #[default]
     Default,
     /// Words (of Chinese too) of 300 dimensions, one LSTM of 1000 over the reversed text, mean pooling: large and slow.
@@ -46,6 +47,9 @@ pub enum Pooling {
     Mean,
     /// Mean of the states, maximum of the states, and mean of the token embeddings, side by side.
     MeanMaxInput,
+    /// Mean of the states, maximum of what a projection makes of each state beside its token's embedding (Lai et al. 2015),
+    /// and mean of the token embeddings, side by side.
+    MeanProjectedInput,
 }
 
 impl Architecture {
@@ -61,7 +65,7 @@ impl Architecture {
                 max_tokens: 128,
                 subwords: true,
                 segmentation: Segmentation::Characters,
-                pooling: Pooling::MeanMaxInput,
+                pooling: Pooling::MeanProjectedInput,
                 wide: true,
                 frozen_rows: 0,
             },
@@ -93,11 +97,20 @@ impl Architecture {
 
     /// F: width of a text's features, the input of the head.
     pub fn features(&self) -> usize {
-        let states = self.directions() * self.hidden;
         match self.pooling {
-            Pooling::Mean => states,
-            Pooling::MeanMaxInput => 2 * states + self.embedding,
+            Pooling::Mean => self.states(),
+            Pooling::MeanMaxInput | Pooling::MeanProjectedInput => 2 * self.states() + self.embedding,
         }
+    }
+
+    /// S: width of a token's state, of all directions.
+    pub fn states(&self) -> usize {
+        self.directions() * self.hidden
+    }
+
+    /// Whether states are projected before their maximum is taken, to as many numbers as they are.
+    pub fn projects(&self) -> bool {
+        self.pooling == Pooling::MeanProjectedInput
     }
 }
 

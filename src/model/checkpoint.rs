@@ -7,6 +7,7 @@
 //! embedding.weight  [V, E]       lstm.weight_ih  [D, 4H, E]     head.weight  [C, F]
 //!                                lstm.weight_hh  [D, 4H, H]     head.bias    [C]
 //!                                lstm.bias       [D, 4H]     output.scales  [2]
+//! projection.weight  [S, S + E]     projection.bias  [S]        where states are projected, S = D H
 //! wide.idf          [U]
 //! wide.weight       [U, C]
 //! wide.bias         [C]
@@ -29,6 +30,10 @@ pub const LSTM_INPUT: &str = "lstm.weight_ih";
 pub const LSTM_RECURRENT: &str = "lstm.weight_hh";
 /// Biases of the gates, `[D, 4H]`.
 pub const LSTM_BIAS: &str = "lstm.bias";
+/// Weights that project states and embeddings, `[S, S + E]`.
+pub const PROJECTION_WEIGHT: &str = "projection.weight";
+/// Biases of the projection, `[S]`.
+pub const PROJECTION_BIAS: &str = "projection.bias";
 /// Weights of the leaves, `[C, F]`.
 pub const HEAD_WEIGHT: &str = "head.weight";
 /// Biases of the leaves, `[C]`.
@@ -42,6 +47,10 @@ pub const WIDE_WEIGHT: &str = "wide.weight";
 pub const WIDE_BIAS: &str = "wide.bias";
 /// What the deep and the wide logits are multiplied with, `[2]`; their softmax is then calibrated.
 pub const OUTPUT_SCALES: &str = "output.scales";
+
+/// The tensors that make the features of a text, as far as a network has them.
+pub const BELOW_HEAD: [&str; 6] =
+    [EMBEDDING, LSTM_INPUT, LSTM_RECURRENT, LSTM_BIAS, PROJECTION_WEIGHT, PROJECTION_BIAS];
 
 const REMEDY: &str = "restore a backup, or train the model again";
 
@@ -102,7 +111,7 @@ impl Checkpoint {
             hasher.update(entry.as_bytes());
         }
         let mut bytes: Vec<u8> = Vec::new();
-        for name in [EMBEDDING, LSTM_INPUT, LSTM_RECURRENT, LSTM_BIAS] {
+        for name in BELOW_HEAD {
             for part in self.tensors.get(name).iter().flat_map(|array| array.data.chunks(1 << 14)) {
                 bytes.resize(size_of_val(part), 0);
                 let places = bytes.as_chunks_mut().0.iter_mut();
@@ -130,6 +139,13 @@ impl Checkpoint {
             (HEAD_BIAS, vec![leaves]),
             (OUTPUT_SCALES, vec![2]),
         ]);
+        if architecture.projects() {
+            let states = architecture.states();
+            shapes.extend([
+                (PROJECTION_WEIGHT, vec![states, states + architecture.embedding]),
+                (PROJECTION_BIAS, vec![states]),
+            ]);
+        }
         if architecture.wide {
             shapes.extend([
                 (WIDE_IDF, vec![terms]),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     AnswerWeights, Architecture, Checkpoint, LeafProbabilities, Network,
-    checkpoint::{EMBEDDING, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT, WIDE_IDF},
+    checkpoint::{BELOW_HEAD, HEAD_WEIGHT, LSTM_INPUT, LSTM_RECURRENT, PROJECTION_WEIGHT, WIDE_IDF},
     init,
     kernels::RecurrentWeights,
 };
@@ -81,7 +81,7 @@ impl Classifier {
             (own, others) => own.is_none() && others.is_none(),
         };
         let same = checkpoint.architecture == other.checkpoint.architecture
-            && [EMBEDDING, LSTM_INPUT, LSTM_RECURRENT, LSTM_BIAS].into_iter().all(shares)
+            && BELOW_HEAD.into_iter().all(shares)
             && checkpoint.vocabulary == other.checkpoint.vocabulary;
         if !same {
             let own = Self::keeping(checkpoint, other.kept)?;
@@ -136,7 +136,7 @@ impl Classifier {
             RecurrentWeights::Exact => numbers(&LSTM_RECURRENT),
             RecurrentWeights::Rounded => numbers(&LSTM_RECURRENT) / size_of::<f32>(),
         };
-        let packed = numbers(&LSTM_INPUT) + recurrent + numbers(&HEAD_WEIGHT);
+        let packed = numbers(&LSTM_INPUT) + recurrent + numbers(&PROJECTION_WEIGHT) + numbers(&HEAD_WEIGHT);
         let entry = |entry: &String| 2 * (entry.len() + size_of::<String>()) + TABLE_ENTRY;
         let vocabulary: usize = self.checkpoint.vocabulary.iter().map(entry).sum();
         let terms = self.checkpoint.terms.len() * (size_of::<u64>() + TABLE_ENTRY);
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn texts_get_different_answers() {
         let classifier = classifier(Preset::Default);
-        assert_eq!(classifier.architecture().pooling, Pooling::MeanMaxInput);
+        assert_eq!(classifier.architecture().pooling, Pooling::MeanProjectedInput);
         let texts: Vec<EncodedText> = TEXTS[..4].iter().map(|text| classifier.encode(text)).collect();
         let answers = classifier.leaf_probabilities(&texts).unwrap();
         assert_ne!(answers.row(0), answers.row(2));
@@ -255,7 +255,7 @@ mod tests {
             assert_ne!(answers, other.leaf_probabilities(&texts).unwrap());
         };
         same(&checkpoint, true);
-        let embedding = checkpoint.tensors.get_mut(EMBEDDING).unwrap();
+        let embedding = checkpoint.tensors.get_mut(BELOW_HEAD[0]).unwrap();
         embedding.data = embedding.data.iter().map(|x| -x).collect::<Vec<_>>().into();
         same(&checkpoint, false);
     }

@@ -5,7 +5,10 @@
 
 use super::{
     Architecture,
-    kernels::{ClassTargets, Linear, Lstm, LstmWeights, Pool, TokenMask, bag_backward, bag_forward},
+    kernels::{
+        ClassTargets, Linear, Lstm, LstmWeights, Pool, Projection, ProjectionWeights, TokenMask,
+        bag_backward, bag_forward,
+    },
 };
 use crate::text::PackedBatch;
 
@@ -16,6 +19,8 @@ pub struct Parameters<'a> {
     pub table: &'a [f32],
     /// The LSTM's.
     pub lstm: LstmWeights<&'a [f32]>,
+    /// The projection's; empty without one.
+    pub projection: ProjectionWeights<&'a [f32]>,
     /// The head's weight, `[C, F]`.
     pub head_weight: &'a [f32],
     /// The head's bias, `[C]`.
@@ -42,6 +47,8 @@ pub struct Gradients {
     pub table: Vec<f32>,
     /// Of the LSTM.
     pub lstm: LstmWeights<Vec<f32>>,
+    /// Of the projection; empty without one.
+    pub projection: ProjectionWeights<Vec<f32>>,
     /// Of the head's weight, `[C, F]`.
     pub head_weight: Vec<f32>,
     /// Of the head's bias, `[C]`.
@@ -71,7 +78,11 @@ pub fn gradients(
         states: lstm.states(),
         embedding: width,
     };
-    let pooled = pool.forward(&states, &tokens);
+    let mut pooled = pool.forward(&states, &tokens);
+    let projection =
+        Projection { weights: parameters.projection, packing: &batch.packing, states: lstm.states() };
+    let projects = architecture.projects();
+    let strongest = projects.then(|| projection.forward(&states, &tokens, &mut pooled, pool.projected()));
     let masked = |numbers: &[f32]| match masks {
         Some(masks) => numbers.iter().zip(&masks.features).map(|(x, factor)| x * factor).collect(),
         None => numbers.to_vec(),
@@ -81,11 +92,16 @@ pub fn gradients(
     let (loss, dlogits) = targets.loss_and_gradient(&head.map(&features), labels);
 
     let head = head.backward(&features, parameters.head_weight, &dlogits);
-    let (dstates, mut dtokens) = pool.backward(&states, &pooled, &masked(&head.x));
+    let dpooled = masked(&head.x);
+    let (mut dstates, mut dtokens) = pool.backward(&states, &pooled, &dpooled);
+    let projection = strongest.map_or_else(ProjectionWeights::default, |strongest| {
+        let below = (&mut *dstates, &mut *dtokens);
+        projection.backward(&strongest, (&states, &tokens), (&pooled, &dpooled), pool.projected(), below)
+    });
     let lstm = lstm.backward(parameters.lstm, &trace, &dstates, &mut dtokens);
     let (rows, compact) = batch.compact();
     let table = bag_backward(&dtokens, width, rows.len(), &compact.bags, token_mask);
-    Gradients { loss, rows, table, lstm, head_weight: head.weight, head_bias: head.bias }
+    Gradients { loss, rows, table, lstm, projection, head_weight: head.weight, head_bias: head.bias }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! weight_ih       Xavier uniform over the four gates together (Glorot and Bengio 2010)
 //! weight_hh       orthogonal for each gate (Saxe et al. 2014)
 //! lstm bias       0, and 1 for the forget gate (Gers et al. 2000; Jozefowicz et al. 2015)
+//! projection      Xavier uniform, bias 0
 //! head            Xavier-scaled normal, bias 0
 //! wide branch     no terms, bias 0
 //! ```
@@ -21,8 +22,8 @@ use rayon::prelude::*;
 use super::{
     Architecture, Array, Checkpoint,
     checkpoint::{
-        EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT, OUTPUT_SCALES, WIDE_BIAS,
-        WIDE_IDF, WIDE_WEIGHT,
+        EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT, OUTPUT_SCALES,
+        PROJECTION_BIAS, PROJECTION_WEIGHT, WIDE_BIAS, WIDE_IDF, WIDE_WEIGHT,
     },
     wide::DEFAULT_SCALES,
 };
@@ -38,6 +39,7 @@ enum Purpose {
     Input = 2,
     Recurrent = 3,
     Head = 4,
+    Projection = 5,
 }
 
 /// A network for these features and leaves, before any training.
@@ -56,10 +58,7 @@ pub fn initial(
         .flat_map_iter(|block| orthogonal(hidden, generator(seed, Purpose::Recurrent, block)))
         .collect();
     let bias = [0.0, 1.0, 0.0, 0.0].map(|value| vec![value; hidden]).concat().repeat(directions);
-    let bound = (6.0 / (embedding + gates) as f32).sqrt();
-    let mut random = generator(seed, Purpose::Input, 0);
-    let input: Vec<f32> =
-        (0..directions * gates * embedding).map(|_| random.random_range(-bound..bound)).collect();
+    let input = xavier([gates, embedding], directions, generator(seed, Purpose::Input, 0));
     let head: Vec<f32> =
         leaves.iter().flat_map(|&leaf| head_row(leaf, architecture.features(), seed)).collect();
     let mut tensors = BTreeMap::from([
@@ -71,6 +70,14 @@ pub fn initial(
         (HEAD_BIAS.to_owned(), Array::new([leaves.len()], vec![0.0; leaves.len()])),
         (OUTPUT_SCALES.to_owned(), Array::new([2], DEFAULT_SCALES)),
     ]);
+    if architecture.projects() {
+        let shape = [architecture.states(), architecture.states() + embedding];
+        let weight = xavier(shape, 1, generator(seed, Purpose::Projection, 0));
+        tensors.extend([
+            (PROJECTION_WEIGHT.to_owned(), Array::new(shape, weight)),
+            (PROJECTION_BIAS.to_owned(), Array::new([shape[0]], vec![0.0; shape[0]])),
+        ]);
+    }
     if architecture.wide {
         tensors.extend([
             (WIDE_IDF.to_owned(), Array::new([0], [])),
@@ -96,6 +103,12 @@ fn generator(seed: u64, purpose: Purpose, index: u64) -> ChaCha8Rng {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(index << 8 | purpose as u64);
     generator
+}
+
+/// So many matrices `[n, k]` of uniform numbers.
+fn xavier([n, k]: [usize; 2], matrices: usize, mut random: ChaCha8Rng) -> Vec<f32> {
+    let bound = (6.0 / (n + k) as f32).sqrt();
+    (0..matrices * n * k).map(|_| random.random_range(-bound..bound)).collect()
 }
 
 /// Normal numbers, by Box and Muller 1958.

@@ -7,8 +7,12 @@ use rayon::prelude::*;
 
 use super::{
     Architecture, Array, Encoder, Head, LeafProbabilities, Wide,
-    checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT, OUTPUT_SCALES},
-    kernels::{RecurrentWeights, embedding_bag},
+    checkpoint::{
+        EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT, OUTPUT_SCALES,
+        PROJECTION_BIAS, PROJECTION_WEIGHT,
+    },
+    encoder::EncoderTensors,
+    kernels::{LstmWeights, ProjectionWeights, RecurrentWeights, embedding_bag},
     numeric,
     tokens::Tokens,
 };
@@ -64,7 +68,7 @@ fn join(scales: [f32; 2], deep: &mut [f32], wide: &[f32]) {
 impl Network {
     /// Texts that are computed with at a time: enough to fill the processor, and memory stays bounded whatever is asked.
     pub const BATCH: usize = 64;
-    /// Memory for tokens that were read before: 3,600 of the default preset, 900 of the large one.
+    /// Memory for tokens that were read before: 2,900 of the default preset, 900 of the large one.
     pub const TOKEN_BYTES: usize = 16 << 20;
 
     /// Puts the tensors of a checkpoint to work. The names and shapes are those of [`super::Checkpoint`].
@@ -86,8 +90,15 @@ impl Network {
     ) -> Result<Self> {
         let tensor = |name: &str| tensor(tensors, name);
         let Above { head, wide, scales, leaves } = Above::new(tensors)?;
-        let [input, recurrent, lstm_bias] = [LSTM_INPUT, LSTM_RECURRENT, LSTM_BIAS].map(tensor);
-        let encoder = Encoder::new(architecture, &input?, &recurrent?, &lstm_bias?, kept).map_err(numeric)?;
+        let (input, recurrent, bias) = (tensor(LSTM_INPUT)?, tensor(LSTM_RECURRENT)?, tensor(LSTM_BIAS)?);
+        let projection = match architecture.projects() {
+            true => {
+                Some(ProjectionWeights { weight: tensor(PROJECTION_WEIGHT)?, bias: tensor(PROJECTION_BIAS)? })
+            }
+            false => None,
+        };
+        let encoder = EncoderTensors { lstm: LstmWeights { input, recurrent, bias }, projection };
+        let encoder = Encoder::new(architecture, &encoder, kept).map_err(numeric)?;
         Ok(Self {
             embedding: array(tensors, EMBEDDING)?.clone(),
             width: architecture.embedding,

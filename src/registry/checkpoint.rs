@@ -234,6 +234,7 @@ pub(super) fn to_architecture(architecture: &Architecture) -> storage::Architect
     let pooling = match architecture.pooling {
         Pooling::Mean => storage::Pooling::Mean,
         Pooling::MeanMaxInput => storage::Pooling::MeanMaxInput,
+        Pooling::MeanProjectedInput => storage::Pooling::MeanProjectedInput,
     };
     let segmentation = match architecture.segmentation {
         Segmentation::Characters => storage::Segmentation::Characters,
@@ -258,6 +259,7 @@ pub(super) fn from_architecture(what: &str, record: &storage::Architecture) -> R
     let pooling = match storage::Pooling::try_from(record.pooling) {
         Ok(storage::Pooling::Mean) => Pooling::Mean,
         Ok(storage::Pooling::MeanMaxInput) => Pooling::MeanMaxInput,
+        Ok(storage::Pooling::MeanProjectedInput) => Pooling::MeanProjectedInput,
         Ok(storage::Pooling::Unspecified) | Err(_) => {
             return Err(damaged(what, format!("pooling {} is unknown", record.pooling)));
         }

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! words        one token, and two in a row, whatever marks are between them; a mark, which is no letter or digit, alone
+//! pairs        two words without ideographs, in any order, with up to 15 words between them
 //! characters   1 to 5 in a row within a word and the spaces around it; 1 to 3 where one of them is an ideograph or kana
 //! extent       how long the whole text is, in sixteenths of an octave
 //! weight       (1 + ln tf) * idf      idf = ln((1 + n) / (1 + df)) + 1
 //! ```
 //!
 //! tf counts a term in the text, df the texts that hold it, of n. Words and characters are scaled to length 1 apart, so
-//! that the many characters do not drown the words, and the extent to 0.3. Weighting: Salton and Buckley 1988, as
+//! that the many characters do not drown the words, pairs to 0.5, and the extent to 0.3. Weighting: Salton and Buckley 1988, as
 //! scikit-learn smooths it.
 //!
-//! Marks and the extent tell what kind of text it is (docs/learning.md says what they are worth).
+//! Pairs tell what a text speaks of, wherever it says so; marks and the extent, what kind of text it is (docs/learning.md says
+//! what they are worth).
 //!
 //! A term is told by 64 bits of hash alone: among 2^19 terms two are taken for one with a probability below 1 in 10^8, and
 //! a table of numbers takes a tenth of the memory of one of strings.
@@ -40,7 +42,15 @@ const MAX_IDEOGRAPHIC_LENGTH: usize = 3;
 /// occur twice.
 const MIN_TEXTS: u32 = 2;
 
-/// What the extent weighs; words together weigh 1, and so do characters.
+/// Texts that must hold a pair: there are many more of them than words.
+const MIN_PAIR_TEXTS: u32 = 12;
+/// Pairs that are counted at a time; where there are more, the rarest are forgotten.
+const MAX_COUNTED_PAIRS: usize = 1 << 22;
+/// Words before a word that it makes a pair with.
+const PAIR_REACH: usize = 16;
+
+/// What pairs weigh together, and what the extent; words together weigh 1, and so do characters.
+const PAIR_WEIGHT: f32 = 0.5;
 const EXTENT_WEIGHT: f32 = 0.3;
 
 /// Terms by row, each with its idf.
@@ -55,8 +65,20 @@ pub struct Terms {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Words,
+    Pairs,
     Characters,
     Extent,
+}
+
+impl Part {
+    /// Texts that must hold a term of it.
+    fn least(self, ideographic: bool) -> u32 {
+        match self {
+            Self::Pairs => MIN_PAIR_TEXTS,
+            _ if ideographic => 1,
+            _ => MIN_TEXTS,
+        }
+    }
 }
 
 /// Hashes a hash: the ids are mixed already.
@@ -90,7 +112,7 @@ impl Terms {
     /// Appends the terms that the texts bring and that are not here yet, by the same rule, up to `limit` in all; old rows
     /// and their idf stay as they are. Returns how many came.
     pub fn extend<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>, limit: usize) -> usize {
-        let mut counts: HashMap<u64, Count, BuildHasherDefault<Identity>> = HashMap::default();
+        let mut counts = Counts::default();
         // A text that is there many times says its words once.
         let mut seen = HashSet::new();
         let mut reader = Reader::default();
@@ -100,19 +122,18 @@ impl Terms {
                 continue;
             }
             let number = seen.len() as u32 + 1;
-            reader.visit(&text, |_, id, ideographic| {
+            reader.visit(&text, |part, id, ideographic| {
                 if !self.rows.contains_key(&id) {
-                    let count = counts.entry(id).or_insert(Count { texts: 0, last: 0, ideographic });
-                    if count.last != number {
-                        (count.texts, count.last) = (count.texts + 1, number);
-                    }
+                    counts.add(part, id, ideographic, number);
                 }
             });
+            counts.shed(MAX_COUNTED_PAIRS);
             seen.insert(text);
         }
         let mut new: Vec<(u32, u64)> = counts
+            .terms
             .into_iter()
-            .filter(|(_, count)| count.ideographic || count.texts >= MIN_TEXTS)
+            .filter(|(_, count)| count.texts >= count.least)
             .map(|(id, count)| (count.texts, id))
             .collect();
         new.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -145,8 +166,7 @@ impl Terms {
         self.ids.is_empty()
     }
 
-    /// The rows of a text in normal form and their weights: words, then characters, by row within each, the weights of
-    /// each of length 1; then the extent.
+    /// The rows of a text in normal form and their weights: words, pairs, characters, by row within each; then the extent.
     pub fn weigh(&self, text: &str) -> Vec<(u32, f32)> {
         self.weigh_with(text, &mut Weighing::default())
     }
@@ -156,21 +176,21 @@ impl Terms {
         if self.is_empty() {
             return Vec::new();
         }
-        let Weighing { reader, words, characters } = buffers;
-        words.clear();
-        characters.clear();
+        let Weighing { reader, words, pairs, characters } = buffers;
+        [&mut *words, pairs, characters].into_iter().for_each(Vec::clear);
         let mut extent = None;
         reader.visit(text, |part, id, _| {
             if let Some(&row) = self.rows.get(&id) {
                 match part {
                     Part::Words => words.push(row),
+                    Part::Pairs => pairs.push(row),
                     Part::Characters => characters.push(row),
                     Part::Extent => extent = Some((row, EXTENT_WEIGHT)),
                 }
             }
         });
-        let mut weighed = Vec::with_capacity(words.len() + characters.len() + 1);
-        for rows in [words, characters] {
+        let mut weighed = Vec::with_capacity(words.len() + pairs.len() + characters.len() + 1);
+        for (rows, length) in [(words, 1.0), (pairs, PAIR_WEIGHT), (characters, 1.0)] {
             rows.sort_unstable();
             let start = weighed.len();
             let mut square = 0.0;
@@ -179,7 +199,7 @@ impl Terms {
                 square += weight * weight;
                 weighed.push((equal[0], weight));
             }
-            let scale = 1.0 / square.sqrt();
+            let scale = length / square.sqrt();
             weighed[start..].iter_mut().for_each(|(_, weight)| *weight *= scale);
         }
         weighed.extend(extent);
@@ -187,12 +207,54 @@ impl Terms {
     }
 }
 
+/// Texts that hold each term.
+///
+/// Of pairs there are nearly as many as texts have room for, so the rarest ones are forgotten on the way ("lossy counting", Manku
+/// and Motwani 2002): one that is counted from anew is counted too low by at most the floor.
+#[derive(Debug, Default)]
+struct Counts {
+    terms: HashMap<u64, Count, BuildHasherDefault<Identity>>,
+    pairs: usize,
+    /// Pairs in so many texts were forgotten.
+    floor: u32,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Count {
     texts: u32,
     /// Number of the last text that held it.
     last: u32,
-    ideographic: bool,
+    /// Texts that must hold it.
+    least: u32,
+    part: Part,
+}
+
+impl Counts {
+    /// Counts a term of the text of a number.
+    fn add(&mut self, part: Part, id: u64, ideographic: bool, number: u32) {
+        let count = self.terms.entry(id).or_insert_with(|| {
+            self.pairs += usize::from(part == Part::Pairs);
+            Count { texts: 0, last: 0, least: part.least(ideographic), part }
+        });
+        if count.last != number {
+            (count.texts, count.last) = (count.texts + 1, number);
+        }
+    }
+
+    /// Forgets the rarest pairs where there are more than `most`, until there are half as many.
+    fn shed(&mut self, most: usize) {
+        if self.pairs <= most {
+            return;
+        }
+        while self.pairs > most / 2 {
+            self.floor += 1;
+            self.terms.retain(|_, count| {
+                let keep = count.part != Part::Pairs || count.texts > self.floor;
+                self.pairs -= usize::from(!keep);
+                keep
+            });
+        }
+    }
 }
 
 /// What weighing texts uses again: it is far more than what a text's terms take.
@@ -200,6 +262,7 @@ struct Count {
 pub(super) struct Weighing {
     reader: Reader,
     words: Vec<u32>,
+    pairs: Vec<u32>,
     characters: Vec<u32>,
 }
 
@@ -209,6 +272,8 @@ struct Reader {
     characters: Vec<char>,
     words: Vec<Range<usize>>,
     marks: Vec<char>,
+    /// Ids of the words so far that make pairs.
+    pairing: Vec<u64>,
 }
 
 impl Reader {
@@ -228,6 +293,18 @@ impl Reader {
                 visit(Part::Words, finish(hash(step(first, ' '))), ideographic || also);
             }
             before = Some((alone, ideographic));
+        }
+        self.pairing.clear();
+        for word in self.words.iter().map(|word| &characters[word.clone()]) {
+            if word.first().is_some_and(|&c| stands_alone(c)) {
+                continue;
+            }
+            let word = finish(word.iter().fold(WORD_SEED, |hash, &c| step(hash, c)));
+            let reach = self.pairing.len().saturating_sub(PAIR_REACH);
+            for &other in self.pairing[reach..].iter().filter(|&&other| other != word) {
+                visit(Part::Pairs, pair(word, other), false);
+            }
+            self.pairing.push(word);
         }
         for &mark in &self.marks {
             visit(Part::Words, finish(step(WORD_SEED, mark)), false);
@@ -288,6 +365,7 @@ impl Reader {
 // FNV-1a over characters; the seeds keep a word apart from the same characters. Stored ids depend on all of this.
 const WORD_SEED: u64 = 0xcbf2_9ce4_8422_2325;
 const CHARACTER_SEED: u64 = WORD_SEED ^ 1;
+const PAIR_SEED: u64 = WORD_SEED ^ 1 << 33;
 const EXTENT_SEED: u64 = WORD_SEED ^ 1 << 32;
 
 fn step(hash: u64, c: char) -> u64 {
@@ -299,6 +377,11 @@ fn finish(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^ (hash >> 33)
+}
+
+/// Two words, whichever came first.
+fn pair(a: u64, b: u64) -> u64 {
+    finish(PAIR_SEED ^ a.min(b).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(a.max(b)))
 }
 
 /// How wide a text is on a line, in letters: an ideograph takes the room of two.
@@ -335,7 +418,7 @@ mod tests {
         Reader::default().visit(text, |part, _, _| match part {
             Part::Words => words += 1,
             Part::Characters => characters += 1,
-            Part::Extent => {}
+            Part::Pairs | Part::Extent => {}
         });
         (words, characters)
     }
@@ -357,6 +440,55 @@ mod tests {
         // " 取款 ": no run longer than three.
         assert_eq!(visited("取款"), (3, 2 + 3 + 2));
         assert_eq!(visited(""), (0, 1));
+    }
+
+    fn pairs(text: &str) -> Vec<u64> {
+        let mut pairs = Vec::new();
+        Reader::default().visit(text, |part, id, _| {
+            if part == Part::Pairs {
+                pairs.push(id);
+            }
+        });
+        pairs.sort_unstable();
+        pairs
+    }
+
+    #[test]
+    fn two_words_are_a_pair_wherever_they_stand_within_reach() {
+        assert_eq!(pairs("my lost card").len(), 3);
+        assert_eq!(pairs("my lost card"), pairs("lost, card my!"));
+        assert_ne!(pairs("my card"), pairs("my pin"));
+        // No word makes a pair with itself, and no ideograph makes any.
+        assert!(pairs("pin pin 取款 pin").is_empty());
+        let far = format!("lost {} card", vec!["of"; PAIR_REACH - 1].join(" "));
+        assert!(pairs(&far).contains(&pairs("card lost")[0]));
+        assert!(!pairs(&far.replace("card", "of card")).contains(&pairs("card lost")[0]));
+    }
+
+    #[test]
+    fn the_rarest_pairs_are_forgotten_where_there_are_too_many() {
+        let mut counts = Counts::default();
+        for number in 1..=100 {
+            counts.add(Part::Words, 7, false, number);
+            counts.add(Part::Pairs, 8, false, number);
+            counts.add(Part::Pairs, 1000 + u64::from(number), false, number);
+            counts.shed(10);
+        }
+        assert!(counts.pairs <= 10 && counts.terms.len() == counts.pairs + 1);
+        assert_eq!((counts.terms[&7].texts, counts.terms[&8].texts), (100, 100));
+        assert!(counts.floor > 0);
+    }
+
+    #[test]
+    fn a_pair_must_be_in_several_texts_and_weighs_less_than_words() {
+        let texts: Vec<String> = (0..MIN_PAIR_TEXTS).map(|at| format!("lost {at} card")).collect();
+        let terms = |texts: &[String]| Terms::build(texts.iter().map(String::as_str), MAX_TERMS);
+        let id = pairs("card lost")[0];
+        assert!(!terms(&texts[1..]).rows.contains_key(&id));
+        let terms = terms(&texts);
+        let row = terms.rows[&id];
+        let weight = terms.weigh("a card that i lost").iter().find(|(other, _)| *other == row).unwrap().1;
+        assert!((weight - PAIR_WEIGHT).abs() < 1e-6, "{weight}");
     }
 
     #[test]

@@ -12,16 +12,31 @@ use crate::{
     error::{Error, Result},
     model::{
         Architecture, Array, Checkpoint, Device, Network,
-        checkpoint::{EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT},
+        checkpoint::{
+            EMBEDDING, HEAD_BIAS, HEAD_WEIGHT, LSTM_BIAS, LSTM_INPUT, LSTM_RECURRENT, PROJECTION_BIAS,
+            PROJECTION_WEIGHT,
+        },
         cuda::{Cuda, HostBatch, Learner, OwnedParameters, StepOutcome, UpdateRule},
         gradients::{Gradients, Parameters, gradients},
-        kernels::{ClassTargets, LstmWeights, release_memory},
+        kernels::{ClassTargets, LstmWeights, ProjectionWeights, release_memory},
     },
     text::EncodedText,
 };
 
-/// The tensors that steps change, the embedding first.
-const LEARNT: [&str; 6] = [EMBEDDING, LSTM_INPUT, LSTM_RECURRENT, LSTM_BIAS, HEAD_WEIGHT, HEAD_BIAS];
+/// The tensors that steps change, as far as a network has them; the embedding first.
+const LEARNT: [&str; 8] = [
+    EMBEDDING,
+    LSTM_INPUT,
+    LSTM_RECURRENT,
+    LSTM_BIAS,
+    PROJECTION_WEIGHT,
+    PROJECTION_BIAS,
+    HEAD_WEIGHT,
+    HEAD_BIAS,
+];
+
+/// Those of [`LEARNT`] but the embedding.
+const DENSE: usize = LEARNT.len() - 1;
 
 /// How far a step goes.
 #[derive(Debug, Clone, Copy)]
@@ -158,6 +173,10 @@ fn parameters(network: &Checkpoint) -> Result<Parameters<'_>> {
             recurrent: data(LSTM_RECURRENT)?,
             bias: data(LSTM_BIAS)?,
         },
+        projection: match network.architecture.projects() {
+            true => ProjectionWeights { weight: data(PROJECTION_WEIGHT)?, bias: data(PROJECTION_BIAS)? },
+            false => ProjectionWeights::default(),
+        },
         head_weight: data(HEAD_WEIGHT)?,
         head_bias: data(HEAD_BIAS)?,
     })
@@ -172,16 +191,22 @@ pub(super) struct HostEngine {
     clip_norm: f64,
     table: Parameter,
     /// The others of [`LEARNT`].
-    dense: [Parameter; 5],
+    dense: [Parameter; DENSE],
 }
 
-/// A tensor that is learnt.
+/// A tensor that is learnt; one that the network does not have is empty.
 struct Parameter {
     name: &'static str,
     shape: Vec<usize>,
     values: Vec<f32>,
     moments: Moments,
     decay: f32,
+}
+
+impl Parameter {
+    fn absent(name: &'static str) -> Self {
+        Self { name, shape: Vec::new(), values: Vec::new(), moments: Moments::new(0), decay: 0.0 }
+    }
 }
 
 impl HostEngine {
@@ -194,6 +219,10 @@ impl HostEngine {
             });
             Ok::<_, Error>(Parameter { name, shape: shape.clone(), values: data.to_vec(), moments, decay })
         };
+        let projection = |name, decay| match start.architecture.projects() {
+            true => parameter(name, decay),
+            false => Ok(Parameter::absent(name)),
+        };
         let decay = recipe.weight_decay;
         Ok(Self {
             architecture: start.architecture,
@@ -205,6 +234,8 @@ impl HostEngine {
                 parameter(LSTM_INPUT, decay)?,
                 parameter(LSTM_RECURRENT, decay)?,
                 parameter(LSTM_BIAS, 0.0)?,
+                projection(PROJECTION_WEIGHT, decay)?,
+                projection(PROJECTION_BIAS, 0.0)?,
                 parameter(HEAD_WEIGHT, decay)?,
                 parameter(HEAD_BIAS, 0.0)?,
             ],
@@ -228,11 +259,12 @@ impl HostEngine {
     }
 
     fn gradients(&self, HostStep { batch, labels, masks }: HostStep) -> Gradients {
-        let [input, recurrent, bias, head_weight, head_bias] =
+        let [input, recurrent, bias, weight, projection_bias, head_weight, head_bias] =
             self.dense.each_ref().map(|parameter| &*parameter.values);
         let parameters = Parameters {
             table: &self.table.values,
             lstm: LstmWeights { input, recurrent, bias },
+            projection: ProjectionWeights { weight, bias: projection_bias },
             head_weight,
             head_bias,
         };
@@ -242,7 +274,7 @@ impl HostEngine {
         gradients
     }
 
-    fn update(&mut self, size: StepSize, scale: f64, dense: [&[f32]; 5], gradients: &Gradients) {
+    fn update(&mut self, size: StepSize, scale: f64, dense: [&[f32]; DENSE], gradients: &Gradients) {
         let update = Update::new(size.update, size.rate, scale);
         for (parameter, gradient) in self.dense.iter_mut().zip(dense) {
             update.dense(&mut parameter.values, gradient, &mut parameter.moments, parameter.decay);
@@ -252,7 +284,7 @@ impl HostEngine {
         update.rows(&mut table.values, width, &gradients.rows, &gradients.table, &mut table.moments);
     }
 
-    fn descend(&mut self, size: StepSize, scale: f64, dense: [&[f32]; 5], gradients: &Gradients) {
+    fn descend(&mut self, size: StepSize, scale: f64, dense: [&[f32]; DENSE], gradients: &Gradients) {
         let descent = Descent::new(size.rate, scale);
         for (parameter, gradient) in self.dense.iter_mut().zip(dense) {
             descent.dense(&mut parameter.values, gradient, parameter.decay);
@@ -264,8 +296,10 @@ impl HostEngine {
 
     fn set(&mut self, network: &Checkpoint) -> Result<()> {
         for parameter in std::iter::once(&mut self.table).chain(&mut self.dense) {
-            parameter.values.copy_from_slice(&network.tensor(parameter.name)?.data);
-            parameter.moments.clear();
+            if !parameter.values.is_empty() {
+                parameter.values.copy_from_slice(&network.tensor(parameter.name)?.data);
+                parameter.moments.clear();
+            }
         }
         Ok(())
     }
@@ -273,6 +307,7 @@ impl HostEngine {
     fn tensors(&self) -> BTreeMap<String, Array> {
         std::iter::once(&self.table)
             .chain(&self.dense)
+            .filter(|parameter| !parameter.values.is_empty())
             .map(|parameter| {
                 (parameter.name.to_owned(), Array::new(parameter.shape.clone(), &*parameter.values))
             })
@@ -298,9 +333,17 @@ fn freeze(architecture: &Architecture, rows: &[u32], gradient: &mut [f32]) {
 }
 
 /// The norm of all gradients together, and those of [`HostEngine::dense`] in its order.
-fn norm_and_dense(gradients: &Gradients) -> (f64, [&[f32]; 5]) {
-    let Gradients { table, lstm, head_weight, head_bias, .. } = gradients;
-    let dense = [&*lstm.input, &*lstm.recurrent, &*lstm.bias, &**head_weight, &**head_bias];
+fn norm_and_dense(gradients: &Gradients) -> (f64, [&[f32]; DENSE]) {
+    let Gradients { table, lstm, projection, head_weight, head_bias, .. } = gradients;
+    let dense = [
+        &*lstm.input,
+        &*lstm.recurrent,
+        &*lstm.bias,
+        &*projection.weight,
+        &*projection.bias,
+        &**head_weight,
+        &**head_bias,
+    ];
     let squares = square_norm(table) + dense.iter().map(|gradient| square_norm(gradient)).sum::<f64>();
     (squares.sqrt(), dense)
 }
@@ -311,13 +354,13 @@ pub(super) struct DeviceEngine {
     optimiser: Optimiser,
     weight_decay: f32,
     clip_norm: f64,
-    /// Of [`LEARNT`].
-    shapes: Vec<Vec<usize>>,
+    /// Of [`LEARNT`]; empty for one that is not there.
+    shapes: [Vec<usize>; LEARNT.len()],
 }
 
 impl DeviceEngine {
     fn new(cuda: Arc<Cuda>, start: &Checkpoint, recipe: &Recipe, targets: &ClassTargets) -> Result<Self> {
-        let shapes = LEARNT.into_iter().map(|name| Ok(start.tensor(name)?.shape.clone()));
+        let shape = |name| start.tensors.get(name).map_or_else(Vec::new, |array| array.shape.clone());
         let adamw = recipe.optimiser == Optimiser::AdamW;
         let learner = Learner::new(cuda, start.architecture, parameters(start)?, targets, adamw);
         Ok(Self {
@@ -325,7 +368,7 @@ impl DeviceEngine {
             optimiser: recipe.optimiser,
             weight_decay: recipe.weight_decay,
             clip_norm: recipe.clip_norm,
-            shapes: shapes.collect::<Result<_>>()?,
+            shapes: LEARNT.map(shape),
         })
     }
 
@@ -345,10 +388,14 @@ impl DeviceEngine {
     }
 
     fn tensors(&self) -> Result<BTreeMap<String, Array>> {
-        let OwnedParameters { table, lstm, head_weight, head_bias } = self.learner.parameters()?;
-        let values = [table, lstm.input, lstm.recurrent, lstm.bias, head_weight, head_bias];
+        let OwnedParameters { table, lstm, projection, head_weight, head_bias } =
+            self.learner.parameters()?;
+        let LstmWeights { input, recurrent, bias } = lstm;
+        let values =
+            [table, input, recurrent, bias, projection.weight, projection.bias, head_weight, head_bias];
         let named = LEARNT.into_iter().zip(&self.shapes).zip(values);
         Ok(named
+            .filter(|(_, values)| !values.is_empty())
             .map(|((name, shape), values)| (name.to_owned(), Array::new(shape.clone(), values)))
             .collect())
     }

@@ -119,10 +119,12 @@ impl Memory {
 /// Bytes that a step keeps of N tokens of B texts, for C leaves.
 fn activations(architecture: &Architecture, tokens: u64, texts: u64, leaves: u64) -> u64 {
     let embedding = architecture.embedding as u64;
-    let states = (architecture.directions() * architecture.hidden) as u64;
+    let states = architecture.states() as u64;
     // Embeddings, their mask, the masked ones and the gradients of these; the projected input, the activations of the
-    // four gates, their gradients; states, cells, and their gradients.
-    let token = 5 * embedding + 3 * 4 * states + 4 * states;
+    // four gates, their gradients; states, cells, and their gradients; where they are projected, these beside the
+    // embeddings, as they are and as the product wants them, what it gives, and gradients.
+    let projected = if architecture.projects() { 3 * states + 2 * (states + embedding) } else { 0 };
+    let token = 5 * embedding + 3 * 4 * states + 4 * states + projected;
     // Features, their mask, the masked ones and their gradients; logits, probabilities and their gradients.
     let text = 4 * architecture.features() as u64 + 3 * leaves;
     NUMBER * (tokens * token + texts * text)
@@ -225,7 +227,7 @@ mod tests {
         let error = memory.check(memory.total() - 1).unwrap_err();
         assert!(matches!(error, Error::Exhausted { reason: "TRAINING_MEMORY", .. }));
         let text = error.to_string();
-        assert!(text.contains("about 29.9 MiB") && text.contains("the limit is 29.9 MiB"), "{text}");
+        assert!(text.contains("about 30.0 MiB") && text.contains("the limit is 30.0 MiB"), "{text}");
         assert!(text.contains("training_memory_limit"), "{text}");
     }
 }

@@ -10,14 +10,14 @@ use super::{
     launch::{Operand, THREADS, launch},
     lstm::{Recurrence, States},
     outcome::{OUTCOME, Outcome, StepOutcome},
-    parameters::{Layout, Learnt, OwnedParameters, flat, parts},
+    parameters::{Layout, Learnt, OwnedParameters, Parts, flat},
     targets::DeviceTargets,
 };
 use crate::{
     model::{
         Architecture, Pooling,
         gradients::{Gradients, Parameters},
-        kernels::{AdamW, ClassTargets, LstmWeights},
+        kernels::{AdamW, ClassTargets},
         network::batches,
     },
     text::EncodedText,
@@ -60,6 +60,9 @@ struct Scratch {
     /// Of the states, `[N, S]`, and of the gates, `[N, 4 S]`.
     dstates: Buffer<f32>,
     dgates: Buffer<f32>,
+    /// What is projected before the bias, `[N, S]`, and its gradient.
+    projected: Buffer<f32>,
+    dprojected: Buffer<f32>,
     /// `[B, F]`: without the mask, with it, and its gradient.
     pooled: Buffer<f32>,
     features: Buffer<f32>,
@@ -189,15 +192,8 @@ impl Learner {
         let stream = &self.cuda.stream;
         let table = stream.clone_dtoh(&self.table.gradient.view(rows.len() * self.architecture.embedding))?;
         let dense = stream.clone_dtoh(&self.dense.gradient.view(self.layout.total()))?;
-        let [input, recurrent, bias, head_weight, head_bias] = parts(&self.layout, &dense);
-        Ok(Gradients {
-            loss,
-            rows,
-            table,
-            lstm: LstmWeights { input, recurrent, bias },
-            head_weight,
-            head_bias,
-        })
+        let Parts { lstm, projection, head_weight, head_bias } = Parts::new(&self.layout, &dense);
+        Ok(Gradients { loss, rows, table, lstm, projection, head_weight, head_bias })
     }
 
     /// Logits of the leaves, `[B, C]`, in the order of the texts.
@@ -225,8 +221,8 @@ impl Learner {
     pub fn parameters(&self) -> Result<OwnedParameters, DeviceError> {
         let dense = self.cuda.stream.clone_dtoh(&self.dense.values)?;
         let table = self.cuda.stream.clone_dtoh(&self.table.values)?;
-        let [input, recurrent, bias, head_weight, head_bias] = parts(&self.layout, &dense);
-        Ok(OwnedParameters { table, lstm: LstmWeights { input, recurrent, bias }, head_weight, head_bias })
+        let Parts { lstm, projection, head_weight, head_bias } = Parts::new(&self.layout, &dense);
+        Ok(OwnedParameters { table, lstm, projection, head_weight, head_bias })
     }
 
     /// Sets the parameters and forgets the moments.
@@ -254,7 +250,7 @@ impl Learner {
             texts: batch.packing().texts(),
             tokens: batch.packing().tokens(),
             embedding: architecture.embedding,
-            states: recurrence.count() * recurrence.hidden,
+            states: architecture.states(),
             features: architecture.features(),
             leaves: self.leaves,
         };
@@ -284,10 +280,21 @@ impl Learner {
         let mut pooled = scratch.pooled.reserve(cuda, texts * features)?;
         let mut seen = scratch.features.reserve(cuda, texts * features)?;
         let h = scratch.lstm.states.view(tokens * states);
+        let (projects, weight) = (architecture.projects(), values.slice(layout.projection.clone()));
+        let mut projected = scratch.projected.reserve(cuda, if projects { tokens * states } else { 0 })?;
+        if projects {
+            for (side, first, width) in [(&h, 0, states), (&x, states, embedding)] {
+                let weight = weight.slice(first..);
+                let (side, weight) =
+                    (Operand::rows(side, width), Operand::columns(&weight, states + embedding));
+                cuda.product([tokens, width, states], side, weight, &mut projected, states, first > 0)?;
+            }
+        }
         let mean_only = u32::from(architecture.pooling == Pooling::Mean);
         launch!(cuda.pool_forward, (texts as u32, 1, 1), (THREADS, 1, 1), 0;
-            &h, &x, &(states as u32), &width, &mean_only, &batch.starts(), &batch.lengths(), &batch.order(),
-            &batch.features(), &masked, &mut pooled, &mut seen)?;
+            &h, &x, &projected.as_view(), &values.slice(layout.projection_bias.clone()), &(states as u32), &width,
+            &mean_only, &u32::from(projects), &batch.starts(), &batch.lengths(), &batch.order(), &batch.features(),
+            &masked, &mut pooled, &mut seen)?;
 
         let mut logits = scratch.logits.reserve(cuda, texts * leaves)?;
         let seen = seen.as_view();
@@ -340,18 +347,44 @@ impl Learner {
 
         let mut dstates = scratch.dstates.reserve(cuda, tokens * states)?;
         let mut dtokens = scratch.dtokens.reserve(cuda, tokens * embedding)?;
-        let mean_only = u32::from(architecture.pooling == Pooling::Mean);
+        let (projects, mean_only) =
+            (architecture.projects(), u32::from(architecture.pooling == Pooling::Mean));
+        let count = if projects { tokens * states } else { 0 };
+        let mut dprojected = scratch.dprojected.reserve(cuda, count)?;
+        let h = scratch.lstm.states.view(tokens * states);
         launch!(cuda.pool_backward, (texts as u32, 1, 1), (THREADS, 1, 1), 0;
-            &scratch.lstm.states.view(tokens * states), &scratch.pooled.view(texts * features), &dfeatures.as_view(),
-            &(states as u32), &width, &mean_only, &batch.starts(), &batch.lengths(), &batch.order(),
-            &batch.features(), &masked, &mut dstates, &mut dtokens)?;
+            &h, &scratch.projected.view(count), &scratch.pooled.view(texts * features), &dfeatures.as_view(),
+            &(states as u32), &width, &mean_only, &u32::from(projects), &batch.starts(), &batch.lengths(),
+            &batch.order(), &batch.features(), &masked, &mut dstates, &mut dprojected, &mut dtokens)?;
+        let x = scratch.tokens.view(tokens * embedding);
+        if projects {
+            let dprojected = dprojected.as_view();
+            let sums = &mut gradient.slice_mut(layout.projection_bias.clone());
+            sum_columns(cuda, &dprojected, tokens, states, sums)?;
+            let weight = values.slice(layout.projection.clone());
+            let stride = states + embedding;
+            let sides = [(&h, 0, states, &mut dstates), (&x, states, embedding, &mut dtokens)];
+            for (side, first, width, dside) in sides {
+                cuda.product(
+                    [states, tokens, width],
+                    Operand::columns(&dprojected, states),
+                    Operand::rows(side, width),
+                    &mut gradient.slice_mut(layout.projection.start + first..layout.projection.end),
+                    stride,
+                    false,
+                )?;
+                let weight = weight.slice(first..);
+                let (dprojected, weight) =
+                    (Operand::rows(&dprojected, states), Operand::rows(&weight, stride));
+                cuda.product([tokens, states, width], dprojected, weight, dside, width, true)?;
+            }
+        }
 
         let mut dgates = scratch.dgates.reserve(cuda, tokens * 4 * states)?;
         let recurrent = values.slice(layout.recurrent.clone());
         recurrence.backward(cuda, &recurrent, batch, &mut scratch.lstm, &dstates.as_view(), &mut dgates)?;
 
         let dgates = dgates.as_view();
-        let x = scratch.tokens.view(tokens * embedding);
         cuda.product(
             [4 * states, tokens, embedding],
             Operand::columns(&dgates, 4 * states),

@@ -5,7 +5,11 @@ use std::ops::Range;
 use cudarc::driver::CudaSlice;
 
 use super::device::{Buffer, Cuda, DeviceError};
-use crate::model::{Architecture, gradients::Parameters, kernels::LstmWeights};
+use crate::model::{
+    Architecture,
+    gradients::Parameters,
+    kernels::{LstmWeights, ProjectionWeights},
+};
 
 /// All parameters, copied back; shapes as [`Parameters`].
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +18,8 @@ pub struct OwnedParameters {
     pub table: Vec<f32>,
     /// The LSTM's.
     pub lstm: LstmWeights<Vec<f32>>,
+    /// The projection's; empty without one.
+    pub projection: ProjectionWeights<Vec<f32>>,
     /// The head's weight, `[C, F]`.
     pub head_weight: Vec<f32>,
     /// The head's bias, `[C]`.
@@ -25,14 +31,17 @@ pub struct OwnedParameters {
 pub(super) struct Layout {
     pub(super) input: Range<usize>,
     pub(super) recurrent: Range<usize>,
+    pub(super) projection: Range<usize>,
     pub(super) head_weight: Range<usize>,
     pub(super) bias: Range<usize>,
+    pub(super) projection_bias: Range<usize>,
     pub(super) head_bias: Range<usize>,
 }
 
 impl Layout {
     pub(super) fn new(architecture: &Architecture, leaves: usize) -> Self {
         let gates = architecture.directions() * 4 * architecture.hidden;
+        let projected = if architecture.projects() { architecture.states() } else { 0 };
         let mut end = 0;
         let mut next = |len: usize| {
             end += len;
@@ -41,8 +50,10 @@ impl Layout {
         Self {
             input: next(gates * architecture.embedding),
             recurrent: next(gates * architecture.hidden),
+            projection: next(projected * (architecture.states() + architecture.embedding)),
             head_weight: next(leaves * architecture.features()),
             bias: next(gates),
+            projection_bias: next(projected),
             head_bias: next(leaves),
         }
     }
@@ -87,12 +98,14 @@ impl Learnt {
 
 /// The dense parameters as they lie on the device.
 pub(super) fn flat(layout: &Layout, parameters: Parameters<'_>) -> Vec<f32> {
-    let Parameters { lstm, head_weight, head_bias, .. } = parameters;
+    let Parameters { lstm, projection, head_weight, head_bias, .. } = parameters;
     let mut flat = vec![0.0; layout.total()];
     for (at, numbers) in [
         (&layout.input, lstm.input),
         (&layout.recurrent, lstm.recurrent),
         (&layout.bias, lstm.bias),
+        (&layout.projection, projection.weight),
+        (&layout.projection_bias, projection.bias),
         (&layout.head_weight, head_weight),
         (&layout.head_bias, head_bias),
     ] {
@@ -101,8 +114,30 @@ pub(super) fn flat(layout: &Layout, parameters: Parameters<'_>) -> Vec<f32> {
     flat
 }
 
-/// Input, recurrent and bias of the LSTM, weight and bias of the head.
-pub(super) fn parts(layout: &Layout, dense: &[f32]) -> [Vec<f32>; 5] {
-    [&layout.input, &layout.recurrent, &layout.bias, &layout.head_weight, &layout.head_bias]
-        .map(|at| dense[at.clone()].to_vec())
+/// The dense parameters, or their gradients, apart.
+pub(super) struct Parts {
+    pub(super) lstm: LstmWeights<Vec<f32>>,
+    pub(super) projection: ProjectionWeights<Vec<f32>>,
+    pub(super) head_weight: Vec<f32>,
+    pub(super) head_bias: Vec<f32>,
+}
+
+impl Parts {
+    /// From the numbers as they lie on the device.
+    pub(super) fn new(layout: &Layout, dense: &[f32]) -> Self {
+        let part = |at: &Range<usize>| dense[at.clone()].to_vec();
+        Self {
+            lstm: LstmWeights {
+                input: part(&layout.input),
+                recurrent: part(&layout.recurrent),
+                bias: part(&layout.bias),
+            },
+            projection: ProjectionWeights {
+                weight: part(&layout.projection),
+                bias: part(&layout.projection_bias),
+            },
+            head_weight: part(&layout.head_weight),
+            head_bias: part(&layout.head_bias),
+        }
+    }
 }

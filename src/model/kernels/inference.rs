@@ -64,6 +64,8 @@ pub struct PooledStates<'a> {
     pub columns: usize,
     /// Whether the maximum stands beside the mean.
     pub with_max: bool,
+    /// Where the states themselves go, `[N, D*H]` by packed token, if anywhere.
+    pub states: Option<&'a mut [f32]>,
 }
 
 impl LstmReader {
@@ -139,6 +141,14 @@ impl LstmReader {
                 let here = packing.running(step);
                 let start = packing.starts[step];
                 reading.step(weights, before.min(here), here, |rank| &gates(start + rank)[columns.clone()]);
+                if let Some(states) = &mut pooled.states {
+                    let rows = states[start * self.states()..].chunks_exact_mut(self.states());
+                    for (rank, row) in rows.take(here).enumerate() {
+                        reading
+                            .states_before
+                            .copy_row(rank, &mut row[direction * self.hidden..][..self.hidden]);
+                    }
+                }
                 before = here;
             }
             let states = direction * self.hidden..(direction + 1) * self.hidden;
@@ -297,13 +307,15 @@ mod tests {
             for kept in [RecurrentWeights::Exact, RecurrentWeights::Rounded] {
                 let reader = LstmReader::new(weights, directions, embedding, kept);
                 let mut rows = vec![0.0; packing.texts() * columns];
+                let mut all = vec![0.0; packing.tokens() * lstm.states()];
                 let gates = reader.gates(&tokens);
                 let gates_of = |row: usize| &gates[row * reader.gate_columns()..][..reader.gate_columns()];
                 reader.pool(
                     &packing,
                     gates_of,
-                    &mut PooledStates { rows: &mut rows, columns, with_max: true },
+                    &mut PooledStates { rows: &mut rows, columns, with_max: true, states: Some(&mut all) },
                 );
+                assert!(all.iter().zip(&states).all(|(x, y)| (x - y).abs() < tolerance(kept)), "{kept:?}");
                 for (row, expected) in rows.chunks(columns).zip(expected.chunks(columns)) {
                     for (at, (x, y)) in row.iter().zip(expected).take(2 * lstm.states()).enumerate() {
                         let near = (x - y).abs() < tolerance(kept);

@@ -18,6 +18,7 @@ mod lstm;
 mod panels;
 mod pool;
 mod product;
+mod projection;
 mod recurrence;
 mod rounded;
 mod sparse;
@@ -32,6 +33,7 @@ pub use linear::{Inputs, Linear, LinearGradients};
 pub use loss::ClassTargets;
 pub use lstm::{Directions, Lstm, LstmTrace, LstmWeights};
 pub use pool::Pool;
+pub use projection::{Place, Projection, ProjectionReader, ProjectionWeights};
 pub use sparse::{add_rows, step_rows};
 
 use crate::allocator;

@@ -1,14 +1,18 @@
 //! The states of all tokens of a text as one vector.
 //!
 //! ```text
-//! mean            y = mean_t h[t]                                     [B, S]
-//! mean|max|input  y = mean_t h[t] | max_t h[t] | mean_t x[t]          [B, 2 S + E]
+//! mean                  y = mean_t h[t]                                     [B, S]
+//! mean|max|input        y = mean_t h[t] | max_t h[t] | mean_t x[t]          [B, 2 S + E]
+//! mean|projected|input  y = mean_t h[t] |            | mean_t x[t]          [B, 2 S + E]
 //! ```
 //!
 //! h `[N, S]` and x `[N, E]` are packed; the rows of y are in the order of the batch as given. The gradient of the
-//! maximum goes to the first step that reached it.
+//! maximum goes to the first step that reached it. The gap is left to the [projection](super::Projection).
 
-use super::lanes::{Kernel, Lanes, dispatch};
+use super::{
+    lanes::{Kernel, Lanes, dispatch},
+    projection::Place,
+};
 use crate::{model::Pooling, text::Packing};
 
 /// Pools the states of a batch.
@@ -28,8 +32,13 @@ impl Pool<'_> {
     fn columns(&self) -> usize {
         match self.pooling {
             Pooling::Mean => self.states,
-            Pooling::MeanMaxInput => 2 * self.states + self.embedding,
+            Pooling::MeanMaxInput | Pooling::MeanProjectedInput => 2 * self.states + self.embedding,
         }
+    }
+
+    /// Where what is projected stands in y.
+    pub fn projected(&self) -> Place {
+        Place { columns: self.columns(), first: self.states }
     }
 
     /// The features y of states h, `[N, S]`, and token embeddings x, `[N, E]`.
@@ -72,16 +81,19 @@ impl Kernel for Forward<'_> {
             let share = 1.0 / packing.lengths[rank] as f32;
             let (mean, rest) = y[text * columns..][..columns].split_at_mut(states);
             set_mean(rows(packing, rank), share, h, mean);
+            if pooling == Pooling::Mean {
+                continue;
+            }
+            let (max, input) = rest.split_at_mut(states);
             if pooling == Pooling::MeanMaxInput {
-                let (max, input) = rest.split_at_mut(states);
                 max.fill(f32::NEG_INFINITY);
                 for row in rows(packing, rank) {
                     for (max, &h) in max.iter_mut().zip(&h[row * states..][..states]) {
                         *max = if h > *max { h } else { *max };
                     }
                 }
-                set_mean(rows(packing, rank), share, x, &mut input[..embedding]);
             }
+            set_mean(rows(packing, rank), share, x, &mut input[..embedding]);
         }
     }
 }
@@ -119,23 +131,27 @@ impl Kernel for Backward<'_> {
             let share = 1.0 / packing.lengths[rank] as f32;
             let (dmean, rest) = dy[text * columns..][..columns].split_at(states);
             shared.iter_mut().zip(dmean).for_each(|(shared, g)| *shared = share * g);
-            if pooling == Pooling::Mean {
+            if pooling != Pooling::MeanMaxInput {
                 for row in rows(packing, rank) {
                     dh[row * states..][..states].copy_from_slice(&shared[..states]);
                 }
+            }
+            if pooling == Pooling::Mean {
                 continue;
             }
             let (dmax, dinput) = rest.split_at(states);
-            let max = &y[text * columns + states..][..states];
-            left.copy_from_slice(dmax);
-            for row in rows(packing, rank) {
-                let (h, dh) = (&h[row * states..][..states], &mut dh[row * states..][..states]);
-                for (((dh, h), (max, left)), shared) in
-                    dh.iter_mut().zip(h).zip(max.iter().zip(&mut left)).zip(&shared)
-                {
-                    let here = if h == max { *left } else { 0.0 };
-                    *left = if h == max { 0.0 } else { *left };
-                    *dh = shared + here;
+            if pooling == Pooling::MeanMaxInput {
+                let max = &y[text * columns + states..][..states];
+                left.copy_from_slice(dmax);
+                for row in rows(packing, rank) {
+                    let (h, dh) = (&h[row * states..][..states], &mut dh[row * states..][..states]);
+                    for (((dh, h), (max, left)), shared) in
+                        dh.iter_mut().zip(h).zip(max.iter().zip(&mut left)).zip(&shared)
+                    {
+                        let here = if h == max { *left } else { 0.0 };
+                        *left = if h == max { 0.0 } else { *left };
+                        *dh = shared + here;
+                    }
                 }
             }
             shared.iter_mut().zip(dinput).for_each(|(shared, g)| *shared = share * g);

@@ -1,13 +1,16 @@
 // The states of all tokens of a text as one vector, as kernels/pool.rs on the processor.
 //
-//   mean            y = mean_t h[t]                                     [B, S]
-//   mean|max|input  y = mean_t h[t] | max_t h[t] | mean_t x[t]          [B, 2 S + E]
+//   mean                  y = mean_t h[t]                                             [B, S]
+//   mean|max|input        y = mean_t h[t] | max_t h[t] | mean_t x[t]                  [B, 2 S + E]
+//   mean|projected|input  y = mean_t h[t] | tanh(max_t z[t] + b) | mean_t x[t]        [B, 2 S + E]
 //
-// A block a text, by rank; rows of y are in the order of the batch as given.
+// z [N, S] is what is projected of h and x; it may be absent. A block a text, by rank; rows of y are in the order of the
+// batch as given.
 
 // `mask` [B, F] may be absent; y is without it, `features` with it.
-extern "C" __global__ void pool_forward(const float* __restrict__ h, const float* __restrict__ x, u32 states,
-                                        u32 embedding, u32 mean_only, const u32* __restrict__ starts,
+extern "C" __global__ void pool_forward(const float* __restrict__ h, const float* __restrict__ x,
+                                        const float* __restrict__ z, const float* __restrict__ bias, u32 states,
+                                        u32 embedding, u32 mean_only, u32 projects, const u32* __restrict__ starts,
                                         const u32* __restrict__ lengths, const u32* __restrict__ order,
                                         const float* __restrict__ mask, u32 masked, float* __restrict__ y,
                                         float* __restrict__ features) {
@@ -25,24 +28,27 @@ extern "C" __global__ void pool_forward(const float* __restrict__ h, const float
       for (u32 t = 0; t < length; ++t) sum += from[(u64)(starts[t] + rank) * width + at];
       pooled = sum * share;
     } else {
+      const float* from = projects ? z : h;
       pooled = -INFINITE;
       for (u32 t = 0; t < length; ++t) {
-        const float here = h[(u64)(starts[t] + rank) * states + column - states];
+        const float here = from[(u64)(starts[t] + rank) * states + column - states];
         pooled = here > pooled ? here : pooled;
       }
+      if (projects) pooled = tanhf(pooled + bias[column - states]);
     }
     y[first + column] = pooled;
     features[first + column] = masked ? pooled * mask[first + column] : pooled;
   }
 }
 
-// From the gradient of the features those of h and of x. That of a maximum goes to the first step that reached it.
-extern "C" __global__ void pool_backward(const float* __restrict__ h, const float* __restrict__ y,
-                                         const float* __restrict__ dfeatures, u32 states, u32 embedding,
-                                         u32 mean_only, const u32* __restrict__ starts,
+// From the gradient of the features those of h, of z and of x, without what comes through z. That of a maximum goes to the
+// first step that reached it.
+extern "C" __global__ void pool_backward(const float* __restrict__ h, const float* __restrict__ z,
+                                         const float* __restrict__ y, const float* __restrict__ dfeatures, u32 states,
+                                         u32 embedding, u32 mean_only, u32 projects, const u32* __restrict__ starts,
                                          const u32* __restrict__ lengths, const u32* __restrict__ order,
                                          const float* __restrict__ mask, u32 masked, float* __restrict__ dh,
-                                         float* __restrict__ dx) {
+                                         float* __restrict__ dz, float* __restrict__ dx) {
   const u32 rank = blockIdx.x, length = lengths[rank];
   const float share = 1.0f / (float)length;
   const u32 columns = mean_only ? states : 2 * states + embedding;
@@ -55,10 +61,21 @@ extern "C" __global__ void pool_backward(const float* __restrict__ h, const floa
       left = dfeatures[max_at] * (masked ? mask[max_at] : 1.0f);
       max = y[max_at];
     }
+    if (projects) {
+      left *= 1.0f - max * max;
+      max = -INFINITE;
+      for (u32 t = 0; t < length; ++t) {
+        const float here = z[(u64)(starts[t] + rank) * states + column];
+        max = here > max ? here : max;
+      }
+    }
+    const float* from = projects ? z : h;
     for (u32 t = 0; t < length; ++t) {
       const u64 at = (u64)(starts[t] + rank) * states + column;
-      const bool reached = !mean_only && h[at] == max;
-      dh[at] = dmean + (reached ? left : 0.0f);
+      const bool reached = !mean_only && from[at] == max;
+      const float through = reached ? left : 0.0f;
+      dh[at] = projects ? dmean : dmean + through;
+      if (projects) dz[at] = through;
       left = reached ? 0.0f : left;
     }
   }
