@@ -5,8 +5,8 @@ use candle_core::{Result, Tensor, bail};
 use super::{
     Architecture, Pooling,
     kernels::{
-        Directions, LstmReader, LstmWeights, Place, PooledStates, ProjectionReader, ProjectionWeights,
-        RecurrentWeights, storage::numbers,
+        Buffer, Directions, LstmReader, LstmWeights, Place, PooledStates, ProjectionReader,
+        ProjectionWeights, RecurrentWeights, storage::numbers,
     },
 };
 use crate::text::Packing;
@@ -99,7 +99,7 @@ impl Encoder {
     pub fn forward<'a>(&self, packing: &Packing, token: impl Fn(usize) -> &'a [f32] + Sync) -> Vec<f32> {
         let (states, columns) = (self.lstm.states(), self.features);
         let mut features = vec![0.0; packing.texts() * columns];
-        let mut kept = self.projection.as_ref().map(|_| vec![0.0; packing.tokens() * states]);
+        let mut kept = self.projection.as_ref().map(|_| Buffer::stale(packing.tokens() * states));
         let mut pooled = PooledStates {
             rows: &mut features,
             columns,

@@ -65,7 +65,7 @@ impl FreeList {
 
 /// A list of numbers whose memory is used again.
 #[derive(Debug, Default)]
-pub(super) struct Buffer {
+pub(in crate::model) struct Buffer {
     lines: Vec<Line>,
     /// Numbers of the lines that are part of the list.
     len: usize,
@@ -73,7 +73,7 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// So many numbers of any value: whoever asks must write each before reading it.
-    pub(super) fn stale(len: usize) -> Self {
+    pub(in crate::model) fn stale(len: usize) -> Self {
         let mut lines = take(len.div_ceil(LINE)).unwrap_or_default();
         lines.resize(len.div_ceil(LINE), Line::zeroed());
         if cfg!(debug_assertions) {

@@ -25,6 +25,8 @@ mod sparse;
 pub(super) mod storage;
 mod tile;
 
+pub(in crate::model) use buffer::Buffer;
+
 pub use adamw::AdamW;
 pub use bag::{TokenMask, bag_backward, bag_forward, embedding_bag};
 pub use inference::{LstmReader, PooledStates, RecurrentWeights};

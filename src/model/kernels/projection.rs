@@ -182,7 +182,8 @@ fn maxima(
         }
         dispatch(Maximum { packing, z: &z, tops, steps });
     };
-    let width = texts * PANEL;
+    // A chunk cannot be empty, while a batch can.
+    let width = texts.max(1) * PANEL;
     if spread {
         tops.par_chunks_exact_mut(width).zip(steps.par_chunks_exact_mut(width)).enumerate().for_each(panel);
     } else {
@@ -309,8 +310,8 @@ impl Reached {
         let (mut by_unit, mut units) = (Vec::with_capacity(packing.texts() * count), vec![0]);
         let mut tokens = vec![0; packing.tokens() + 1];
         for unit in 0..count {
-            let steps = &strongest.0[unit / PANEL * packing.texts() * PANEL + unit % PANEL..];
-            for (rank, (&text, &step)) in packing.order.iter().zip(steps.iter().step_by(PANEL)).enumerate() {
+            for (rank, &text) in packing.order.iter().enumerate() {
+                let step = strongest.0[(unit / PANEL * packing.texts() + rank) * PANEL + unit % PANEL];
                 let at = text * place.columns + place.first + unit;
                 let dz = dy[at] * (1.0 - y[at] * y[at]);
                 // What the head does not see has none.
@@ -401,6 +402,21 @@ mod tests {
         let tokens = reader.tokens(&x);
         reader.forward(&packing, &h, |row| &tokens[row * count..][..count], &mut found, place);
         assert!(expected.iter().zip(&found).all(|(x, y)| (x - y).abs() < 1e-5), "{expected:?}, {found:?}");
+    }
+
+    #[test]
+    fn no_texts_have_no_maxima() {
+        let packing = Packing::new(&[]);
+        let (weight, bias) = (wave(0.0, 40 * 5), wave(1.0, 40));
+        let weights = ProjectionWeights { weight: &*weight, bias: &*bias };
+        let place = Place { columns: 40, first: 0 };
+        let projection = Projection { weights, packing: &packing, states: 3 };
+        let strongest = projection.forward(&[], &[], &mut [], place);
+        let nothing = (&mut [][..], &mut [][..]);
+        let found = projection.backward(&strongest, (&[], &[]), (&[], &[]), place, nothing);
+        assert!(found.weight.iter().chain(&found.bias).all(|&g| g == 0.0));
+        let reader = ProjectionReader::new(weights, 3);
+        reader.forward(&packing, &[], |_| unreachable!("there is no token"), &mut [], place);
     }
 
     #[test]
