@@ -160,7 +160,10 @@ impl Classifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Array, Pooling, Preset, checkpoint::HEAD_BIAS};
+    use crate::model::{
+        Array, Pooling, Preset,
+        checkpoint::{EMBEDDING, HEAD_BIAS},
+    };
 
     const TEXTS: [&str; 8] = [
         "my card has not arrived",
@@ -255,7 +258,7 @@ mod tests {
             assert_ne!(answers, other.leaf_probabilities(&texts).unwrap());
         };
         same(&checkpoint, true);
-        let embedding = checkpoint.tensors.get_mut(BELOW_HEAD[0]).unwrap();
+        let embedding = checkpoint.tensors.get_mut(EMBEDDING).unwrap();
         embedding.data = embedding.data.iter().map(|x| -x).collect::<Vec<_>>().into();
         same(&checkpoint, false);
     }

@@ -283,28 +283,25 @@ impl Reader {
         self.lay_out(text);
         let characters = &self.characters;
         let mut before: Option<(u64, bool)> = None;
+        self.pairing.clear();
         for word in &self.words {
             let word = &characters[word.clone()];
             let ideographic = word.first().is_some_and(|&c| stands_alone(c));
             let hash = |seed: u64| word.iter().fold(seed, |hash, &c| step(hash, c));
             let alone = hash(WORD_SEED);
-            visit(Part::Words, finish(alone), ideographic);
+            let id = finish(alone);
+            visit(Part::Words, id, ideographic);
             if let Some((first, also)) = before {
                 visit(Part::Words, finish(hash(step(first, ' '))), ideographic || also);
             }
             before = Some((alone, ideographic));
-        }
-        self.pairing.clear();
-        for word in self.words.iter().map(|word| &characters[word.clone()]) {
-            if word.first().is_some_and(|&c| stands_alone(c)) {
-                continue;
+            if !ideographic {
+                let reach = self.pairing.len().saturating_sub(PAIR_REACH);
+                for &other in self.pairing[reach..].iter().filter(|&&other| other != id) {
+                    visit(Part::Pairs, pair(id, other), false);
+                }
+                self.pairing.push(id);
             }
-            let word = finish(word.iter().fold(WORD_SEED, |hash, &c| step(hash, c)));
-            let reach = self.pairing.len().saturating_sub(PAIR_REACH);
-            for &other in self.pairing[reach..].iter().filter(|&&other| other != word) {
-                visit(Part::Pairs, pair(word, other), false);
-            }
-            self.pairing.push(word);
         }
         for &mark in &self.marks {
             visit(Part::Words, finish(step(WORD_SEED, mark)), false);

@@ -87,9 +87,8 @@ impl Projection<'_> {
         let right = sides(self.weights.weight, states, self.count());
         let factors = [(&left[0], &right[0]), (&left[1], &right[1])];
         let start = |z: &mut [f32], panel: usize| {
-            let bias = &self.weights.bias[panel * PANEL..];
+            let bias = &self.weights.bias[panel * PANEL..self.count().min((panel + 1) * PANEL)];
             for z in z.chunks_exact_mut(PANEL) {
-                let bias = &bias[..bias.len().min(PANEL)];
                 z[..bias.len()].copy_from_slice(bias);
                 z[bias.len()..].fill(0.0);
             }
