@@ -1,6 +1,7 @@
 //! From a string to what the network reads: normal form, tokens, features, rows of the embedding, batches.
 
 mod batch;
+mod counts;
 mod encode;
 mod features;
 #[cfg(any(test, fuzzing))]

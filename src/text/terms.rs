@@ -20,11 +20,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    hash::{BuildHasherDefault, Hasher},
+    hash::BuildHasherDefault,
     ops::Range,
 };
 
 use super::{
+    counts::{Counts, Identity, MAX_COUNTED_PAIRS},
     normalise,
     tokenise::{stands_alone, tokens},
 };
@@ -38,14 +39,6 @@ const MAX_CHARACTERS: usize = 4096;
 const MAX_LENGTH: usize = 5;
 /// An ideograph says as much as two or three letters.
 const MAX_IDEOGRAPHIC_LENGTH: usize = 3;
-/// Texts that must hold a term of letters. What occurs once is noise there, while few names written in ideographs
-/// occur twice.
-const MIN_TEXTS: u32 = 2;
-
-/// Texts that must hold a pair: there are many more of them than words.
-const MIN_PAIR_TEXTS: u32 = 12;
-/// Pairs that are counted at a time; where there are more, the rarest are forgotten.
-const MAX_COUNTED_PAIRS: usize = 1 << 22;
 /// Words before a word that it makes a pair with.
 const PAIR_REACH: usize = 16;
 
@@ -63,27 +56,12 @@ pub struct Terms {
 
 /// Which part of a text's terms one belongs to; each part is scaled by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Words,
     Pairs,
     Characters,
     Extent,
 }
-
-impl Part {
-    /// Texts that must hold a term of it.
-    fn least(self, ideographic: bool) -> u32 {
-        match self {
-            Self::Pairs => MIN_PAIR_TEXTS,
-            _ if ideographic => 1,
-            _ => MIN_TEXTS,
-        }
-    }
-}
-
-/// Hashes a hash: the ids are mixed already.
-#[derive(Debug, Default, Clone, Copy)]
-struct Identity(u64);
 
 impl Terms {
     /// The terms of texts, most frequent first, equally frequent ones by id, and at most so many.
@@ -130,12 +108,7 @@ impl Terms {
             counts.shed(MAX_COUNTED_PAIRS);
             seen.insert(text);
         }
-        let mut new: Vec<(u32, u64)> = counts
-            .terms
-            .into_iter()
-            .filter(|(_, count)| count.texts >= count.least)
-            .map(|(id, count)| (count.texts, id))
-            .collect();
+        let mut new = counts.frequent();
         new.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
         new.truncate(limit.min(MAX_TERMS).saturating_sub(self.ids.len()));
         for &(texts, id) in &new {
@@ -204,56 +177,6 @@ impl Terms {
         }
         weighed.extend(extent);
         weighed
-    }
-}
-
-/// Texts that hold each term.
-///
-/// Of pairs there are nearly as many as texts have room for, so the rarest ones are forgotten on the way ("lossy counting", Manku
-/// and Motwani 2002): one that is counted from anew is counted too low by at most the floor.
-#[derive(Debug, Default)]
-struct Counts {
-    terms: HashMap<u64, Count, BuildHasherDefault<Identity>>,
-    pairs: usize,
-    /// Pairs in so many texts were forgotten.
-    floor: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Count {
-    texts: u32,
-    /// Number of the last text that held it.
-    last: u32,
-    /// Texts that must hold it.
-    least: u32,
-    part: Part,
-}
-
-impl Counts {
-    /// Counts a term of the text of a number.
-    fn add(&mut self, part: Part, id: u64, ideographic: bool, number: u32) {
-        let count = self.terms.entry(id).or_insert_with(|| {
-            self.pairs += usize::from(part == Part::Pairs);
-            Count { texts: 0, last: 0, least: part.least(ideographic), part }
-        });
-        if count.last != number {
-            (count.texts, count.last) = (count.texts + 1, number);
-        }
-    }
-
-    /// Forgets the rarest pairs where there are more than `most`, until there are half as many.
-    fn shed(&mut self, most: usize) {
-        if self.pairs <= most {
-            return;
-        }
-        while self.pairs > most / 2 {
-            self.floor += 1;
-            self.terms.retain(|_, count| {
-                let keep = count.part != Part::Pairs || count.texts > self.floor;
-                self.pairs -= usize::from(!keep);
-                keep
-            });
-        }
     }
 }
 
@@ -392,23 +315,9 @@ fn sixteenths(number: u32) -> Option<u32> {
     Some(16 * octave + ((u64::from(number) << 4 >> octave) & 15) as u32)
 }
 
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.0 = self.0.rotate_left(8) ^ u64::from(byte));
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        self.0 = id;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::counts::MIN_PAIR_TEXTS, *};
 
     fn visited(text: &str) -> (usize, usize) {
         let (mut words, mut characters) = (0, 0);
@@ -460,20 +369,6 @@ mod tests {
         let far = format!("lost {} card", vec!["of"; PAIR_REACH - 1].join(" "));
         assert!(pairs(&far).contains(&pairs("card lost")[0]));
         assert!(!pairs(&far.replace("card", "of card")).contains(&pairs("card lost")[0]));
-    }
-
-    #[test]
-    fn the_rarest_pairs_are_forgotten_where_there_are_too_many() {
-        let mut counts = Counts::default();
-        for number in 1..=100 {
-            counts.add(Part::Words, 7, false, number);
-            counts.add(Part::Pairs, 8, false, number);
-            counts.add(Part::Pairs, 1000 + u64::from(number), false, number);
-            counts.shed(10);
-        }
-        assert!(counts.pairs <= 10 && counts.terms.len() == counts.pairs + 1);
-        assert_eq!((counts.terms[&7].texts, counts.terms[&8].texts), (100, 100));
-        assert!(counts.floor > 0);
     }
 
     #[test]
