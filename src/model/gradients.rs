@@ -6,7 +6,7 @@
 use super::{
     Architecture,
     kernels::{
-        ClassTargets, Linear, Lstm, LstmWeights, Pool, Projection, ProjectionWeights, TokenMask,
+        Buffer, ClassTargets, Linear, Lstm, LstmWeights, Pool, Projection, ProjectionWeights, TokenMask,
         bag_backward, bag_forward,
     },
 };
@@ -44,15 +44,15 @@ pub struct Gradients {
     /// Rows of the embedding that the batch touches, ascending, `[R]`.
     pub rows: Vec<u32>,
     /// Of these rows, `[R, E]`.
-    pub table: Vec<f32>,
+    pub table: Buffer,
     /// Of the LSTM.
-    pub lstm: LstmWeights<Vec<f32>>,
+    pub lstm: LstmWeights<Buffer>,
     /// Of the projection; empty without one.
-    pub projection: ProjectionWeights<Vec<f32>>,
+    pub projection: ProjectionWeights<Buffer>,
     /// Of the head's weight, `[C, F]`.
-    pub head_weight: Vec<f32>,
+    pub head_weight: Buffer,
     /// Of the head's bias, `[C]`.
-    pub head_bias: Vec<f32>,
+    pub head_bias: Buffer,
 }
 
 /// The gradients of the loss of a batch under its labels, `[B]`, in the order of the batch as given.

@@ -58,7 +58,8 @@ fn thinned(text: &EncodedText, dropout: f32, random: &mut ChaCha8Rng) -> Encoded
     })
 }
 
-/// A text of tokens of another one, in this order, each with the features that `push` gives it.
+/// A text of tokens of another one, in this order, each with the features that `push` gives it. Its terms stay behind: they are
+/// the wide branch's, which is fitted apart.
 fn with_tokens(
     text: &EncodedText,
     tokens: impl Iterator<Item = usize>,
@@ -71,7 +72,7 @@ fn with_tokens(
         push(&mut features, text.token(token));
         offsets.push(features.len() as u32);
     }
-    EncodedText { features, offsets, terms: text.terms.clone(), ..*text }
+    EncodedText { features, offsets, terms: Vec::new(), ..*text }
 }
 
 #[cfg(test)]
@@ -140,7 +141,7 @@ mod tests {
                         assert_eq!(*before, after);
                     }
                 }
-                assert_eq!((sample.text.tokens, &sample.text.terms), (7, &samples[0].text.terms));
+                assert_eq!((sample.text.tokens, &*sample.text.terms), (7, &[][..]));
             }
         }
         // Of the features 0.6 are seen, and a few more because no token goes without: of two 0.68, of three 0.62.

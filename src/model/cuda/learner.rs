@@ -193,6 +193,7 @@ impl Learner {
         let table = stream.clone_dtoh(&self.table.gradient.view(rows.len() * self.architecture.embedding))?;
         let dense = stream.clone_dtoh(&self.dense.gradient.view(self.layout.total()))?;
         let Parts { lstm, projection, head_weight, head_bias } = Parts::new(&self.layout, &dense);
+        let table = (&*table).into();
         Ok(Gradients { loss, rows, table, lstm, projection, head_weight, head_bias })
     }
 

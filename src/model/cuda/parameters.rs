@@ -115,17 +115,17 @@ pub(super) fn flat(layout: &Layout, parameters: Parameters<'_>) -> Vec<f32> {
 }
 
 /// The dense parameters, or their gradients, apart.
-pub(super) struct Parts {
-    pub(super) lstm: LstmWeights<Vec<f32>>,
-    pub(super) projection: ProjectionWeights<Vec<f32>>,
-    pub(super) head_weight: Vec<f32>,
-    pub(super) head_bias: Vec<f32>,
+pub(super) struct Parts<T> {
+    pub(super) lstm: LstmWeights<T>,
+    pub(super) projection: ProjectionWeights<T>,
+    pub(super) head_weight: T,
+    pub(super) head_bias: T,
 }
 
-impl Parts {
+impl<T: for<'a> From<&'a [f32]>> Parts<T> {
     /// From the numbers as they lie on the device.
     pub(super) fn new(layout: &Layout, dense: &[f32]) -> Self {
-        let part = |at: &Range<usize>| dense[at.clone()].to_vec();
+        let part = |at: &Range<usize>| T::from(&dense[at.clone()]);
         Self {
             lstm: LstmWeights {
                 input: part(&layout.input),

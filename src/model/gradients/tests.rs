@@ -108,7 +108,7 @@ impl Case {
         let (LstmWeights { input, recurrent, bias }, ProjectionWeights { weight, bias: projection_bias }) =
             (lstm, projection);
         let all = [table, input, recurrent, bias, weight, projection_bias, head_weight, head_bias];
-        (loss, Weights(all))
+        (loss, Weights(all.map(|gradient| gradient.to_vec())))
     }
 }
 

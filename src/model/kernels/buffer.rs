@@ -40,42 +40,42 @@ struct FreeList(Vec<Vec<Line>>);
 impl FreeList {
     /// The smallest one that holds so many lines without being far too large.
     fn take(&mut self, lines: usize) -> Option<Vec<Line>> {
-        let fits = |buffer: &Vec<Line>| (lines..=2 * lines).contains(&buffer.capacity());
+        let fits = |buffer: &Vec<Line>| (lines..=2 * lines).contains(&buffer.len());
         let (best, _) = self
             .0
             .iter()
             .enumerate()
             .filter(|(_, buffer)| fits(buffer))
-            .min_by_key(|(_, buffer)| buffer.capacity())?;
+            .min_by_key(|(_, buffer)| buffer.len())?;
         Some(self.0.remove(best))
     }
 
     /// Keeps one, and lets go of those longest unused, so that sizes of another network do not stay for ever.
     fn keep(&mut self, lines: Vec<Line>) {
-        if lines.capacity() > KEPT {
+        if lines.len() > KEPT {
             return;
         }
         self.0.push(lines);
-        let mut kept: usize = self.0.iter().map(Vec::capacity).sum();
+        let mut kept: usize = self.0.iter().map(Vec::len).sum();
         while kept > KEPT {
-            kept -= self.0.remove(0).capacity();
+            kept -= self.0.remove(0).len();
         }
     }
 }
 
 /// A list of numbers whose memory is used again.
 #[derive(Debug, Default)]
-pub(in crate::model) struct Buffer {
+pub struct Buffer {
+    /// Those past the list are what they were for another.
     lines: Vec<Line>,
-    /// Numbers of the lines that are part of the list.
+    /// Numbers of the list.
     len: usize,
 }
 
 impl Buffer {
     /// So many numbers of any value: whoever asks must write each before reading it.
     pub(in crate::model) fn stale(len: usize) -> Self {
-        let mut lines = take(len.div_ceil(LINE)).unwrap_or_default();
-        lines.resize(len.div_ceil(LINE), Line::zeroed());
+        let mut lines = take(len.div_ceil(LINE)).unwrap_or_else(|| zeroed(len.div_ceil(LINE)));
         if cfg!(debug_assertions) {
             lines.fill(Line([f32::NAN; LINE]));
         }
@@ -84,18 +84,37 @@ impl Buffer {
 
     /// So many zeros.
     pub(super) fn zeros(len: usize) -> Self {
-        let lines = match take(len.div_ceil(LINE)) {
+        let count = len.div_ceil(LINE);
+        let lines = match take(count) {
             Some(mut lines) => {
-                lines.clear();
-                lines.resize(len.div_ceil(LINE), Line::zeroed());
+                lines[..count].fill(Line::zeroed());
                 lines
             }
-            None => vec![Line::zeroed(); len.div_ceil(LINE)],
+            None => zeroed(count),
         };
         Self { lines, len }
     }
 }
 
+impl From<&[f32]> for Buffer {
+    fn from(numbers: &[f32]) -> Self {
+        let mut buffer = Self::stale(numbers.len());
+        buffer.copy_from_slice(numbers);
+        buffer
+    }
+}
+
+impl PartialEq for Buffer {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+fn zeroed(lines: usize) -> Vec<Line> {
+    vec![Line::zeroed(); lines]
+}
+
+/// Some lines that were used before, at least so many.
 fn take(lines: usize) -> Option<Vec<Line>> {
     if lines < SMALL { None } else { free().take(lines) }
 }
@@ -107,7 +126,7 @@ fn free() -> MutexGuard<'static, FreeList> {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.lines.capacity() >= SMALL {
+        if self.lines.len() >= SMALL {
             free().keep(std::mem::take(&mut self.lines));
         }
     }
@@ -134,19 +153,19 @@ mod tests {
     #[test]
     fn the_smallest_that_fits_is_used_again() {
         let mut free = FreeList(Vec::new());
-        [300, 150, 100].into_iter().for_each(|size| free.keep(vec![Line::zeroed(); size]));
-        assert!(free.take(90).is_some_and(|buffer| buffer.capacity() == 100));
-        assert!(free.take(90).is_some_and(|buffer| buffer.capacity() == 150));
+        [300, 150, 100].into_iter().for_each(|size| free.keep(zeroed(size)));
+        assert!(free.take(90).is_some_and(|buffer| buffer.len() == 100));
+        assert!(free.take(90).is_some_and(|buffer| buffer.len() == 150));
         assert!(free.take(90).is_none(), "300 is far too large for 90");
     }
 
     #[test]
     fn what_is_kept_is_bounded_and_the_oldest_goes_first() {
         let mut free = FreeList(Vec::new());
-        free.keep(Vec::with_capacity(KEPT + 1));
+        free.keep(zeroed(KEPT + 1));
         assert!(free.0.is_empty());
-        [KEPT / 2, KEPT / 4, KEPT / 2].into_iter().for_each(|size| free.keep(Vec::with_capacity(size)));
-        let sizes: Vec<usize> = free.0.iter().map(Vec::capacity).collect();
+        [KEPT / 2, KEPT / 4, KEPT / 2].into_iter().for_each(|size| free.keep(zeroed(size)));
+        let sizes: Vec<usize> = free.0.iter().map(Vec::len).collect();
         assert_eq!(sizes, [KEPT / 4, KEPT / 2]);
     }
 

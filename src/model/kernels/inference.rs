@@ -13,7 +13,7 @@ use super::{
     lanes::dispatch,
     lstm::{Directions, LstmWeights},
     panels::{PANEL, Panels},
-    product::{add_rows_product, product_here},
+    product::{Start, add_rows_product, product_here},
     recurrence::{ForwardWeights, GATE_PANELS, panel_and_half},
     rounded::{RoundedPanels, RoundedStates, add_rounded_product},
 };
@@ -107,7 +107,7 @@ impl LstmReader {
         for weights in self.weights.iter() {
             let width = weights.bias.len();
             let mut here = vec![0.0; rows * width];
-            product_here(&tokens, &weights.input, Some(&weights.bias), &mut here);
+            product_here(&tokens, &weights.input, &weights.bias, &mut here);
             for (row, here) in gates.chunks_exact_mut(columns).zip(here.chunks_exact(width)) {
                 row[first..first + width].copy_from_slice(here);
             }
@@ -242,7 +242,7 @@ impl Reading {
             match &weights.recurrent {
                 Recurrent::Exact(recurrent) => {
                     let (states, texts) = (&self.states_before, 0..before);
-                    add_rows_product(states, texts, recurrent, panels.clone(), sums, stride);
+                    add_rows_product(states, texts, recurrent, panels.clone(), Start::Sums, sums, stride);
                 }
                 Recurrent::Rounded(recurrent) => {
                     add_rounded_product(&self.rounded_before, recurrent, panels.clone(), sums, stride);
@@ -315,7 +315,7 @@ mod tests {
                     gates_of,
                     &mut PooledStates { rows: &mut rows, columns, with_max: true, states: Some(&mut all) },
                 );
-                assert!(all.iter().zip(&states).all(|(x, y)| (x - y).abs() < tolerance(kept)), "{kept:?}");
+                assert!(all.iter().zip(&*states).all(|(x, y)| (x - y).abs() < tolerance(kept)), "{kept:?}");
                 for (row, expected) in rows.chunks(columns).zip(expected.chunks(columns)) {
                     for (at, (x, y)) in row.iter().zip(expected).take(2 * lstm.states()).enumerate() {
                         let near = (x - y).abs() < tolerance(kept);

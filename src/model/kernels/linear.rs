@@ -11,6 +11,7 @@ use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::Module;
 
 use super::{
+    buffer::Buffer,
     panels::Panels,
     product::{columns_product, copy_row, product, product_here},
     storage::numbers,
@@ -29,11 +30,11 @@ pub struct Linear {
 #[derive(Debug)]
 pub struct LinearGradients {
     /// Of x, `[m, k]`.
-    pub x: Vec<f32>,
+    pub x: Buffer,
     /// Of W, `[n, k]`.
-    pub weight: Vec<f32>,
+    pub weight: Buffer,
     /// Of b, `[n]`.
-    pub bias: Vec<f32>,
+    pub bias: Buffer,
 }
 
 /// As candle's own layers are called.
@@ -79,16 +80,19 @@ impl Linear {
     pub fn map_here(&self, x: &[f32]) -> Vec<f32> {
         let x = rows(x, self.weight.rows());
         let mut y = vec![0.0; x.rows() * self.bias.len()];
-        product_here(&x, &self.weight, Some(&self.bias), &mut y);
+        product_here(&x, &self.weight, &self.bias, &mut y);
         y
     }
 
     /// The gradients from that of `y`, `[m, n]`; `weight` is that of which the map was made.
     pub fn backward(&self, x: &[f32], weight: &[f32], dy: &[f32]) -> LinearGradients {
         let (k, n) = (self.weight.rows(), self.bias.len());
-        let mut gradients =
-            LinearGradients { x: vec![0.0; x.len()], weight: vec![0.0; n * k], bias: vec![0.0; n] };
-        product(&rows(dy, n), &rows(weight, k), None, &mut gradients.x);
+        let mut gradients = LinearGradients {
+            x: Buffer::stale(x.len()),
+            weight: Buffer::stale(n * k),
+            bias: Buffer::stale(n),
+        };
+        product(&rows(dy, n), &rows(weight, k), &[], &mut gradients.x);
         Inputs::new(x, k).gradients(dy, &mut gradients.weight, &mut gradients.bias);
         gradients
     }
@@ -107,7 +111,7 @@ impl Inputs {
     /// What a map makes of them, `[m, n]`.
     pub fn map(&self, map: &Linear) -> Vec<f32> {
         let mut y = vec![0.0; self.0.rows() * map.bias.len()];
-        product(&self.0, &map.weight, Some(&map.bias), &mut y);
+        product(&self.0, &map.weight, &map.bias, &mut y);
         y
     }
 

@@ -17,6 +17,7 @@ use std::{ops::Range, sync::Arc};
 use rayon::prelude::*;
 
 use super::{
+    buffer::Buffer,
     panels::Panels,
     product::{columns_product, copy_row, pays},
     recurrence::{
@@ -128,7 +129,7 @@ impl Lstm {
     ///
     /// # Panics
     /// If the tokens are not as many as the batch holds.
-    pub fn forward(&self, tokens: &[f32], packing: &Packing) -> (Vec<f32>, LstmTrace) {
+    pub fn forward(&self, tokens: &[f32], packing: &Packing) -> (Buffer, LstmTrace) {
         assert_eq!(tokens.len(), packing.tokens() * self.embedding, "the tokens fit the batch");
         let shards = Shard::of(packing);
         let tokens: Vec<Panels> =
@@ -137,7 +138,7 @@ impl Lstm {
             let reversed = self.directions.reversed()[direction];
             recurrence::forward(&shards[shard], reversed, &self.weights[direction], &tokens[shard])
         });
-        let mut states = vec![0.0; packing.tokens() * self.states()];
+        let mut states = Buffer::stale(packing.tokens() * self.states());
         for (direction, traces) in activations.chunks(shards.len().max(1)).enumerate() {
             for (shard, trace) in shards.iter().zip(traces) {
                 for (at, row) in shard.rows.iter().enumerate() {
@@ -157,7 +158,7 @@ impl Lstm {
         trace: &LstmTrace,
         dstates: &[f32],
         dtokens: &mut [f32],
-    ) -> LstmWeights<Vec<f32>> {
+    ) -> LstmWeights<Buffer> {
         let shards = &trace.shards;
         let pack = |direction| {
             let [input, recurrent, _] = weights.rows(direction, self.hidden, self.embedding);
@@ -194,10 +195,10 @@ impl Lstm {
     }
 
     /// The gradients of all weights from those of the gates, for each direction, for each shard.
-    fn weight_gradients(&self, tokens: &[Panels], gradients: &[Gradients]) -> LstmWeights<Vec<f32>> {
+    fn weight_gradients(&self, tokens: &[Panels], gradients: &[Gradients]) -> LstmWeights<Buffer> {
         let (hidden, embedding, gates) = (self.hidden, self.embedding, 4 * self.hidden);
-        let zeros = |width: usize| vec![0.0; self.directions.count() * gates * width];
-        let mut all = LstmWeights { input: zeros(embedding), recurrent: zeros(hidden), bias: zeros(1) };
+        let stale = |width: usize| Buffer::stale(self.directions.count() * gates * width);
+        let mut all = LstmWeights { input: stale(embedding), recurrent: stale(hidden), bias: stale(1) };
         let parts = (all.input.par_chunks_exact_mut(gates * embedding))
             .zip(all.recurrent.par_chunks_exact_mut(gates * hidden))
             .zip(all.bias.par_chunks_exact_mut(gates));

@@ -25,10 +25,9 @@ mod sparse;
 pub(super) mod storage;
 mod tile;
 
-pub(in crate::model) use buffer::Buffer;
-
 pub use adamw::AdamW;
 pub use bag::{TokenMask, bag_backward, bag_forward, embedding_bag};
+pub use buffer::Buffer;
 pub use inference::{LstmReader, PooledStates, RecurrentWeights};
 pub use lanes::{PORTABLE, instructions, prefetch};
 pub use linear::{Inputs, Linear, LinearGradients};

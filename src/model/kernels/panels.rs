@@ -68,14 +68,16 @@ impl Panels {
         columns: usize,
         column: impl Fn(usize) -> &'a [f32] + Sync,
     ) -> Self {
-        let mut panels = Self::zeros(rows, columns);
+        let mut panels = Self::stale(rows, columns);
         let fill = |(index, panel): (usize, &mut [f32])| {
-            let within = index * PANEL..columns.min((index + 1) * PANEL);
             for (part, panel) in panel.chunks_mut(TRANSPOSED * PANEL).enumerate() {
-                for (lane, at) in within.clone().enumerate() {
-                    let column = column(at);
+                for lane in 0..PANEL {
+                    let at = index * PANEL + lane;
+                    let column = if at < columns { column(at) } else { &[] };
                     let from = &column[column.len().min(part * TRANSPOSED)..];
-                    panel.chunks_exact_mut(PANEL).zip(from).for_each(|(row, x)| row[lane] = *x);
+                    let (there, missing) = panel.split_at_mut(panel.len().min(from.len() * PANEL));
+                    there.chunks_exact_mut(PANEL).zip(from).for_each(|(row, x)| row[lane] = *x);
+                    missing.chunks_exact_mut(PANEL).for_each(|row| row[lane] = 0.0);
                 }
             }
         };
@@ -122,9 +124,7 @@ impl Panels {
 
     /// Writes a row to a slice as long as there are columns.
     pub(super) fn copy_row(&self, at: usize, to: &mut [f32]) {
-        for (index, to) in to.chunks_mut(PANEL).enumerate() {
-            to.copy_from_slice(&self.part(index, at..at + 1)[..to.len()]);
-        }
+        fill_row(to, |panel| self.part(panel, at..at + 1));
     }
 
     /// Adds a row to a slice as long as there are columns.
@@ -132,6 +132,18 @@ impl Panels {
         for (index, to) in to.chunks_mut(PANEL).enumerate() {
             to.iter_mut().zip(self.part(index, at..at + 1)).for_each(|(to, x)| *to += x);
         }
+    }
+}
+
+/// Fills a row with what it has in each panel.
+pub(super) fn fill_row<'a>(to: &mut [f32], part: impl Fn(usize) -> &'a [f32]) {
+    // Whole parts are a few registers each; a length that the compiler does not know would be a call.
+    let (whole, rest) = to.as_chunks_mut::<PANEL>();
+    for (panel, to) in whole.iter_mut().enumerate() {
+        to.copy_from_slice(&part(panel)[..PANEL]);
+    }
+    if !rest.is_empty() {
+        rest.copy_from_slice(&part(whole.len())[..rest.len()]);
     }
 }
 

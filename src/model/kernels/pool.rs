@@ -10,6 +10,7 @@
 //! maximum goes to the first step that reached it. The gap is left to the [projection](super::Projection).
 
 use super::{
+    buffer::Buffer,
     lanes::{Kernel, Lanes, dispatch},
     projection::Place,
 };
@@ -49,9 +50,14 @@ impl Pool<'_> {
     }
 
     /// The gradients of h and of x, from h, y and the gradient of y.
-    pub fn backward(&self, h: &[f32], y: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    pub fn backward(&self, h: &[f32], y: &[f32], dy: &[f32]) -> (Buffer, Buffer) {
         let tokens = self.packing.tokens();
-        let (mut dh, mut dx) = (vec![0.0; tokens * self.states], vec![0.0; tokens * self.embedding]);
+        let mut dh = Buffer::stale(tokens * self.states);
+        let mut dx = match self.pooling {
+            // It does not depend on x.
+            Pooling::Mean => Buffer::zeros(tokens * self.embedding),
+            Pooling::MeanMaxInput | Pooling::MeanProjectedInput => Buffer::stale(tokens * self.embedding),
+        };
         dispatch(Backward { pool: *self, h, y, dy, dh: &mut dh, dx: &mut dx });
         (dh, dx)
     }
@@ -176,7 +182,7 @@ mod tests {
         assert!((y[0] - 5.0 / 3.0).abs() < 1e-6);
         assert_eq!(y[1..], [2.0, 0.0, 5.0, 5.0, 0.0]);
         let (dh, dx) = pool.backward(&h, &y, &[0.0, 1.0, 3.0, 0.0, 1.0, 4.0]);
-        assert_eq!(dh, [0.0, 1.0, 1.0, 0.0, 0.0]);
-        assert_eq!(dx, [1.0, 2.0, 1.0, 2.0, 1.0]);
+        assert_eq!(*dh, [0.0, 1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(*dx, [1.0, 2.0, 1.0, 2.0, 1.0]);
     }
 }

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use super::{
     buffer::Buffer,
     lanes::{Kernel, Lanes, dispatch},
-    panels::{PANEL, Panels},
+    panels::{PANEL, Panels, fill_row},
     tile::{columns_tile, one_row_tile, rows_tile},
 };
 
@@ -36,6 +36,29 @@ pub(super) const BLOCK_ROWS: usize = 96;
 /// Multiply-adds below which another thread costs more than it gives.
 const PARALLEL_WORK: usize = 1 << 20;
 
+/// What a product of rows is added to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Start<'a> {
+    /// What is in the sums.
+    Sums,
+    /// In each row these numbers, as many as B has columns, and zeros if they are fewer. The sums may hold anything.
+    Row(&'a [f32]),
+}
+
+impl Start<'_> {
+    /// Nothing; the sums may hold anything.
+    pub(super) const NOTHING: Self = Self::Row(&[]);
+
+    /// The numbers of a panel of a row, unless they are in the sums.
+    fn of_panel(self, panel: usize) -> Option<[f32; PANEL]> {
+        let Self::Row(row) = self else { return None };
+        let from = &row[row.len().min(panel * PANEL)..row.len().min((panel + 1) * PANEL)];
+        let mut start = [0.0; PANEL];
+        start[..from.len()].copy_from_slice(from);
+        Some(start)
+    }
+}
+
 /// Adds the product of some rows of A and some panels of B. `sums` holds for each of these panels `[rows, 32]`, and
 /// starts of successive panels lie `sums_stride` numbers apart.
 pub(super) fn add_rows_product(
@@ -43,17 +66,18 @@ pub(super) fn add_rows_product(
     rows: Range<usize>,
     b: &Panels,
     panels: Range<usize>,
+    start: Start<'_>,
     sums: &mut [f32],
     sums_stride: usize,
 ) {
-    assert_eq!(a.columns(), b.rows(), "the operands fit");
+    assert!(a.columns() == b.rows() && b.rows() > 0, "the operands fit");
     if !rows.is_empty() && !panels.is_empty() {
-        dispatch(RowsProduct { a, rows, b, panels, sums, sums_stride });
+        dispatch(RowsProduct { a, rows, b, panels, start, sums, sums_stride });
     }
 }
 
 /// `start + A B` for each row of A, where `start` is a row or nothing. `[rows of A, columns of B]`, row-major.
-pub(super) fn product(a: &Panels, b: &Panels, start: Option<&[f32]>, out: &mut [f32]) {
+pub(super) fn product(a: &Panels, b: &Panels, start: &[f32], out: &mut [f32]) {
     let columns = b.columns();
     if pays(a.rows() * a.columns() * columns) {
         let blocks = out.par_chunks_mut(BLOCK_ROWS * columns).enumerate();
@@ -64,30 +88,21 @@ pub(super) fn product(a: &Panels, b: &Panels, start: Option<&[f32]>, out: &mut [
 }
 
 /// As [`product`], on the caller's thread.
-pub(super) fn product_here(a: &Panels, b: &Panels, start: Option<&[f32]>, out: &mut [f32]) {
+pub(super) fn product_here(a: &Panels, b: &Panels, start: &[f32], out: &mut [f32]) {
     let blocks = out.chunks_mut(BLOCK_ROWS * b.columns()).enumerate();
     blocks.for_each(|(index, out)| product_block(a, b, start, index, out));
 }
 
 /// The rows of a product that begin at so many times [`BLOCK_ROWS`].
-fn product_block(a: &Panels, b: &Panels, start: Option<&[f32]>, index: usize, out: &mut [f32]) {
+fn product_block(a: &Panels, b: &Panels, start: &[f32], index: usize, out: &mut [f32]) {
     let columns = b.columns();
     let first = index * BLOCK_ROWS;
     let rows = first..first + out.len() / columns;
     let mut sums = Buffer::stale(b.count() * rows.len() * PANEL);
-    for (panel, sums) in sums.chunks_exact_mut(rows.len() * PANEL).enumerate() {
-        let start = start.map_or(&[][..], |start| &start[panel * PANEL..columns.min((panel + 1) * PANEL)]);
-        for row in sums.chunks_exact_mut(PANEL) {
-            row[..start.len()].copy_from_slice(start);
-            row[start.len()..].fill(0.0);
-        }
-    }
     let stride = rows.len() * PANEL;
-    add_rows_product(a, rows, b, 0..b.count(), &mut sums, stride);
+    add_rows_product(a, rows, b, 0..b.count(), Start::Row(start), &mut sums, stride);
     for (at, row) in out.chunks_exact_mut(columns).enumerate() {
-        for (panel, part) in row.chunks_mut(PANEL).enumerate() {
-            part.copy_from_slice(&sums[panel * stride + at * PANEL..][..part.len()]);
-        }
+        fill_row(row, |panel| &sums[panel * stride + at * PANEL..]);
     }
 }
 
@@ -96,13 +111,17 @@ fn product_block(a: &Panels, b: &Panels, start: Option<&[f32]>, index: usize, ou
 pub(super) fn columns_product(pairs: &[(&Panels, &Panels)]) -> Buffer {
     let (left, right) = pairs.first().map_or((0, 0), |(a, b)| (a.count(), b.count()));
     let part = right * PANEL * PANEL;
-    let mut out = Buffer::zeros(left * part);
+    let mut out = match pairs.first() {
+        Some((a, _)) if a.rows() > 0 => Buffer::stale(left * part),
+        _ => Buffer::zeros(left * part),
+    };
     let work: usize = pairs.iter().map(|(a, b)| a.rows() * a.columns() * b.columns()).sum();
     let group = |(index, sums): (usize, &mut [f32])| {
         let first = index * COLUMN_PANELS;
-        for (a, b) in pairs {
+        for (pair, (a, b)) in pairs.iter().enumerate() {
             assert_eq!(a.rows(), b.rows(), "the operands fit");
-            dispatch(ColumnsProduct { a, panels: first..left.min(first + COLUMN_PANELS), b, sums });
+            let panels = first..left.min(first + COLUMN_PANELS);
+            dispatch(ColumnsProduct { a, panels, b, is_first: pair == 0, sums });
         }
     };
     if pays(work) {
@@ -116,10 +135,8 @@ pub(super) fn columns_product(pairs: &[(&Panels, &Panels)]) -> Buffer {
 /// Writes a row of what [`columns_product`] gave to a slice as long as B has columns.
 pub(super) fn copy_row(product: &[f32], row: usize, to: &mut [f32]) {
     let part = to.len().div_ceil(PANEL) * PANEL * PANEL;
-    let panels = product[row / PANEL * part..][..part].chunks_exact(PANEL * PANEL);
-    for (panel, to) in panels.zip(to.chunks_mut(PANEL)) {
-        to.copy_from_slice(&panel[row % PANEL * PANEL..][..to.len()]);
-    }
+    let panels = &product[row / PANEL * part..][..part];
+    fill_row(to, |panel| &panels[panel * PANEL * PANEL + row % PANEL * PANEL..]);
 }
 
 /// Whether so many multiply-adds are worth waking other threads.
@@ -139,6 +156,7 @@ struct RowsProduct<'a> {
     rows: Range<usize>,
     b: &'a Panels,
     panels: Range<usize>,
+    start: Start<'a>,
     sums: &'a mut [f32],
     sums_stride: usize,
 }
@@ -151,29 +169,31 @@ impl Kernel for RowsProduct<'_> {
         if self.rows.len() == 1 {
             return self.one_row::<L>();
         }
-        let Self { a, rows, b, panels, sums, sums_stride } = self;
+        let Self { a, rows, b, panels, start, sums, sums_stride } = self;
         for (panel, sums) in panels.zip(sums.chunks_mut(sums_stride)) {
             let sums = &mut sums[..rows.len() * PANEL];
+            let start = start.of_panel(panel);
             for first in (0..b.rows()).step_by(DEPTH) {
                 let depth = first..b.rows().min(first + DEPTH);
+                let start = start.as_ref().filter(|_| first == 0);
                 for tile in tiles(rows.len(), L::TILE_ROWS) {
                     let sums = &mut sums[tile.start * PANEL..tile.end * PANEL];
                     let (at, b) = (rows.start + tile.start, b.part(panel, depth.clone()));
                     let a = &a.numbers()[(first / PANEL * a.rows() + at) * PANEL..];
                     let stride = self.a.rows() * PANEL;
                     match tile.len() {
-                        1 => rows_tile::<L, 1>(a, stride, b, sums),
-                        2 => rows_tile::<L, 2>(a, stride, b, sums),
-                        3 => rows_tile::<L, 3>(a, stride, b, sums),
-                        4 => rows_tile::<L, 4>(a, stride, b, sums),
-                        5 => rows_tile::<L, 5>(a, stride, b, sums),
-                        6 => rows_tile::<L, 6>(a, stride, b, sums),
-                        7 => rows_tile::<L, 7>(a, stride, b, sums),
-                        8 => rows_tile::<L, 8>(a, stride, b, sums),
-                        9 => rows_tile::<L, 9>(a, stride, b, sums),
-                        10 => rows_tile::<L, 10>(a, stride, b, sums),
-                        11 => rows_tile::<L, 11>(a, stride, b, sums),
-                        _ => rows_tile::<L, 12>(a, stride, b, sums),
+                        1 => rows_tile::<L, 1>(a, stride, b, start, sums),
+                        2 => rows_tile::<L, 2>(a, stride, b, start, sums),
+                        3 => rows_tile::<L, 3>(a, stride, b, start, sums),
+                        4 => rows_tile::<L, 4>(a, stride, b, start, sums),
+                        5 => rows_tile::<L, 5>(a, stride, b, start, sums),
+                        6 => rows_tile::<L, 6>(a, stride, b, start, sums),
+                        7 => rows_tile::<L, 7>(a, stride, b, start, sums),
+                        8 => rows_tile::<L, 8>(a, stride, b, start, sums),
+                        9 => rows_tile::<L, 9>(a, stride, b, start, sums),
+                        10 => rows_tile::<L, 10>(a, stride, b, start, sums),
+                        11 => rows_tile::<L, 11>(a, stride, b, start, sums),
+                        _ => rows_tile::<L, 12>(a, stride, b, start, sums),
                     }
                 }
             }
@@ -185,7 +205,12 @@ impl RowsProduct<'_> {
     /// One row alone: several panels together, or each sum would wait for the one before.
     #[inline(always)]
     fn one_row<L: Lanes>(self) {
-        let Self { a, rows, b, mut panels, mut sums, sums_stride } = self;
+        let Self { a, rows, b, mut panels, start, mut sums, sums_stride } = self;
+        for (panel, sums) in panels.clone().zip(sums.chunks_mut(sums_stride)) {
+            if let Some(start) = start.of_panel(panel) {
+                sums[..PANEL].copy_from_slice(&start);
+            }
+        }
         while panels.len() >= 4 {
             one_row_tile::<L, 4>(a, rows.start, b, panels.start, sums, sums_stride);
             panels.start += 4;
@@ -201,6 +226,8 @@ struct ColumnsProduct<'a> {
     a: &'a Panels,
     panels: Range<usize>,
     b: &'a Panels,
+    /// Whether the sums may hold anything.
+    is_first: bool,
     /// `[panels, panels of B, 32, 32]`
     sums: &'a mut [f32],
 }
@@ -210,9 +237,10 @@ impl Kernel for ColumnsProduct<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let Self { a, panels, b, sums } = self;
+        let Self { a, panels, b, is_first, sums } = self;
         for first in (0..a.rows()).step_by(COLUMNS_DEPTH) {
             let depth = first..a.rows().min(first + COLUMNS_DEPTH);
+            let start = (is_first && first == 0).then_some(&[0.0; PANEL]);
             for b_panel in 0..b.count() {
                 let part = b.part(b_panel, depth.clone());
                 for (index, panel) in panels.clone().enumerate() {
@@ -221,10 +249,10 @@ impl Kernel for ColumnsProduct<'_> {
                     for tile in tiles(PANEL, L::TILE_ROWS) {
                         let sums = &mut sums[tile.start * PANEL..tile.end * PANEL];
                         match tile.len() {
-                            5 => columns_tile::<L, 5>(a, tile.start, part, sums),
-                            6 => columns_tile::<L, 6>(a, tile.start, part, sums),
-                            10 => columns_tile::<L, 10>(a, tile.start, part, sums),
-                            11 => columns_tile::<L, 11>(a, tile.start, part, sums),
+                            5 => columns_tile::<L, 5>(a, tile.start, part, start, sums),
+                            6 => columns_tile::<L, 6>(a, tile.start, part, start, sums),
+                            10 => columns_tile::<L, 10>(a, tile.start, part, start, sums),
+                            11 => columns_tile::<L, 11>(a, tile.start, part, start, sums),
                             height => unreachable!("32 is cut by 6 or 12, not into tiles of {height}"),
                         }
                     }
@@ -285,7 +313,7 @@ mod tests {
             let mut expected = naive(shape, &a, &b);
             expected.iter_mut().enumerate().for_each(|(i, x)| *x += start[i % n]);
             let mut out = vec![0.0; m * n];
-            product(&panels(&a, m, k), &panels(&b, k, n), Some(&start), &mut out);
+            product(&panels(&a, m, k), &panels(&b, k, n), &start, &mut out);
             assert_close(&out, &expected);
         }
     }
@@ -308,6 +336,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn pairs_without_rows_add_nothing() {
+        let nothing = [Panels::zeros(0, 40), Panels::zeros(0, 33)];
+        let some = [panels(&numbers(2 * 40, 1), 2, 40), panels(&numbers(2 * 33, 2), 2, 33)];
+        let pair = |of: &[Panels; 2]| columns_product(&[(&of[0], &of[1])]);
+        assert!(pair(&nothing).iter().all(|&sum| sum == 0.0));
+        for pairs in [[&nothing, &some], [&some, &nothing]] {
+            let pairs = pairs.map(|[a, b]| (a, b));
+            assert_eq!(columns_product(&pairs), pair(&some));
+        }
+    }
+
     /// Both kinds of product, each from sums that are 0.5.
     struct Both<'a> {
         a: &'a Panels,
@@ -324,9 +364,10 @@ mod tests {
             let Self { a, turned, b, rows } = self;
             let (panels, sums_stride) = (0..b.count(), rows.len() * PANEL);
             let mut by_rows = vec![0.5; b.count() * sums_stride];
-            RowsProduct { a, rows, b, panels, sums: &mut by_rows, sums_stride }.run::<L>();
+            RowsProduct { a, rows, b, panels, start: Start::Sums, sums: &mut by_rows, sums_stride }
+                .run::<L>();
             let mut by_columns = vec![0.5; b.count() * PANEL * PANEL];
-            ColumnsProduct { a: turned, panels: 0..1, b, sums: &mut by_columns }.run::<L>();
+            ColumnsProduct { a: turned, panels: 0..1, b, is_first: false, sums: &mut by_columns }.run::<L>();
             [by_rows, by_columns]
         }
     }
@@ -349,16 +390,16 @@ mod tests {
         let (m, n, k) = (300, 77, 129);
         let (a, b) = (panels(&numbers(m * k, 3), m, k), panels(&numbers(k * n, 4), k, n));
         let mut all = vec![0.0; m * n];
-        product(&a, &b, None, &mut all);
+        product(&a, &b, &[], &mut all);
         for threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let mut out = vec![0.0; m * n];
-            pool.install(|| product(&a, &b, None, &mut out));
+            pool.install(|| product(&a, &b, &[], &mut out));
             assert_eq!(out, all);
         }
         for (row, expected) in all.chunks(n).enumerate() {
-            let mut sums = vec![0.0; 3 * PANEL];
-            add_rows_product(&a, row..row + 1, &b, 0..3, &mut sums, PANEL);
+            let mut sums = vec![0.5; 3 * PANEL];
+            add_rows_product(&a, row..row + 1, &b, 0..3, Start::NOTHING, &mut sums, PANEL);
             assert_eq!(&sums[..n], expected);
         }
     }

@@ -20,7 +20,7 @@ use super::{
     buffer::Buffer,
     lanes::{Kernel, Lanes, dispatch},
     panels::{PANEL, Panels},
-    product::{add_rows_product, pays, product_here},
+    product::{Start, add_rows_product, pays, product_here},
     sparse::add_rows,
 };
 use crate::text::Packing;
@@ -86,13 +86,7 @@ impl Projection<'_> {
         });
         let right = sides(self.weights.weight, states, self.count());
         let factors = [(&left[0], &right[0]), (&left[1], &right[1])];
-        let start = |z: &mut [f32], panel: usize| {
-            let bias = &self.weights.bias[panel * PANEL..self.count().min((panel + 1) * PANEL)];
-            for z in z.chunks_exact_mut(PANEL) {
-                z[..bias.len()].copy_from_slice(bias);
-                z[bias.len()..].fill(0.0);
-            }
-        };
+        let start = |_: &mut [f32], _| Start::Row(self.weights.bias);
         let spread = pays(tokens * width * self.count());
         Strongest(maxima(self.packing, &factors, start, spread, y, place))
     }
@@ -105,13 +99,13 @@ impl Projection<'_> {
         (y, dy): (&[f32], &[f32]),
         place: Place,
         (dh, dx): (&mut [f32], &mut [f32]),
-    ) -> ProjectionWeights<Vec<f32>> {
+    ) -> ProjectionWeights<Buffer> {
         let Self { weights, packing, states } = *self;
         let (count, width) = (self.count(), self.width());
         let reached = Reached::new(packing, strongest, (y, dy), place, count);
         let spread = pays(2 * reached.by_unit.len() * width);
 
-        let (mut weight, mut bias) = (vec![0.0; count * width], vec![0.0; count]);
+        let (mut weight, mut bias) = (Buffer::zeros(count * width), Buffer::stale(count));
         let units = |(block, (weight, bias)): (usize, (&mut [f32], &mut [f32]))| {
             let rows = weight.chunks_exact_mut(width).zip(bias);
             for (unit, (row, bias)) in (block * UNITS..).zip(rows) {
@@ -161,10 +155,10 @@ fn sides(weight: &[f32], states: usize, count: usize) -> [Panels; 2] {
 
 /// Writes y to its place: the tangents of the maxima of what a panel of z starts from and the products of the factors. Returns
 /// the steps of the maxima, as [`Strongest`] has them.
-fn maxima(
+fn maxima<'a>(
     packing: &Packing,
     factors: &[(&Panels, &Panels)],
-    start: impl Fn(&mut [f32], usize) + Sync,
+    start: impl Fn(&mut [f32], usize) -> Start<'a> + Sync,
     spread: bool,
     y: &mut [f32],
     place: Place,
@@ -175,9 +169,10 @@ fn maxima(
     let mut tops = Buffer::stale(panels * texts * PANEL);
     let panel = |(panel, (tops, steps)): (usize, (&mut [f32], &mut [u32]))| {
         let mut z = Buffer::stale(tokens * PANEL);
-        start(&mut z, panel);
+        let mut start = start(&mut z, panel);
         for (left, right) in factors {
-            add_rows_product(left, 0..tokens, right, panel..panel + 1, &mut z, tokens * PANEL);
+            add_rows_product(left, 0..tokens, right, panel..panel + 1, start, &mut z, tokens * PANEL);
+            start = Start::Sums;
         }
         dispatch(Maximum { packing, z: &z, tops, steps });
     };
@@ -230,7 +225,7 @@ impl ProjectionReader {
         let rows = embeddings.len() / embedding;
         let left = Panels::of_rows(rows, embedding, |row| &embeddings[row * embedding..][..embedding]);
         let mut tokens = vec![0.0; rows * count];
-        product_here(&left, &self.embeddings, Some(&self.bias), &mut tokens);
+        product_here(&left, &self.embeddings, &self.bias, &mut tokens);
         tokens
     }
 
@@ -252,6 +247,7 @@ impl ProjectionReader {
                 z[..token.len()].copy_from_slice(token);
                 z[token.len()..].fill(0.0);
             }
+            Start::Sums
         };
         maxima(packing, &[(&left, &*self.states)], start, false, y, place);
     }
@@ -364,7 +360,7 @@ mod tests {
         let dy: Vec<f32> = (0..y.len()).map(|at| at as f32).collect();
         let (mut dh, mut dx) = (vec![0.0; h.len()], vec![0.0; x.len()]);
         let found = projection.backward(&trace, (h, x), (&y, &dy), place, (&mut dh, &mut dx));
-        [y, dh, dx, found.weight, found.bias]
+        [y, dh, dx, found.weight.to_vec(), found.bias.to_vec()]
     }
 
     #[test]
@@ -413,7 +409,7 @@ mod tests {
         let strongest = projection.forward(&[], &[], &mut [], place);
         let nothing = (&mut [][..], &mut [][..]);
         let found = projection.backward(&strongest, (&[], &[]), (&[], &[]), place, nothing);
-        assert!(found.weight.iter().chain(&found.bias).all(|&g| g == 0.0));
+        assert!(found.weight.iter().chain(&*found.bias).all(|&g| g == 0.0));
         let reader = ProjectionReader::new(weights, 3);
         reader.forward(&packing, &[], |_| unreachable!("there is no token"), &mut [], place);
     }

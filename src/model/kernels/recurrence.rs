@@ -14,7 +14,7 @@ use super::{
     cell::{CellBackward, CellForward, UNITS},
     lanes::{Kernel, Lanes, dispatch},
     panels::{PANEL, Panels},
-    product::{BLOCK_ROWS, add_rows_product},
+    product::{BLOCK_ROWS, Start, add_rows_product},
 };
 use crate::text::Packing;
 
@@ -197,23 +197,18 @@ pub(super) fn forward(shard: &Shard, reversed: bool, weights: &ForwardWeights, t
     };
     let stride = n * PANEL;
     let all = 0..trace.gates.count();
-    for panel in all.clone() {
-        let bias = &weights.bias[panel * PANEL..][..PANEL];
-        let rows = trace.gates.part_mut(panel, 0..n);
-        rows.chunks_exact_mut(PANEL).for_each(|row| row.copy_from_slice(bias));
-    }
     for first in (0..n).step_by(BLOCK_ROWS) {
         let rows = first..n.min(first + BLOCK_ROWS);
-        let sums = &mut trace.gates.numbers_mut()[first * PANEL..];
-        add_rows_product(tokens, rows, &weights.input, all.clone(), sums, stride);
+        let (bias, sums) = (Start::Row(&weights.bias), &mut trace.gates.numbers_mut()[first * PANEL..]);
+        add_rows_product(tokens, rows, &weights.input, all.clone(), bias, sums, stride);
     }
     let mut cells = Panels::zeros(shard.texts(), units);
     for (here, before) in shard.steps(reversed) {
         for first in all.clone().step_by(GATE_PANELS) {
             let panels = first..all.end.min(first + GATE_PANELS);
             let sums = &mut trace.gates.numbers_mut()[first * stride + here.start * PANEL..];
-            let recurrent = &weights.recurrent;
-            add_rows_product(&trace.states, before.clone(), recurrent, panels.clone(), sums, stride);
+            let (states, recurrent) = (&trace.states, &weights.recurrent);
+            add_rows_product(states, before.clone(), recurrent, panels.clone(), Start::Sums, sums, stride);
             for block in panels.step_by(2).map(|panel| panel / 2) {
                 trace.cells(block, here.clone(), &mut cells);
             }
@@ -272,21 +267,21 @@ pub(super) fn backward(
             });
         }
         for panel in all.clone() {
-            dstate.part_mut(panel, 0..before.len()).fill(0.0);
             let (came, began) =
                 states_before.part_mut(panel, here.clone()).split_at_mut(before.len() * PANEL);
             came.copy_from_slice(trace.states.part(panel, before.clone()));
             began.fill(0.0);
         }
         let (rows, stride) = (here.start..here.start + before.len(), dstate.rows() * PANEL);
-        add_rows_product(&gates, rows, &weights.recurrent, all.clone(), dstate.numbers_mut(), stride);
+        let (recurrent, sums) = (&weights.recurrent, dstate.numbers_mut());
+        add_rows_product(&gates, rows, recurrent, all.clone(), Start::NOTHING, sums, stride);
     }
-    let mut tokens = Panels::zeros(n, weights.input.columns());
+    let mut tokens = Panels::stale(n, weights.input.columns());
     for first in (0..n).step_by(BLOCK_ROWS) {
         let rows = first..n.min(first + BLOCK_ROWS);
         let (all, stride) = (0..tokens.count(), n * PANEL);
         let sums = &mut tokens.numbers_mut()[first * PANEL..];
-        add_rows_product(&gates, rows, &weights.input, all, sums, stride);
+        add_rows_product(&gates, rows, &weights.input, all, Start::NOTHING, sums, stride);
     }
     Gradients { gates, states_before, tokens }
 }

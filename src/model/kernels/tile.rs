@@ -8,13 +8,20 @@ use super::{
     panels::{PANEL, Panels},
 };
 
-/// Adds the product of M rows, the panels of which lie `stride` numbers apart, and rows of a panel of B.
+/// Adds the product of M rows, the panels of which lie `stride` numbers apart, and rows of a panel of B, to a row of `start` for
+/// each or, without one, to the sums.
 #[inline(always)]
-pub(super) fn rows_tile<L: Lanes, const M: usize>(a: &[f32], stride: usize, b: &[f32], sums: &mut [f32]) {
+pub(super) fn rows_tile<L: Lanes, const M: usize>(
+    a: &[f32],
+    stride: usize,
+    b: &[f32],
+    start: Option<&[f32; PANEL]>,
+    sums: &mut [f32],
+) {
     let sums: &mut [[f32; PANEL]; M] = block_mut(sums);
     let b = b.as_chunks::<PANEL>().0;
     for columns in (0..PANEL).step_by(2 * L::WIDTH) {
-        let mut tile = load_tile::<L, M>(sums, columns);
+        let mut tile = first_tile::<L, M>(start, sums, columns);
         for (index, b) in b.chunks(PANEL).enumerate() {
             let a: &[[f32; PANEL]; M] = block(&a[index * stride..]);
             // Spelt out for a whole panel, as its length is then known to the compiler.
@@ -87,14 +94,22 @@ fn block_mut<const M: usize>(panel: &mut [f32]) -> &mut [[f32; PANEL]; M] {
     panel.as_chunks_mut().0.first_chunk_mut().expect("a tile lies within its panel")
 }
 
-/// Two registers of each row of sums, from a column on.
+/// Two registers of each row, from a column on: of the one that all start with or, without it, of the sums.
 #[inline(always)]
-fn load_tile<L: Lanes, const M: usize>(sums: &[[f32; PANEL]; M], column: usize) -> [[L; 2]; M] {
-    let mut tile = [[L::splat(0.0); 2]; M];
-    for (tile, row) in tile.iter_mut().zip(sums) {
+fn first_tile<L: Lanes, const M: usize>(
+    start: Option<&[f32; PANEL]>,
+    sums: &[[f32; PANEL]; M],
+    column: usize,
+) -> [[L; 2]; M] {
+    let load = |row: &[f32; PANEL]| {
         let row = &row[column..column + 2 * L::WIDTH];
-        *tile = [L::load(&row[..L::WIDTH]), L::load(&row[L::WIDTH..])];
+        [L::load(&row[..L::WIDTH]), L::load(&row[L::WIDTH..])]
+    };
+    if let Some(start) = start {
+        return [load(start); M];
     }
+    let mut tile = [[L::splat(0.0); 2]; M];
+    tile.iter_mut().zip(sums).for_each(|(tile, row)| *tile = load(row));
     tile
 }
 
@@ -124,13 +139,19 @@ fn multiply_add<L: Lanes, const M: usize>(
     }
 }
 
-/// Adds the product of the transpose of M columns of A and a panel of B.
+/// Adds the product of the transpose of M columns of A and a panel of B, from where [`rows_tile`] starts.
 #[inline(always)]
-pub(super) fn columns_tile<L: Lanes, const M: usize>(a: &[f32], first: usize, b: &[f32], sums: &mut [f32]) {
+pub(super) fn columns_tile<L: Lanes, const M: usize>(
+    a: &[f32],
+    first: usize,
+    b: &[f32],
+    start: Option<&[f32; PANEL]>,
+    sums: &mut [f32],
+) {
     let sums: &mut [[f32; PANEL]; M] = block_mut(sums);
     let (a, b) = (a.as_chunks::<PANEL>().0, b.as_chunks::<PANEL>().0);
     for columns in (0..PANEL).step_by(2 * L::WIDTH) {
-        let mut tile = load_tile::<L, M>(sums, columns);
+        let mut tile = first_tile::<L, M>(start, sums, columns);
         for (a, b) in a.iter().zip(b) {
             let a: &[f32; M] = a[first..].first_chunk().expect("the columns lie in the panel");
             multiply_add(&mut tile, b, columns, |row| a[row]);
