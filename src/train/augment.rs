@@ -51,10 +51,18 @@ fn thinned(text: &EncodedText, dropout: f32, random: &mut ChaCha8Rng) -> Encoded
             return;
         }
         let start = features.len();
-        features.extend(token.iter().filter(|_| random.random::<f32>() >= dropout));
-        if features.len() == start && !token.is_empty() {
-            features.push(token[random.random_range(0..token.len())]);
+        let mut end = start;
+        features.extend_from_slice(token);
+        // No branch, which no processor could guess: the next overwrites one that is left out.
+        for &feature in token {
+            features[end] = feature;
+            end += usize::from(random.random::<f32>() >= dropout);
         }
+        if end == start && !token.is_empty() {
+            features[end] = token[random.random_range(0..token.len())];
+            end += 1;
+        }
+        features.truncate(end);
     })
 }
 

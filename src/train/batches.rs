@@ -56,10 +56,14 @@ pub(super) fn feature_mask(texts: usize, width: usize, recipe: &Recipe, random: 
 fn mask(count: usize, dropout: f32, random: &mut ChaCha8Rng) -> Vec<f32> {
     let mut draws = vec![0u32; count];
     random.fill(&mut draws);
-    // All of 2^32 numbers below this are dropped.
-    let dropped = (f64::from(dropout) * 2f64.powi(32)) as u32;
+    let dropped = numbers_below(dropout);
     let kept = 1.0 / (1.0 - dropout);
     draws.into_iter().map(|draw| if draw < dropped { 0.0 } else { kept }).collect()
+}
+
+/// Of the 2^32 numbers that may be drawn, those below this are drawn with a probability.
+pub(super) fn numbers_below(probability: f32) -> u32 {
+    (f64::from(probability) * 2f64.powi(32)) as u32
 }
 
 #[cfg(test)]

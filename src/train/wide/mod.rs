@@ -19,7 +19,10 @@ use rand_chacha::ChaCha8Rng;
 use tracing::warn;
 
 use self::panels::Panels;
-use super::{Sample, batches::shuffle};
+use super::{
+    Sample,
+    batches::{numbers_below, shuffle},
+};
 use crate::{
     error::{Error, Result},
     model::{
@@ -155,13 +158,22 @@ impl Batch {
         let labels = chosen.iter().map(|&text| texts.labels[text]).collect();
         let picked = |all: &[f32]| chosen.iter().filter_map(|&text| all.get(text).copied()).collect();
         let (others, weights) = (picked(texts.others), picked(texts.weights));
-        let mut batch = Self { terms: Vec::new(), offsets: vec![0], labels, others, weights };
+        let all: usize = chosen.iter().map(|&text| texts.samples[text].text.terms.len()).sum();
+        let mut draws = vec![0u32; all];
+        random.fill(&mut draws);
+        let unseen = numbers_below(dropout);
+        let (mut terms, mut seen) = (vec![(0, 0.0); all], 0);
+        let (mut offsets, mut draws) = (vec![0], draws.into_iter());
         for &text in chosen {
-            let seen = texts.samples[text].text.terms.iter().filter(|_| random.random::<f32>() >= dropout);
-            batch.terms.extend(seen.map(|&(row, x)| (row, kept * x)));
-            batch.offsets.push(batch.terms.len());
+            // No branch, which no processor could guess: the next overwrites one that is not seen.
+            for (&(row, x), draw) in texts.samples[text].text.terms.iter().zip(&mut draws) {
+                terms[seen] = (row, kept * x);
+                seen += usize::from(draw >= unseen);
+            }
+            offsets.push(seen);
         }
-        batch
+        terms.truncate(seen);
+        Self { terms, offsets, labels, others, weights }
     }
 }
 
