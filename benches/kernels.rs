@@ -182,7 +182,7 @@ impl Bench {
             let lstm = Lstm::new(weights, directions, embedding);
             let (states, trace) = lstm.forward(&x, &packing);
             let mut dx = vec![0.0; x.len()];
-            black_box(lstm.backward(weights, &trace, &dstates, &mut dx));
+            black_box(lstm.backward(&trace, &dstates, &mut dx));
             black_box((states, dx));
         });
     }

@@ -98,8 +98,8 @@ pub fn gradients(
         let below = (&mut *dstates, &mut *dtokens);
         projection.backward(&strongest, (&states, &tokens), (&pooled, &dpooled), pool.projected(), below)
     });
-    let lstm = lstm.backward(parameters.lstm, &trace, &dstates, &mut dtokens);
-    let (rows, compact) = batch.compact();
+    let (lstm, (rows, compact)) =
+        rayon::join(|| lstm.backward(&trace, &dstates, &mut dtokens), || batch.compact());
     let table = bag_backward(&dtokens, width, rows.len(), &compact.bags, token_mask);
     Gradients { loss, rows, table, lstm, projection, head_weight: head.weight, head_bias: head.bias }
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use rayon::prelude::*;
+
 use super::{
     Optimiser, Recipe,
     optimiser::{Moments, Update, square_norm},
@@ -243,19 +245,21 @@ impl HostEngine {
     }
 
     fn step(&mut self, batch: HostStep, size: StepSize) -> StepOutcome {
-        let texts = batch.labels.len();
         // On the threads of the pool, so that handing work to them is cheap.
-        let gradients = rayon::scope(|_| self.gradients(batch));
-        let (norm, dense) = norm_and_dense(&gradients);
-        let finite = gradients.loss.is_finite() && norm.is_finite();
-        if finite {
-            let scale = (self.clip_norm / norm.max(1e-12)).min(1.0);
-            rayon::scope(|_| match self.optimiser {
-                Optimiser::AdamW => self.update(size, scale, dense, &gradients),
-                Optimiser::Sgd => self.descend(size, scale, dense, &gradients),
-            });
-        }
-        StepOutcome { loss: gradients.loss, finite, texts }
+        rayon::scope(|_| {
+            let texts = batch.labels.len();
+            let gradients = self.gradients(batch);
+            let (norm, dense) = norm_and_dense(&gradients);
+            let finite = gradients.loss.is_finite() && norm.is_finite();
+            if finite {
+                let scale = (self.clip_norm / norm.max(1e-12)).min(1.0);
+                match self.optimiser {
+                    Optimiser::AdamW => self.update(size, scale, dense, &gradients),
+                    Optimiser::Sgd => self.descend(size, scale, dense, &gradients),
+                }
+            }
+            StepOutcome { loss: gradients.loss, finite, texts }
+        })
     }
 
     fn gradients(&self, HostStep { batch, labels, masks }: HostStep) -> Gradients {
@@ -275,13 +279,19 @@ impl HostEngine {
     }
 
     fn update(&mut self, size: StepSize, scale: f64, dense: [&[f32]; DENSE], gradients: &Gradients) {
-        let update = Update::new(size.update, size.rate, scale);
-        for (parameter, gradient) in self.dense.iter_mut().zip(dense) {
-            update.dense(&mut parameter.values, gradient, &mut parameter.moments, parameter.decay);
-        }
+        let of = |rate| Update::new(size.update, rate, scale);
+        let (update, of_rows) = (of(size.rate), of(size.embedding_rate));
         let (table, width) = (&mut self.table, self.architecture.embedding);
-        let update = Update::new(size.update, size.embedding_rate, scale);
-        update.rows(&mut table.values, width, &gradients.rows, &gradients.table, &mut table.moments);
+        let (rows, gradient) = (&gradients.rows, &gradients.table);
+        rayon::join(
+            || {
+                self.dense.par_iter_mut().zip(dense).for_each(|(parameter, gradient)| {
+                    let Parameter { values, moments, decay, .. } = parameter;
+                    update.dense(values, gradient, moments, *decay);
+                });
+            },
+            || of_rows.rows(&mut table.values, width, rows, gradient, &mut table.moments),
+        );
     }
 
     fn descend(&mut self, size: StepSize, scale: f64, dense: [&[f32]; DENSE], gradients: &Gradients) {
@@ -344,8 +354,8 @@ fn norm_and_dense(gradients: &Gradients) -> (f64, [&[f32]; DENSE]) {
         &**head_weight,
         &**head_bias,
     ];
-    let squares = square_norm(table) + dense.iter().map(|gradient| square_norm(gradient)).sum::<f64>();
-    (squares.sqrt(), dense)
+    let squares: Vec<f64> = dense.par_iter().map(|gradient| square_norm(gradient)).collect();
+    ((square_norm(table) + squares.iter().sum::<f64>()).sqrt(), dense)
 }
 
 /// Learns on a graphics processor.

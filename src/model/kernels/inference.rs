@@ -79,10 +79,9 @@ impl LstmReader {
         embedding: usize,
         recurrent: RecurrentWeights,
     ) -> Self {
-        let hidden = weights.hidden(directions);
-        let packed = weights.packed(directions, hidden, embedding).into_iter();
-        let weights = packed.map(|weights| ReadingWeights::new(weights, recurrent)).collect();
-        Self { weights: Arc::new(weights), directions, hidden, embedding }
+        let ready = weights
+            .packed(directions, embedding, |rows| ReadingWeights::new(ForwardWeights::new(rows), recurrent));
+        Self { weights: Arc::new(ready), directions, hidden: weights.hidden(directions), embedding }
     }
 
     /// D*H.

@@ -12,7 +12,7 @@
 //!
 //! Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000. Gate order and results are those of PyTorch.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -48,10 +48,12 @@ pub struct LstmWeights<T> {
     pub bias: T,
 }
 
-/// An LSTM with its weights ready for many steps.
-#[derive(Debug, Clone)]
+/// An LSTM with its weights ready for many steps, both ways.
+#[derive(Debug)]
 pub struct Lstm {
-    weights: Arc<Vec<ForwardWeights>>,
+    /// Of each direction.
+    forward: Vec<ForwardWeights>,
+    backward: Vec<BackwardWeights>,
     directions: Directions,
     hidden: usize,
     embedding: usize,
@@ -81,26 +83,24 @@ impl LstmWeights<&[f32]> {
         self.bias.len() / (4 * directions.count())
     }
 
-    /// The weights of each direction, ready for the way forwards.
+    /// The weights of each direction, made ready by `pack`.
     ///
     /// # Panics
     /// If they do not fit one another.
-    pub(super) fn packed(
+    pub(super) fn packed<T: Send>(
         &self,
         directions: Directions,
-        hidden: usize,
         embedding: usize,
-    ) -> Vec<ForwardWeights> {
+        pack: impl Fn([GateRows<'_>; 3]) -> T + Sync,
+    ) -> Vec<T> {
+        let hidden = self.hidden(directions);
         let gates = directions.count() * 4 * hidden;
         assert_eq!(
             [self.input.len(), self.recurrent.len(), self.bias.len()],
             [gates * embedding, gates * hidden, gates],
             "the weights fit one another"
         );
-        let pack = |direction| {
-            let [input, recurrent, bias] = self.rows(direction, hidden, embedding);
-            ForwardWeights::new(input, recurrent, bias)
-        };
+        let pack = |direction| pack(self.rows(direction, hidden, embedding));
         (0..directions.count()).into_par_iter().map(pack).collect()
     }
 }
@@ -111,13 +111,11 @@ impl Lstm {
     /// # Panics
     /// If the weights do not fit one another and the directions.
     pub fn new(weights: LstmWeights<&[f32]>, directions: Directions, embedding: usize) -> Self {
-        let hidden = weights.hidden(directions);
-        Self {
-            weights: Arc::new(weights.packed(directions, hidden, embedding)),
-            directions,
-            hidden,
-            embedding,
-        }
+        let (forward, backward) = rayon::join(
+            || weights.packed(directions, embedding, ForwardWeights::new),
+            || weights.packed(directions, embedding, BackwardWeights::new),
+        );
+        Self { forward, backward, directions, hidden: weights.hidden(directions), embedding }
     }
 
     /// D*H.
@@ -136,7 +134,7 @@ impl Lstm {
             shards.iter().map(|shard| gather(shard, tokens, self.embedding, 0..self.embedding)).collect();
         let activations = self.each(&shards, |direction, shard| {
             let reversed = self.directions.reversed()[direction];
-            recurrence::forward(&shards[shard], reversed, &self.weights[direction], &tokens[shard])
+            recurrence::forward(&shards[shard], reversed, &self.forward[direction], &tokens[shard])
         });
         let mut states = Buffer::stale(packing.tokens() * self.states());
         for (direction, traces) in activations.chunks(shards.len().max(1)).enumerate() {
@@ -151,26 +149,15 @@ impl Lstm {
     }
 
     /// The gradients of the weights from that of the states, `[N, D*H]`; that of the tokens is added to `dtokens`,
-    /// `[N, E]`. `weights` are those of which the LSTM was made.
-    pub fn backward(
-        &self,
-        weights: LstmWeights<&[f32]>,
-        trace: &LstmTrace,
-        dstates: &[f32],
-        dtokens: &mut [f32],
-    ) -> LstmWeights<Buffer> {
+    /// `[N, E]`.
+    pub fn backward(&self, trace: &LstmTrace, dstates: &[f32], dtokens: &mut [f32]) -> LstmWeights<Buffer> {
         let shards = &trace.shards;
-        let pack = |direction| {
-            let [input, recurrent, _] = weights.rows(direction, self.hidden, self.embedding);
-            BackwardWeights::new(input, recurrent)
-        };
-        let packed: Vec<BackwardWeights> = (0..self.directions.count()).into_par_iter().map(pack).collect();
         let gradients = self.each(shards, |direction, shard| {
             let columns = direction * self.hidden..(direction + 1) * self.hidden;
             let dstates = gather(&shards[shard], dstates, self.states(), columns);
             let activations = &trace.activations[direction * shards.len() + shard];
             let reversed = self.directions.reversed()[direction];
-            recurrence::backward(&shards[shard], reversed, &packed[direction], activations, &dstates)
+            recurrence::backward(&shards[shard], reversed, &self.backward[direction], activations, &dstates)
         });
         for gradients in gradients.chunks(shards.len().max(1)) {
             for (shard, gradient) in shards.iter().zip(gradients) {

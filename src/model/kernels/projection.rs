@@ -131,10 +131,10 @@ impl Projection<'_> {
             }
         };
         if spread {
-            let bias = bias.par_chunks_mut(UNITS);
-            weight.par_chunks_mut(UNITS * width).zip(bias).enumerate().for_each(units);
+            let of_units = weight.par_chunks_mut(UNITS * width).zip(bias.par_chunks_mut(UNITS));
             let dx = dx.par_chunks_mut(TOKENS * (width - states));
-            dh.par_chunks_mut(TOKENS * states).zip(dx).enumerate().for_each(tokens);
+            let of_tokens = dh.par_chunks_mut(TOKENS * states).zip(dx);
+            rayon::join(|| of_units.enumerate().for_each(units), || of_tokens.enumerate().for_each(tokens));
         } else {
             units((0, (&mut weight, &mut bias)));
             tokens((0, (dh, dx)));

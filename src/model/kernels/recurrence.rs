@@ -134,7 +134,7 @@ pub(super) struct ForwardWeights {
 }
 
 impl ForwardWeights {
-    pub(super) fn new(input: GateRows<'_>, recurrent: GateRows<'_>, bias: GateRows<'_>) -> Self {
+    pub(super) fn new([input, recurrent, bias]: [GateRows<'_>; 3]) -> Self {
         Self {
             input: input.forward(input.width),
             recurrent: recurrent.forward(recurrent.hidden.next_multiple_of(UNITS)),
@@ -153,7 +153,7 @@ pub(super) struct BackwardWeights {
 }
 
 impl BackwardWeights {
-    pub(super) fn new(input: GateRows<'_>, recurrent: GateRows<'_>) -> Self {
+    pub(super) fn new([input, recurrent, _]: [GateRows<'_>; 3]) -> Self {
         Self {
             input: input.backward(input.width),
             recurrent: recurrent.backward(recurrent.hidden.next_multiple_of(UNITS)),
