@@ -5,8 +5,8 @@
 //! are read, but those that come nearest to the rows that are fitted are among them.
 
 use std::{
-    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
+    sync::OnceLock,
 };
 
 use rayon::prelude::*;
@@ -90,7 +90,7 @@ pub(super) fn imprint(
     let start = with_rows_of_parents(network, before, manifest, &came)?;
     let (features, terms) = rayon::join(|| kept.of(&start), || start.term_table());
     let reader =
-        Reader { network: &start, features, terms: terms?, encoder: OnceCell::new(), groups: &groups };
+        Reader { network: &start, features, terms: terms?, encoder: OnceLock::new(), groups: &groups };
     let all_of = |classes: &BTreeSet<ClassId>| {
         let own = classes.iter().filter_map(|class| Some((*class, by_class.get(class)?)));
         let own = own.flat_map(|(class, own)| spread(own, OWN).map(move |(example, w)| (*example, class, w)));
@@ -106,7 +106,6 @@ pub(super) fn imprint(
     let mut texts = reader.read(&all_of(&new))?;
     let mut fitted = rivals(&start, &groups, &before.leaves(), &texts)?;
     fitted.extend(came);
-    texts.append(reader.read(&all_of(&fitted.difference(&new).copied().collect()))?);
     let free: BTreeSet<LeafId> = fitted
         .iter()
         .filter_map(|class| manifest.classes.get(class))
@@ -118,8 +117,16 @@ pub(super) fn imprint(
         .flat_map(|(class, own)| own.iter().map(|example| (*example, *class)))
         .collect();
     let looked_at = if new.is_empty() { LOOKED_AT } else { LOOKED_AT_FOR_NEW };
-    let (nearest, found) = reader.nearest(&free, &others, looked_at)?;
-    texts.append(reader.complete(&nearest, found)?);
+    let rest: BTreeSet<ClassId> = fitted.difference(&new).copied().collect();
+    let (rest, nearest) = rayon::join(
+        || reader.read(&all_of(&rest)),
+        || {
+            let (nearest, found) = reader.nearest(&free, &others, looked_at)?;
+            reader.complete(&nearest, found)
+        },
+    );
+    texts.append(rest?);
+    texts.append(nearest?);
     debug!(classes = fitted.len(), texts = texts.samples.len(), "examples read");
     let samples: Vec<&Sample> = texts.samples.iter().collect();
     let data = Featured { samples: &samples, features: &texts.features, weights: &texts.weights };
@@ -174,7 +181,7 @@ struct Reader<'a> {
     features: FeaturesOf<'a>,
     terms: Terms,
     /// Made for the first text whose features are not kept.
-    encoder: OnceCell<TextEncoder>,
+    encoder: OnceLock<TextEncoder>,
     groups: &'a LeafGroups,
 }
 

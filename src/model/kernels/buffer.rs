@@ -110,8 +110,9 @@ impl PartialEq for Buffer {
     }
 }
 
+/// Zeros as the system gives them, which costs nothing before they are written.
 fn zeroed(lines: usize) -> Vec<Line> {
-    vec![Line::zeroed(); lines]
+    bytemuck::zeroed_vec(lines)
 }
 
 /// Some lines that were used before, at least so many.
