@@ -184,8 +184,10 @@ impl Lstm {
     /// The gradients of all weights from those of the gates, for each direction, for each shard.
     fn weight_gradients(&self, tokens: &[Panels], gradients: &[Gradients]) -> LstmWeights<Buffer> {
         let (hidden, embedding, gates) = (self.hidden, self.embedding, 4 * self.hidden);
-        let stale = |width: usize| Buffer::stale(self.directions.count() * gates * width);
-        let mut all = LstmWeights { input: stale(embedding), recurrent: stale(hidden), bias: stale(1) };
+        // What no shard writes is zero.
+        let make = if tokens.is_empty() { Buffer::zeros } else { Buffer::stale };
+        let of = |width: usize| make(self.directions.count() * gates * width);
+        let mut all = LstmWeights { input: of(embedding), recurrent: of(hidden), bias: of(1) };
         let parts = (all.input.par_chunks_exact_mut(gates * embedding))
             .zip(all.recurrent.par_chunks_exact_mut(gates * hidden))
             .zip(all.bias.par_chunks_exact_mut(gates));
@@ -228,5 +230,26 @@ impl Directions {
             Self::Backward => &[true],
             Self::Both => &[false, true],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_texts_have_no_gradients() {
+        let (embedding, hidden) = (20, 40);
+        let numbers = |count: usize| vec![0.5; 2 * 4 * hidden * count];
+        let weights = [embedding, hidden, 1].map(numbers);
+        let [input, recurrent, bias] = weights.each_ref().map(|numbers| &**numbers);
+        let lstm = Lstm::new(LstmWeights { input, recurrent, bias }, Directions::Both, embedding);
+        let (states, trace) = lstm.forward(&[], &Packing::new(&[]));
+        assert!(states.is_empty());
+        // Not zeros by chance: memory that is used again.
+        drop([embedding, hidden, 1].map(|count| Buffer::from(&*numbers(count))));
+        let LstmWeights { input, recurrent, bias } = lstm.backward(&trace, &[], &mut []);
+        assert_eq!([input.len(), recurrent.len(), bias.len()], weights.map(|numbers| numbers.len()));
+        assert!([input, recurrent, bias].iter().all(|gradient| gradient.iter().all(|&g| g == 0.0)));
     }
 }
