@@ -5,8 +5,8 @@
     python benches/serve_onnx.py --texts train.csv --mode batching
 
 The network has the dimensions of taxond's default preset (embedding 128, BiLSTM of 128 each way, mean of the states, maximum
-of what is projected of them and of the embeddings, mean of the embeddings, 77 classes) and random weights: its answers mean nothing, its time is that of the
-deep branch. It has it easier than taxond: a token is one row, found by its word, where taxond's is the mean of the rows
+of what is projected of them and of the embeddings, mean of the embeddings, 77 classes) and random weights: its answers mean
+nothing, its time is that of the deep branch. It has it easier than taxond: a token is one row, found by its word, where taxond's is the mean of the rows
 of its n-grams, and there is no wide branch.
 
 `batching` takes all that waits whenever the session is free, sorts it by length, and pads within groups of about one

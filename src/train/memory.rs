@@ -123,8 +123,7 @@ fn activations(architecture: &Architecture, tokens: u64, texts: u64, leaves: u64
     // Embeddings, their mask, the masked ones and the gradients of these; the projected input, the activations of the
     // four gates, their gradients; states, cells, and their gradients; where states are projected, both sides as the
     // product wants them.
-    let projected = if architecture.projects() { states } else { 0 };
-    let sides = if architecture.projects() { states + embedding } else { 0 };
+    let (projected, sides) = if architecture.projects() { (states, states + embedding) } else { (0, 0) };
     let token = 5 * embedding + 3 * 4 * states + 4 * states + sides;
     // Features, their mask, the masked ones and their gradients; logits, probabilities and their gradients; the maxima of
     // what is projected with their steps, and the gradients there with unit and token.

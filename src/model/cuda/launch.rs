@@ -94,4 +94,16 @@ impl Cuda {
         // SAFETY: that the memory is large enough was asserted.
         Ok(unsafe { self.blas.gemm(config, b.numbers, a.numbers, c) }?)
     }
+
+    /// Sets `sums` to the sums over the rows of a matrix.
+    pub(super) fn sum_columns(
+        &self,
+        matrix: &CudaView<'_, f32>,
+        rows: usize,
+        columns: usize,
+        sums: &mut CudaViewMut<'_, f32>,
+    ) -> Result<(), DeviceError> {
+        launch!(self.column_sums, ((columns as u32).div_ceil(32), 1, 1), (32, 32, 1), 0;
+            matrix, &(rows as u32), &(columns as u32), sums)
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::{CudaSlice, CudaView, CudaViewMut};
+use cudarc::driver::CudaSlice;
 
 use super::{
     batch::{DeviceBatch, HostBatch},
@@ -11,6 +11,7 @@ use super::{
     lstm::{Recurrence, States},
     outcome::{OUTCOME, Outcome, StepOutcome},
     parameters::{Layout, Learnt, OwnedParameters, Parts, flat},
+    projection::Projection,
     targets::DeviceTargets,
 };
 use crate::{
@@ -284,12 +285,8 @@ impl Learner {
         let (projects, weight) = (architecture.projects(), values.slice(layout.projection.clone()));
         let mut projected = scratch.projected.reserve(cuda, if projects { tokens * states } else { 0 })?;
         if projects {
-            for (side, first, width) in [(&h, 0, states), (&x, states, embedding)] {
-                let weight = weight.slice(first..);
-                let (side, weight) =
-                    (Operand::rows(side, width), Operand::columns(&weight, states + embedding));
-                cuda.product([tokens, width, states], side, weight, &mut projected, states, first > 0)?;
-            }
+            let projection = Projection { cuda, weight, tokens, states, embedding };
+            projection.forward([&h, &x], &mut projected)?;
         }
         let mean_only = u32::from(architecture.pooling == Pooling::Mean);
         launch!(cuda.pool_forward, (texts as u32, 1, 1), (THREADS, 1, 1), 0;
@@ -334,7 +331,7 @@ impl Learner {
             features,
             false,
         )?;
-        sum_columns(cuda, &dlogits, texts, leaves, &mut gradient.slice_mut(layout.head_bias.clone()))?;
+        cuda.sum_columns(&dlogits, texts, leaves, &mut gradient.slice_mut(layout.head_bias.clone()))?;
         let mut dfeatures = scratch.dfeatures.reserve(cuda, texts * features)?;
         let weight = values.slice(layout.head_weight.clone());
         cuda.product(
@@ -359,26 +356,13 @@ impl Learner {
             &batch.order(), &batch.features(), &masked, &mut dstates, &mut dprojected, &mut dtokens)?;
         let x = scratch.tokens.view(tokens * embedding);
         if projects {
-            let dprojected = dprojected.as_view();
-            let sums = &mut gradient.slice_mut(layout.projection_bias.clone());
-            sum_columns(cuda, &dprojected, tokens, states, sums)?;
             let weight = values.slice(layout.projection.clone());
-            let stride = states + embedding;
-            let sides = [(&h, 0, states, &mut dstates), (&x, states, embedding, &mut dtokens)];
-            for (side, first, width, dside) in sides {
-                cuda.product(
-                    [states, tokens, width],
-                    Operand::columns(&dprojected, states),
-                    Operand::rows(side, width),
-                    &mut gradient.slice_mut(layout.projection.start + first..layout.projection.end),
-                    stride,
-                    false,
-                )?;
-                let weight = weight.slice(first..);
-                let (dprojected, weight) =
-                    (Operand::rows(&dprojected, states), Operand::rows(&weight, stride));
-                cuda.product([tokens, states, width], dprojected, weight, dside, width, true)?;
-            }
+            let projection = Projection { cuda, weight, tokens, states, embedding };
+            let dprojected = dprojected.as_view();
+            let dbias = &mut gradient.slice_mut(layout.projection_bias.clone());
+            cuda.sum_columns(&dprojected, tokens, states, dbias)?;
+            let dweight = &mut gradient.slice_mut(layout.projection.clone());
+            projection.backward([&h, &x], &dprojected, dweight, [&mut dstates, &mut dtokens])?;
         }
 
         let mut dgates = scratch.dgates.reserve(cuda, tokens * 4 * states)?;
@@ -410,7 +394,7 @@ impl Learner {
                 false,
             )?;
         }
-        sum_columns(cuda, &dgates, tokens, 4 * states, &mut gradient.slice_mut(layout.bias.clone()))?;
+        cuda.sum_columns(&dgates, tokens, 4 * states, &mut gradient.slice_mut(layout.bias.clone()))?;
         let input = values.slice(layout.input.clone());
         cuda.product(
             [tokens, 4 * states, embedding],
@@ -469,16 +453,4 @@ impl Learner {
             }
         }
     }
-}
-
-/// Sets `sums` to the sums over the rows of a matrix.
-fn sum_columns(
-    cuda: &Cuda,
-    matrix: &CudaView<'_, f32>,
-    rows: usize,
-    columns: usize,
-    sums: &mut CudaViewMut<'_, f32>,
-) -> Result<(), DeviceError> {
-    launch!(cuda.column_sums, ((columns as u32).div_ceil(32), 1, 1), (32, 32, 1), 0;
-        matrix, &(rows as u32), &(columns as u32), sums)
 }

@@ -15,6 +15,7 @@ mod learner;
 mod lstm;
 mod outcome;
 mod parameters;
+mod projection;
 mod targets;
 mod wide;
 

@@ -338,6 +338,31 @@ mod tests {
     }
 
     #[test]
+    fn terms_stay_away_at_the_rate_and_the_others_make_up_for_them() {
+        let (_, samples, _) = toy();
+        let samples: Vec<&Sample> = samples.iter().collect();
+        let labels: Vec<u32> = samples.iter().map(|sample| sample.class).collect();
+        let texts = Texts { samples: &samples, labels: &labels, others: &[], weights: &[] };
+        let chosen: Vec<usize> = (0..samples.len()).rev().collect();
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let batch = Batch::thinned(texts, &chosen, 0.25, &mut random);
+        for (&text, within) in chosen.iter().zip(batch.offsets.windows(2)) {
+            // What is seen of a text are terms of it, in their order.
+            let mut all = samples[text].text.terms.iter();
+            for &(row, x) in &batch.terms[within[0]..within[1]] {
+                let (_, whole) = all.find(|(other, _)| *other == row).unwrap();
+                assert!((0.75 * x - whole).abs() < 1e-6, "{x}, expected 4/3 of {whole}");
+            }
+        }
+        let all: usize = samples.iter().map(|sample| sample.text.terms.len()).sum();
+        let share = batch.terms.len() as f64 / all as f64;
+        assert_eq!(batch.offsets.last(), Some(&batch.terms.len()));
+        assert!((share - 0.75).abs() < 0.05, "{share} of {all}");
+        let whole = Batch::thinned(texts, &chosen, 0.0, &mut random);
+        assert_eq!(whole.terms.len(), all);
+    }
+
+    #[test]
     fn a_step_is_that_of_the_formula() {
         let (start, samples, groups) = toy();
         let recipe = WideRecipe { epochs: 1, batch: 1, dropout: 0.0, ..RECIPE };
