@@ -124,6 +124,17 @@ async fn a_repair_gives_up_the_damaged_version_and_example_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_service_time_starts_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    stopped(dir.path()).await;
+    flip_where(dir.path(), "catalog", 0, |key| key[0] == b't');
+    assert_eq!(fsck(dir.path()).unwrap().damage.len(), 1);
+    let Repaired { lost, report } = repair(dir.path());
+    assert!(lost.len() == 1 && lost[0].contains("service time"), "{lost:?}");
+    assert_eq!((report.damage.len(), report.versions), (0, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_model_without_a_whole_version_keeps_its_examples_and_learns_anew() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::trained(dir.path()).await;

@@ -404,7 +404,7 @@ fn the_files_stay_small_however_many_versions_come_and_go() {
         );
         next.parent = None;
         registry.publish(next).expect("published");
-        registry.retire(&bank, retention, SystemTime::now()).expect("retired");
+        registry.retire(&bank, retention).expect("retired");
     }
     let kept: Vec<u64> =
         registry.versions(&bank, None, 9).expect("readable").iter().map(|version| version.number.0).collect();

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! catalog   c                         Counters
+//!           t                         ServiceTime
 //!           m | name                  Model
 //!           v | uid | number          Version
 //!           k | uid | number          Checkpoint
@@ -22,6 +23,7 @@ use crate::{
 };
 
 pub(super) const COUNTERS: &[u8] = b"c";
+pub(super) const SERVICE_TIME: &[u8] = b"t";
 pub(super) const MODELS: &[u8] = b"m";
 pub(super) const VERSIONS: u8 = b'v';
 pub(super) const CHECKPOINTS: u8 = b'k';

@@ -26,13 +26,14 @@ pub(crate) mod record;
 mod report;
 mod retention;
 mod salvage;
+mod service_time;
 mod vectors;
 mod version;
 
 use std::{
     collections::{BTreeSet, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Instant, SystemTime},
+    time::Instant,
 };
 
 pub use archive::{Archive, Encoded, MAX_ARCHIVE_BYTES, check_size};
@@ -50,6 +51,7 @@ pub use vectors::{Design, FileName, PretrainedVectors};
 pub use version::{Mode, Origin, Version};
 
 use arrays::Arrays;
+use service_time::ServiceClock;
 
 pub use crate::store::Batch;
 
@@ -67,6 +69,7 @@ pub struct Registry {
     writer: Mutex<Writer>,
     arrays: Arrays,
     quotas: Quotas,
+    clock: ServiceClock,
 }
 
 /// What only the writer may touch.
@@ -76,18 +79,23 @@ struct Writer {
 }
 
 impl Registry {
-    /// Opens the catalog of a store and tidies up after the last run: jobs it left unended are interrupted, receipts
-    /// that expired are dropped, and what no model or version owns any more is removed.
+    /// Opens the catalog of a store and tidies up after the last run: jobs it left unended are interrupted,
+    /// receipts that expired are dropped, and what no model or version owns any more is removed. Where the
+    /// store takes no writes, all that stays as it is.
     ///
     /// # Errors
     /// [`crate::error::Error::Corrupt`] for a damaged record; what the store says when it cannot be written.
     pub fn open(store: Store) -> Result<Self> {
         let writer = Mutex::new(Writer { receipts_swept: Instant::now() });
-        let (arrays, quotas) = Default::default();
-        let registry = Self { store, writer, arrays, quotas };
+        let (arrays, quotas, clock) = Default::default();
+        let mut registry = Self { store, writer, arrays, quotas, clock };
+        registry.start_clock()?;
+        if !registry.store.is_writable() {
+            return Ok(registry);
+        }
         registry.interrupt_jobs()?;
         let mut batch = Batch::freeing();
-        registry.drop_expired_receipts(&mut batch, SystemTime::now())?;
+        registry.drop_expired_receipts(&mut batch, registry.service_time())?;
         if !batch.is_empty() {
             registry.store.commit(batch)?;
         }

@@ -129,6 +129,7 @@ impl Registry {
             size_bytes: checkpoint::size_bytes(&tensors),
             parameter_count: checkpoint::parameter_count(&tensors),
             created: SystemTime::now(),
+            aged_from: self.service_time(),
         };
         batch.put(
             Tree::Catalog,

@@ -30,7 +30,7 @@ pub struct Receipt {
     /// From what the first answer is found again, a resource name for instance. Where it is empty, the method that
     /// stores the receipt puts the resource name of what it made.
     pub outcome: String,
-    /// When the call was made.
+    /// When the call was made, in the time by which receipts age: [`Registry::service_time`].
     pub created: SystemTime,
 }
 
@@ -50,12 +50,14 @@ impl Registry {
     /// What the call with a request id answered, if that was less than a day ago.
     ///
     /// # Errors
-    /// [`crate::error::Error::Corrupt`] for a damaged record.
+    /// [`crate::error::Error::Corrupt`] for a damaged record; [`crate::error::Error::Unavailable`] when the
+    /// store is read-only: the receipt of the call that made it so can be read and may not be durable.
     pub fn receipt(&self, request_id: &str) -> Result<Option<Receipt>> {
+        self.store.check_writable()?;
         let Some(bytes) = self.store.get(Tree::Receipts, &key::receipt(request_id))? else { return Ok(None) };
         let record = decode_record(&bytes)?;
         let created = time(WHAT, record.created)?;
-        if is_expired(created, SystemTime::now()) {
+        if is_expired(created, self.service_time()) {
             return Ok(None);
         }
         let fingerprint =
@@ -74,7 +76,7 @@ impl Registry {
     ) -> Result<()> {
         let Some(mut receipt) = receipt else { return Ok(()) };
         if writer.receipts_swept.elapsed() >= SWEEP_INTERVAL {
-            self.drop_expired_receipts(batch, SystemTime::now())?;
+            self.drop_expired_receipts(batch, self.service_time())?;
             writer.receipts_swept = std::time::Instant::now();
         }
         if receipt.outcome.is_empty() {
@@ -102,7 +104,7 @@ fn decode_record(bytes: &[u8]) -> Result<storage::Receipt> {
     decode(WHAT, bytes)
 }
 
-/// A receipt from the future, after the clock was set back, is kept.
+/// A receipt from the future is kept: an earlier build took the time from a clock that was ahead.
 fn is_expired(created: SystemTime, now: SystemTime) -> bool {
     now.duration_since(created).is_ok_and(|age| age >= RECEIPT_LIFETIME)
 }

@@ -32,6 +32,8 @@ pub enum Dispensable {
     Job(JobId),
     /// The answer to a call, which is done again if it is repeated.
     Receipt,
+    /// How far the service time has come: it starts anew from the newest version.
+    ServiceTime,
     /// Of the tensors of versions: those are given up by [`Registry::give_up_damaged_versions`].
     Tensors,
 }
@@ -44,6 +46,7 @@ impl Dispensable {
             Tree::Jobs => Some(Self::Job(JobId(key::number(record)))),
             Tree::Receipts => Some(Self::Receipt),
             Tree::Chunks => Some(Self::Tensors),
+            Tree::Catalog if record == key::SERVICE_TIME => Some(Self::ServiceTime),
             Tree::Catalog if record.first() == Some(&CHECKPOINTS) => Some(Self::Tensors),
             Tree::Catalog | Tree::Examples => None,
         }

@@ -76,6 +76,9 @@ fn remove_records(store: &Store, losses: &[Loss], lost: &mut Vec<String>) -> Res
                     registry::Dispensable::Receipt => {
                         lost.push("the receipt of a call, which is done again if it is repeated".to_owned());
                     }
+                    registry::Dispensable::ServiceTime => {
+                        lost.push("the service time, which starts anew from the newest version".to_owned());
+                    }
                     registry::Dispensable::Tensors => {}
                 }
             }

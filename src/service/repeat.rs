@@ -3,7 +3,6 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
 };
 
 use prost::Message;
@@ -57,7 +56,7 @@ impl Services {
         let fingerprint = *hash.finalize().as_bytes();
         match self.registry.receipt(request_id)? {
             None => {
-                let (request_id, created) = (request_id.to_owned(), SystemTime::now());
+                let (request_id, created) = (request_id.to_owned(), self.registry.service_time());
                 let receipt = Receipt { request_id, fingerprint, outcome: String::new(), created };
                 Ok(Call::First(Some(receipt), Some(under_way)))
             }
