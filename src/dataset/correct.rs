@@ -152,7 +152,8 @@ impl<T: Serialize> Correction<T> {
     /// # Errors
     /// [`Error::NotFound`](crate::error::Error::NotFound) when the model was deleted meanwhile; what the store says.
     pub fn commit(mut self, receipt: Option<Receipt>) -> Result<T> {
-        self.extent.journal = self.claim.dataset.write_journal(self.claim.uid, self.changes)?;
+        let written = self.claim.dataset.write_journal(self.claim.uid, self.changes);
+        self.extent.journal = written.inspect_err(|_| self.claim.dataset.clear_journal(self.claim.uid))?;
         self.claim.commit(self.extent, receipt, &self.outcome)?;
         if let Some(seen) = &mut self.claim.seen {
             for fingerprint in &self.gone {

@@ -28,6 +28,7 @@ use std::{
 };
 
 use rayon::prelude::*;
+use tracing::info;
 
 pub use add::{AddSession, Added};
 pub use conflicts::Conflicts;
@@ -105,17 +106,27 @@ struct Extent {
 }
 
 impl Dataset {
-    /// Opens the examples of a store, removes those of models that are gone, which is what a crash left of a deletion, and
-    /// ends corrections that a crash interrupted.
+    /// Opens the examples of a store, removes those of models that are gone, which is what a crash left of a
+    /// deletion, and those that were written and not committed, and ends corrections that a crash
+    /// interrupted. Where the store takes no writes, all that stays, and none of it is visible.
     ///
     /// # Errors
     /// What the store says when it cannot be written.
     pub fn open(store: Store, live_uids: &BTreeSet<u64>) -> Result<Self> {
-        for kind in [EXTENTS, EXAMPLES, ASSIGNED, JOURNAL] {
-            sweep_owners(&store, Tree::Examples, kind, live_uids)?;
-        }
         let dataset = Self { store, states: Arc::default(), seen: Arc::default(), most: MAX_EXAMPLES };
-        live_uids.iter().try_for_each(|uid| dataset.apply_journal(*uid))?;
+        if !dataset.store.is_writable() {
+            return Ok(dataset);
+        }
+        for kind in [EXTENTS, EXAMPLES, ASSIGNED, JOURNAL] {
+            sweep_owners(&dataset.store, Tree::Examples, kind, live_uids)?;
+        }
+        for uid in live_uids {
+            dataset.apply_journal(*uid)?;
+            let removed = dataset.remove_behind(*uid, dataset.extent(*uid)?.end)?;
+            if removed > 0 {
+                info!(uid, removed, "removed examples that were written and not committed");
+            }
+        }
         Ok(dataset)
     }
 
@@ -205,6 +216,12 @@ impl Dataset {
             self.store.delete_prefix(Tree::Examples, &owner(kind, uid))?;
         }
         Ok(())
+    }
+
+    /// Removes the examples of a model with ids above `end`, which are not committed. Nobody may write
+    /// examples of it meanwhile.
+    fn remove_behind(&self, uid: u64, end: u64) -> Result<u64> {
+        self.store.delete_after(Tree::Examples, &owner(EXAMPLES, uid), &example_key(uid, end))
     }
 
     fn state(&self, uid: u64) -> Arc<ModelState> {

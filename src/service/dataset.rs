@@ -1,5 +1,9 @@
 //! DatasetService.
 
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::block_in_place,
+};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
@@ -11,7 +15,7 @@ use super::{
     stream,
 };
 use crate::{
-    dataset::{Added, Deleted, Relabelled},
+    dataset::{AddSession, Added, Deleted, Relabelled},
     error::{Error, Result},
     proto::v1::{self, dataset_service_server::DatasetService},
     taxonomy::ClassName,
@@ -43,8 +47,9 @@ impl DatasetService for Services {
                 return Ok(Response::new(response(added)));
             }
         };
-        let mut session =
+        let begun =
             self.blocking(move |services| services.dataset.add(&services.registry.model(&id)?)).await?;
+        let mut session = Uncommitted::new(begun);
         let mut seen = 0;
         let mut next = Some(first);
         while let Some(request) = next {
@@ -54,14 +59,15 @@ impl DatasetService for Services {
             }
             let examples = checked(request.examples, seen).map_err(status)?;
             seen += examples.len();
-            session = self
-                .blocking(move |_| {
-                    session.push(examples)?;
-                    Ok(session)
-                })
-                .await?;
+            let mut pushing = session.into_inner();
+            let pushed = self.blocking(move |_| {
+                pushing.push(examples)?;
+                Ok(pushing)
+            });
+            session = Uncommitted::new(pushed.await?);
             next = stream::next(&mut requests).await?;
         }
+        let session = session.into_inner();
         let added = self.blocking(move |_| session.commit(receipt)).await?;
         Ok(Response::new(response(added)))
     }
@@ -224,6 +230,31 @@ pub(super) fn checked(examples: Vec<v1::LabelledText>, seen: usize) -> Result<Ve
     }
     violations.finish()?;
     Ok(checked)
+}
+
+/// A session that may be dropped while its stream is read: when the client leaves, or sends what is refused.
+/// To remove what it wrote takes a while, which holds up none of the other calls.
+struct Uncommitted(Option<AddSession>);
+
+impl Uncommitted {
+    fn new(session: AddSession) -> Self {
+        Self(Some(session))
+    }
+
+    fn into_inner(mut self) -> AddSession {
+        self.0.take().expect("it is there until it is taken out, which ends the owner")
+    }
+}
+
+impl Drop for Uncommitted {
+    fn drop(&mut self) {
+        let Some(session) = self.0.take() else { return };
+        // A runtime of one thread has no others to take over its calls.
+        match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+            Ok(RuntimeFlavor::MultiThread) => block_in_place(|| drop(session)),
+            _ => drop(session),
+        }
+    }
 }
 
 fn response(added: Added) -> v1::AddExamplesResponse {
