@@ -1,12 +1,12 @@
 //! Why a command failed: what to print, what to do about it, and the exit code that tells causes apart.
 
-use std::{fmt, io};
+use std::{fmt, io, path::Path};
 
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::error::Error;
+use crate::{cli::output::bytes, error::Error, server};
 
 /// Shown at the end of `--help`.
 pub(crate) const EXIT_CODES: &str = "\
@@ -77,6 +77,22 @@ impl Failure {
     pub(crate) fn read(path: &str, error: &io::Error) -> Self {
         let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Invalid };
         Self::new(exit, format!("cannot read {path}: {error}"))
+    }
+
+    /// A file that cannot be written. On a full disk, it says what is free and what to do.
+    pub(crate) fn write(path: &Path, error: &io::Error) -> Self {
+        let failure = Self::new(Exit::Failed, format!("cannot write {}: {error}", path.display()));
+        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return failure;
+        }
+        // What was written is removed, so that some is free again.
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let free =
+            server::free_bytes(folder).map_or_else(String::new, |free| format!(" ({} free)", bytes(free)));
+        failure.with_hint(format!(
+            "the disk of {} is full{free}; make room on it, or name a file on another disk",
+            folder.display()
+        ))
     }
 
     /// A daemon that does not answer.
@@ -281,6 +297,17 @@ mod tests {
         let status =
             Status::with_error_details(Code::InvalidArgument, "top_k: must be 1 to 1000, got 0", found);
         assert_eq!(Failure::from(status).to_string(), "top_k: must be 1 to 1000, got 0");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bank.safetensors");
+        let failure = Failure::write(&file, &io::ErrorKind::StorageFull.into()).to_string();
+        let disk = format!("the disk of {} is full", folder.path().display());
+        assert!(failure.contains(&disk) && failure.contains("on another disk"), "{failure}");
+        let other = Failure::write(&file, &io::ErrorKind::PermissionDenied.into()).to_string();
+        assert!(!other.contains("is full"), "{other}");
     }
 
     #[test]

@@ -68,9 +68,24 @@ impl Outlet {
         match (error.kind(), &self.place) {
             // Nobody reads any more.
             (io::ErrorKind::BrokenPipe, None) => Failure::new(Exit::Failed, ""),
-            _ => Failure::new(Exit::Failed, format!("cannot write {}: {error}", self.name)),
+            (_, Some((partial, _))) => Failure::write(partial, error),
+            (_, None) => Failure::new(Exit::Failed, format!("cannot write {}: {error}", self.name)),
         }
     }
+}
+
+/// Writes a file that appears when it is whole. Where that fails, nothing is left of it, and a file that was
+/// there stays.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write_whole(out: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let partial = partial(out);
+    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, out)).map_err(|error| {
+        // One that cannot be removed is overwritten by the next.
+        let _removed = fs::remove_file(&partial);
+        Failure::write(out, &error)
+    })
 }
 
 /// `answers.csv.partial` beside `answers.csv`.
@@ -163,6 +178,21 @@ mod tests {
         let (outlet, _packer) = Outlet::open(Some(&folder.path().join("b.csv"))).unwrap();
         outlet.discard();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_whole_file_replaces_another_and_a_failure_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("bank.html");
+        fs::write(&out, "old").unwrap();
+        write_whole(&out, "new").unwrap();
+        assert_eq!(fs::read(&out).unwrap(), b"new");
+        // A folder cannot be replaced by a file.
+        let taken = folder.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        let failure = write_whole(&taken, "new").unwrap_err();
+        assert!(failure.to_string().contains("taken"), "{failure}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]
