@@ -57,7 +57,7 @@ pub use listen::Address;
 use listen::Listeners;
 use metrics::Metrics;
 pub use notify::ServiceManager;
-pub use offline::{compact, restore};
+pub use offline::{compact, free_bytes, restore};
 pub use process::{Process, SetLog, serve};
 use reload::Reloadable;
 pub use repair::{Repaired, repair};
@@ -75,7 +75,7 @@ use crate::{
     proto::{inference, v1},
     registry::{ModelId, Quotas, Registry, Retention, Version},
     service::{Requests, Services},
-    store::{Closing, Pending, Store, StoreOptions},
+    store::{Closing, OpenFiles, Pending, Store, StoreOptions},
     train::{Host, Jobs, Tolerance, VectorsDir, give_way},
 };
 
@@ -109,6 +109,8 @@ pub struct Running {
     closing: Closing,
     /// Writes to the store that have not ended.
     pending: Pending,
+    /// The files of the store.
+    open_files: OpenFiles,
     reloadable: Arc<Reloadable>,
     watching: JoinHandle<()>,
     probes: Option<JoinHandle<()>>,
@@ -150,7 +152,7 @@ pub async fn start(config: Config) -> Result<Running> {
     .await
     .unwrap_or_else(|_| Err(Error::Internal("opening the data folder panicked".into())))?;
 
-    let (closing, pending) = (store.closing(), store.pending());
+    let (closing, pending, open_files) = (store.closing(), store.pending(), store.open_files());
     let (metrics_address, probes) = match probes {
         Some((listener, address)) => {
             let sources = Sources {
@@ -232,6 +234,7 @@ pub async fn start(config: Config) -> Result<Running> {
         serving,
         closing,
         pending,
+        open_files,
         reloadable,
         watching,
         probes,
@@ -261,7 +264,8 @@ impl Running {
     /// Stops: jobs are interrupted, open calls get the time to drain, the store is flushed and the data folder closed.
     ///
     /// # Errors
-    /// What made serving end.
+    /// What made serving end; [`Error::Unavailable`] where the data folder is not at its path any more, so
+    /// that a restart would not find what was acknowledged.
     pub async fn stop(self) -> Result<()> {
         // A receiver that is gone has stopped already.
         let _stopped = self.stop.send(());
@@ -280,7 +284,7 @@ impl Running {
             warn!("the data folder is still open when serving has ended");
         }
         info!("stopped");
-        result
+        result.and_then(|()| self.open_files.check())
     }
 }
 
