@@ -1,5 +1,6 @@
 //! The daemon as a process: what signals do to it, and what it tells a service manager.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
@@ -9,6 +10,7 @@ use std::{
     os::unix::net::UnixDatagram,
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
 use support::{BANK, Daemon, long_train_request};
@@ -267,10 +269,14 @@ async fn status_of(channel: &Channel, service: &str, serves: bool) -> ServingSta
     let mut health = HealthClient::new(channel.clone());
     let request = HealthCheckRequest { service: service.into() };
     let mut watched = health.watch(request).await.unwrap().into_inner();
-    loop {
-        let status = watched.message().await.unwrap().expect("it is watched for ever").status();
-        if (status == ServingStatus::Serving) == serves {
-            return status;
+    let follow = async {
+        loop {
+            let status = watched.message().await.unwrap().expect("it is watched for ever").status();
+            if (status == ServingStatus::Serving) == serves {
+                return status;
+            }
         }
-    }
+    };
+    // What never comes is a failure and no hang.
+    tokio::time::timeout(Duration::from_secs(60), follow).await.expect("the health changes")
 }
