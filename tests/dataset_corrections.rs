@@ -280,7 +280,7 @@ fn who_reads_sees_all_of_a_correction_or_nothing() {
         let reader = scope.spawn(|| {
             let mut reads = 0;
             while !done.load(Ordering::Acquire) || reads == 0 {
-                let stats = dataset.stats(model.uid).expect("readable");
+                let stats = dataset.stats(model.uid, &Meanings::new(None)).expect("readable");
                 assert_eq!((stats.train + stats.validation, stats.labels.len()), (2000, 1), "{stats:?}");
                 reads += 1;
             }

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::Path, time::SystemTime};
 
 use store_fixtures::{id, kind, label, open};
 use taxond::{
-    dataset::{Added, Dataset, Filter, LabelStats, Meanings, Split},
+    dataset::{Added, Dataset, Filter, Meanings, SideCounts, Split},
     model::Preset,
     registry::{Model, Receipt, Registry},
     taxonomy::ClassName,
@@ -146,17 +146,18 @@ fn lists_page_and_filter_and_counts_agree() {
     assert_eq!(ids(Some(&label("card")), 59, 10), [60]);
     assert_eq!(ids(Some(&label("none")), 0, 10), [0; 0]);
 
-    let stats = dataset.stats(model.uid).expect("readable");
+    let stats = dataset.stats(model.uid, &Meanings::new(None)).expect("readable");
     let all = dataset.all(model.uid).expect("readable");
     let on = |class: &str, split| {
         all.iter().filter(|e| e.label == label(class) && e.split == split).count() as u64
     };
     for class in ["card", "cash"] {
-        let counted = LabelStats { train: on(class, Split::Train), validation: on(class, Split::Validation) };
+        let counted = SideCounts { train: on(class, Split::Train), validation: on(class, Split::Validation) };
         assert_eq!(stats.labels[&label(class)], counted);
         assert!(counted.validation > 0, "a hundred texts have some on either side");
     }
     assert_eq!(stats.train + stats.validation, 100);
+    assert_eq!(stats.small_classes, []);
     assert_eq!(
         stats.labels.keys().cloned().collect::<BTreeSet<_>>(),
         BTreeSet::from([label("card"), label("cash")])

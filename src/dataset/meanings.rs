@@ -23,7 +23,7 @@ struct Known {
 }
 
 /// As which class an example would be learnt today.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum LearntAs {
     /// This active class.
     Class(ClassId),

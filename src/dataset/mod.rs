@@ -17,6 +17,7 @@ mod correct;
 mod example;
 mod features;
 mod filter;
+mod hold_out;
 mod journal;
 mod meanings;
 mod salvage;
@@ -35,6 +36,7 @@ pub use correct::{Correction, Deleted, Relabelled};
 pub use example::{Example, Split};
 pub use features::{EncoderId, FeatureCache, Features};
 pub use filter::{Filter, NormalText};
+pub use hold_out::{SideCounts, SmallClass, TRAIN_BEFORE_HOLD_OUT, hold_out};
 pub use meanings::Meanings;
 pub use salvage::{Dispensable, Kind};
 
@@ -50,6 +52,7 @@ use crate::{
 };
 use assign::ASSIGNED;
 use claim::ModelState;
+use hold_out::ClassCounts;
 use journal::JOURNAL;
 use seen::Seen;
 
@@ -73,7 +76,7 @@ pub struct Dataset {
     most: u64,
 }
 
-/// Counts of a model's examples.
+/// Counts of a model's examples, by the side of the split that the hash gives.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stats {
     /// Examples that train.
@@ -81,16 +84,9 @@ pub struct Stats {
     /// Examples that validate.
     pub validation: u64,
     /// The same by label.
-    pub labels: BTreeMap<ClassName, LabelStats>,
-}
-
-/// Counts of one label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LabelStats {
-    /// Examples that train.
-    pub train: u64,
-    /// Examples that validate.
-    pub validation: u64,
+    pub labels: BTreeMap<ClassName, SideCounts>,
+    /// Names of the classes whose examples all train, whatever side they are counted on, in their order; the label where it is no class yet.
+    pub small_classes: Vec<ClassName>,
 }
 
 /// How far the examples of a model reach.
@@ -166,28 +162,22 @@ impl Dataset {
         Ok(blocks.into_iter().flatten().collect())
     }
 
-    /// Counts by label and by side of the split. Reads all examples.
+    /// Counts by label and by side of the split, and the small classes by what examples mean. Reads all examples.
     ///
     /// # Errors
     /// [`crate::error::Error::Corrupt`] for a damaged record.
-    pub fn stats(&self, uid: u64) -> Result<Stats> {
+    pub fn stats(&self, uid: u64, meanings: &Meanings) -> Result<Stats> {
         let state = self.state(uid);
         let _nothing_changes = state.read();
-        let mut stats = Stats::default();
+        let (mut stats, mut all, mut classes) =
+            (Stats::default(), SideCounts::default(), ClassCounts::default());
         for example in self.examples(uid, 0)? {
             let example = example?;
-            let label = stats.labels.entry(example.label).or_default();
-            match example.split {
-                Split::Train => {
-                    stats.train += 1;
-                    label.train += 1;
-                }
-                Split::Validation => {
-                    stats.validation += 1;
-                    label.validation += 1;
-                }
-            }
+            classes.add(&example, meanings);
+            all.add(example.split);
+            stats.labels.entry(example.label).or_default().add(example.split);
         }
+        (stats.train, stats.validation, stats.small_classes) = (all.train, all.validation, classes.small());
         Ok(stats)
     }
 

@@ -22,6 +22,8 @@ use crate::{
 
 /// Examples of a text in conflict that are shown at most.
 const MAX_CONFLICTING: usize = 20;
+/// Small classes that the plan of a job names at most.
+const MAX_SMALL: usize = 100;
 
 pub(super) fn timestamp(time: SystemTime) -> Option<Timestamp> {
     Some(Timestamp::from(time))
@@ -262,6 +264,9 @@ pub(super) fn job_event(id: registry::JobId, model: &ModelId, event: Event) -> v
             train_examples: planned.train_examples,
             validation_examples: planned.validation_examples,
             epochs: planned.epochs,
+            small_classes: planned.small_classes.iter().take(MAX_SMALL).map(ToString::to_string).collect(),
+            small_class_count: planned.small_classes.len() as u32,
+            warnings: planned.warnings,
         }),
         EventKind::Progress(latest) => Kind::Progress(progress(&latest)),
         EventKind::Published { version: stored, promoted, seconds } => {

@@ -103,7 +103,7 @@ impl DatasetService for Services {
             .blocking(move |services| {
                 let uid = services.registry.model(&id)?.uid;
                 let meanings = services.meanings(&id)?;
-                let stats = services.dataset.stats(uid)?;
+                let stats = services.dataset.stats(uid, &meanings)?;
                 let conflicts = services.dataset.conflicts(uid, &meanings, MAX_CONFLICTS)?;
                 let labels = stats.labels.into_iter().map(|(label, counts)| v1::LabelStats {
                     class_name: convert::class_name(&meanings, &label),
@@ -116,6 +116,7 @@ impl DatasetService for Services {
                     train: stats.train,
                     validation: stats.validation,
                     labels: labels.collect(),
+                    small_classes: stats.small_classes.iter().map(ToString::to_string).collect(),
                     conflicts: conflicts.texts,
                     first_conflicts: conflicts
                         .shown

@@ -16,7 +16,7 @@ use super::{
     stream,
 };
 use crate::{
-    dataset::Split,
+    dataset::{Split, hold_out},
     error::{Error, Result},
     predict::Live,
     proto::v1::{self, training_service_server::TrainingService},
@@ -163,10 +163,13 @@ impl TrainingService for Services {
             next = stream::next(&mut requests).await?;
         }
         if evaluation.seen == 0 {
+            let live = Arc::clone(&evaluation.live);
             let stored = self
                 .blocking(move |services| {
                     let uid = services.registry.model(&model)?.uid;
-                    services.dataset.all(uid)
+                    let mut stored = services.dataset.all(uid)?;
+                    hold_out(&mut stored, &live.manifest);
+                    Ok(stored)
                 })
                 .await?;
             let validation = stored.into_iter().filter(|example| example.split == Split::Validation);

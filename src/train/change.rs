@@ -7,12 +7,12 @@ use tracing::{debug, info};
 
 use super::{
     Division, Jobs, Order, Strategy, TrainOptions,
-    answered::Answered,
+    answered::{Answered, validating},
     edited::{Edited, Serving},
     imprint::{Grown, Imprinted, imprint},
 };
 use crate::{
-    dataset::{Dataset, Example},
+    dataset::{Dataset, Example, hold_out},
     error::{Error, Result},
     model::with_newcomers,
     registry::{
@@ -132,7 +132,10 @@ impl Jobs {
         let started = Instant::now();
         let _changing = self.shared.lock_changes();
         let serving = self.serving(&order.model, order.expected_revision)?;
-        let Edited { manifest, divisions, examples } = self.edited(&serving, order)?;
+        let Edited { manifest, divisions, mut examples } = self.edited(&serving, order)?;
+        if let Some(examples) = &mut examples {
+            hold_out(examples, &manifest);
+        }
         debug!(micros = started.elapsed().as_micros(), "the classes are edited");
         let (tensors, fitted) = match self.grown(&serving, &manifest, examples.as_deref())? {
             Some(Imprinted { network, fitted }) => (Tensors::New(network), fitted),
@@ -197,8 +200,13 @@ impl Jobs {
     pub fn preview(&self, order: &ChangeOrder) -> Result<Preview> {
         let serving = self.serving(&order.model, order.expected_revision)?;
         let Edited { manifest, divisions, examples } = self.edited(&serving, order)?;
-        let examples = examples.map_or_else(|| self.examples(&serving), Ok)?;
-        let answered = match self.grown(&serving, &manifest, Some(&examples))? {
+        let mut examples = examples.map_or_else(|| self.examples(&serving), Ok)?;
+        hold_out(&mut examples, &manifest);
+        let grown = self.grown(&serving, &manifest, Some(&examples))?;
+        // What trained in the classes of today does not measure either.
+        hold_out(&mut examples, &serving.manifest);
+        let examples = validating(examples);
+        let answered = match grown {
             Some(grown) => Answered::of(&grown.network, examples)?,
             None => Answered::by(&self.shared, &order.model, serving.number, examples)?,
         };
@@ -271,7 +279,7 @@ impl Jobs {
     }
 
     /// The serving network with rows for the leaves that a manifest brings, fitted where there are examples of them; none
-    /// where it brings none.
+    /// where it brings none. The examples, read if not given, are on the sides that they have in that manifest.
     fn grown(
         &self,
         serving: &Serving,
@@ -290,7 +298,11 @@ impl Jobs {
         let grown = Grown { network: grown, before: &serving.manifest, newcomers: &newcomers };
         let fitted = match examples {
             Some(examples) => imprint(grown, manifest, examples, kept)?,
-            None => imprint(grown, manifest, &self.examples(serving)?, kept)?,
+            None => {
+                let mut examples = self.examples(serving)?;
+                hold_out(&mut examples, manifest);
+                imprint(grown, manifest, &examples, kept)?
+            }
         };
         Ok(Some(fitted))
     }

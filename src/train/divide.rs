@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use regex::{Regex, RegexBuilder};
 
 use crate::{
-    dataset::{Example, Split},
+    dataset::{Example, SideCounts},
     error::{Error, Result, Violation},
     taxonomy::{ClassId, ClassName, Manifest, Meaning, Part},
     text::normalise,
@@ -38,7 +38,7 @@ pub struct Division {
 pub struct Share {
     /// The part.
     pub class: ClassId,
-    /// Examples that train.
+    /// Examples that train: all of them where the part is small.
     pub train: u64,
     /// Examples that validate.
     pub validation: u64,
@@ -153,10 +153,10 @@ pub(super) fn divide(
     let twins = strangers.filter_map(|one| Some((normalise(&examples[one.at].text), one.named?))).collect();
     let claims = Claims::new(parts, class, before, members(), twins)?;
 
-    let shares = ids.iter().map(|&class| Share { class, train: 0, validation: 0 }).collect();
+    let mut counts = vec![SideCounts::default(); ids.len()];
     let (unassigned, unmatched_texts) = (0, claims.unmatched(members()));
     let mut division =
-        Division { class, parts: shares, unassigned, unmatched_texts, assigned: BTreeMap::new() };
+        Division { class, parts: Vec::new(), unassigned, unmatched_texts, assigned: BTreeMap::new() };
     let mut sent = Vec::new();
     for &Involved { at, own, named } in &involved {
         let example = &examples[at];
@@ -166,11 +166,7 @@ pub(super) fn divide(
         };
         match part {
             Some(part) => {
-                let share = &mut division.parts[part];
-                match example.split {
-                    Split::Train => share.train += 1,
-                    Split::Validation => share.validation += 1,
-                }
+                counts[part].add(example.split);
                 if named != Some(part) {
                     division.assigned.entry(ids[part]).or_default().push(example.id);
                     sent.push((at, ids[part]));
@@ -179,6 +175,11 @@ pub(super) fn divide(
             None => division.unassigned += 1,
         }
     }
+    let share = |(&class, counts): (&ClassId, &SideCounts)| {
+        let SideCounts { train, validation } = counts.held_out();
+        Share { class, train, validation }
+    };
+    division.parts = ids.iter().zip(&counts).map(share).collect();
     division.check(parts, before)?;
     for (at, part) in sent {
         grouped.examples[at].assigned.push(part);
@@ -308,7 +309,10 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::taxonomy::{Provenance, Revision, VersionNumber};
+    use crate::{
+        dataset::Split,
+        taxonomy::{Provenance, Revision, VersionNumber},
+    };
 
     fn example(id: u64, text: &str, label: &str) -> Example {
         Example {
@@ -361,7 +365,8 @@ mod tests {
         let large = Part { pattern: r"\d{5}".into(), ..part("large") };
         let division =
             split(&mut examples, &[large.clone(), Part { remaining: true, ..part("small") }]).unwrap();
-        assert_eq!(counts(&division), [(2, 1), (3, 0)]);
+        // The parts are small, so that the example that validates by the hash trains as well.
+        assert_eq!(counts(&division), [(3, 0), (3, 0)]);
         assert_eq!(
             division.assigned,
             BTreeMap::from([(ClassId(3), vec![2, 4, 5]), (ClassId(4), vec![1, 3, 6])])
@@ -371,7 +376,13 @@ mod tests {
 
         let alone =
             split(&mut self::examples(), &[large, Part { example_ids: vec![1], ..part("small") }]).unwrap();
-        assert_eq!((counts(&alone), alone.unassigned), (vec![(2, 1), (1, 0)], 2));
+        assert_eq!((counts(&alone), alone.unassigned), (vec![(3, 0), (1, 0)], 2));
+    }
+
+    #[test]
+    fn a_part_whose_only_example_validates_by_the_hash_trains_on_it() {
+        let parts = [Part { remaining: true, ..part("a") }, Part { example_ids: vec![5], ..part("b") }];
+        assert_eq!(counts(&split(&mut examples(), &parts).unwrap()), [(5, 0), (1, 0)]);
     }
 
     #[test]
@@ -399,7 +410,7 @@ mod tests {
         let division = split(&mut examples, &[part("withdraw"), part("small")]).unwrap();
         // The part that keeps the name needs to be told nothing about the rest.
         assert_eq!(division.assigned, BTreeMap::from([(ClassId(4), vec![3])]));
-        assert_eq!(counts(&division), [(4, 1), (2, 0)]);
+        assert_eq!(counts(&division), [(5, 0), (2, 0)]);
     }
 
     #[test]
@@ -420,7 +431,7 @@ mod tests {
             assert!(error.contains(expected), "{expected}: {error}");
         }
         let error =
-            refused(&[Part { remaining: true, ..part("a") }, Part { example_ids: vec![5], ..part("b") }]);
+            refused(&[Part { remaining: true, ..part("a") }, Part { texts: vec!["no".into()], ..part("b") }]);
         assert!(error.starts_with("parts[1]: 'b' would have no example that trains"), "{error}");
     }
 }

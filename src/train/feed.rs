@@ -63,6 +63,10 @@ pub struct Planned {
     pub validation_examples: u64,
     /// Epochs at most.
     pub epochs: u32,
+    /// Names of the classes whose few examples all train, in their order.
+    pub small_classes: Vec<ClassName>,
+    /// What may be wrong with the data, in sentences.
+    pub warnings: Vec<String>,
 }
 
 /// The events of one job.

@@ -67,9 +67,29 @@ impl Confusion {
         self.counts.iter().sum()
     }
 
+    /// Texts whose answer was right.
+    pub fn right(&self) -> u64 {
+        (0..self.classes).map(|class| self.count(class, class)).sum()
+    }
+
+    /// Texts of the commonest label; 0 without a text.
+    pub fn commonest(&self) -> u64 {
+        let rows = self.counts.chunks_exact(self.classes.max(1));
+        rows.map(|row| row.iter().sum()).max().unwrap_or(0)
+    }
+
+    /// Counts the texts of another over the same classes as well.
+    ///
+    /// # Panics
+    /// If the other is over another number of classes.
+    pub fn add_all(&mut self, other: &Self) {
+        assert_eq!(self.classes, other.classes, "both are over the same classes");
+        self.counts.iter_mut().zip(&other.counts).for_each(|(sum, count)| *sum += count);
+    }
+
     /// Share of the texts whose answer was right; 0 without a text.
     pub fn accuracy(&self) -> f64 {
-        ratio((0..self.classes).map(|class| self.count(class, class)).sum(), self.total())
+        ratio(self.right(), self.total())
     }
 
     /// Measures of each class that occurs, as label or as answer, by column.
@@ -167,6 +187,10 @@ mod tests {
         assert!((classes[2].f1 - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!((classes[3].precision, classes[3].recall, classes[3].f1), (0.0, 0.0, 0.0));
         assert!((confusion.macro_f1() - (2.0 / 3.0 + 0.5 + 2.0 / 3.0) / 4.0).abs() < 1e-12);
+        assert_eq!((confusion.right(), confusion.commonest(), Confusion::new(0).commonest()), (4, 3, 0));
+        let mut twice = confusion.clone();
+        twice.add_all(&confusion);
+        assert_eq!((twice.total(), twice.right(), twice.accuracy()), (14, 8, confusion.accuracy()));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Learning: what to do, doing it on the training thread, and whether the result may serve.
 //!
 //! `plan` decides between scratch, continue and transfer; `fit` is the loop, with its `recipe`, `optimiser` or
-//! `sgd`, `augment` and `metrics`; `memory` estimates what it takes; `gate` decides about promotion; `run` takes one job
+//! `sgd`, `augment` and `metrics`; `memory` estimates what it takes, `warnings` says what may be
+//! wrong with the examples; `gate` decides about promotion, by what `standing` measures; `run` takes one job
 //! through the stages that `strategy` chooses, from what `start` and `leaves` know; `refit` is the stage that leaves the
 //! encoder as it is, on what `features` computes or kept; `jobs` queues the jobs, `feed` tells what happens to them; `change`
 //! applies changes of the classes to a living model: what `edited` makes of them, how `divide` splits the examples, and the
@@ -36,6 +37,7 @@ mod relabels;
 mod run;
 mod sgd;
 mod splits;
+mod standing;
 mod start;
 mod stop;
 mod strategy;
@@ -43,6 +45,7 @@ mod suggest;
 mod trainer;
 mod validation;
 mod vectors;
+mod warnings;
 mod wide;
 
 pub use change::{Applied, ChangeOrder, Edits, Learning, Preview, UndoOrder};

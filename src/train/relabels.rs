@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{Jobs, metrics::argmax};
 use crate::{
-    dataset::Example,
+    dataset::{Example, hold_out},
     error::Result,
     model::Classifier,
     registry::{ModelId, Selector, Version},
@@ -36,7 +36,7 @@ pub struct RelabelSuggestions {
 /// An example that is answered with another class than that of its label.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contradiction {
-    /// The example.
+    /// The example, on the side of the split that a training in these classes has it on.
     pub example: Example,
     /// The class of its label.
     pub label: ClassId,
@@ -72,7 +72,9 @@ impl Jobs {
         let manifest = registry.manifest(id, version.revision)?;
         let classifier = Classifier::from_checkpoint(&registry.checkpoint(id, version.number)?)?;
         let groups = LeafGroups::new(&manifest, classifier.leaves())?;
-        let labelled = labelled(self.shared.dataset.all(registry.model(id)?.uid)?, &manifest, &groups);
+        let mut examples = self.shared.dataset.all(registry.model(id)?.uid)?;
+        hold_out(&mut examples, &manifest);
+        let labelled = labelled(examples, &manifest, &groups);
         let (mut contradicted, mut found) = (0, Vec::new());
         for chunk in labelled.chunks(CHUNK) {
             let contradictions = contradictions(chunk, &classifier, &groups, min_confidence)?;

@@ -10,27 +10,29 @@ use tracing::{info, warn};
 
 use super::{
     Current, EventKind, FitProgress, Fitted, Memory, Plan, Planned, Recipe, Sample, Strategy, TrainOptions,
-    answered::Answered,
     divide::is_open,
     feed::Feed,
     fit,
-    gate::{self, Comparison, Standing},
+    gate::{self, Comparison},
     jobs::{Shared, no_examples},
     leaves::Leaves,
     plan,
     refit::{MOST_SAMPLES, refit_all},
+    standing::{Candidate, Compared, Replaced},
     start::{Samples, recipe, samples, start_network},
     stop::Stop,
     strategy::Stage,
+    warnings::{named, warnings},
 };
 use crate::{
+    dataset::{Meanings, hold_out},
     error::{Error, Result},
     model::Checkpoint,
     registry::{
         Batch, JobRecord, JobState, Mode, Model, Origin, Publication, PublishedManifest, Registry, Report,
         Tensors, Version,
     },
-    taxonomy::{Class, ClassId, ClassName, LeafGroups, Manifest, Provenance, Revision, VersionNumber},
+    taxonomy::{ClassName, LeafGroups, Provenance, Revision, VersionNumber},
 };
 
 /// Progress is passed on at most this often.
@@ -51,7 +53,7 @@ pub(super) fn check_trainable(shared: &Shared, model: &Model, strategy: Strategy
             ),
         });
     }
-    let labels = shared.dataset.stats(model.uid)?.labels.into_keys().collect();
+    let labels = shared.dataset.stats(model.uid, &Meanings::new(None))?.labels.into_keys().collect();
     make_plan(&shared.registry, model, &labels, "").map(|_| ())
 }
 
@@ -68,6 +70,10 @@ struct Run<'a> {
     leaves: Leaves,
     samples: Samples,
     groups: LeafGroups,
+    /// What versions are compared on.
+    compared: Compared,
+    /// Classes whose few examples all train.
+    small: Vec<ClassName>,
 }
 
 /// Runs a job. Leaves the record as it shall be stored when the job succeeded.
@@ -86,7 +92,7 @@ pub(super) fn run(
     let registry = &shared.registry;
     record.state = JobState::Running;
     let model = registry.model(&record.model)?;
-    let examples = shared.dataset.all(model.uid)?;
+    let mut examples = shared.dataset.all(model.uid)?;
     let labels: BTreeSet<ClassName> = examples.iter().map(|example| example.label.clone()).collect();
     let mut plan = make_plan(registry, &model, &labels, &options.author)?;
     let mode = options.strategy.mode(plan.mode);
@@ -99,6 +105,7 @@ pub(super) fn run(
         warn!(examples = open, "examples that could belong to several classes take no part");
     }
 
+    let small = named(&hold_out(&mut examples, &plan.manifest), &plan.manifest);
     let leaves = Leaves::new(registry, &model, &plan.manifest, &examples)?;
     let start = start_network(shared, &model, &leaves, &plan.manifest, &examples, mode, options)?;
     let groups = LeafGroups::new(&plan.manifest, &start.leaves)?;
@@ -109,6 +116,9 @@ pub(super) fn run(
     let stages = options.strategy.stages(mode);
     let recipe = recipe(model.preset, mode, samples.train.len(), options);
     let epochs = if stages.contains(&Stage::Fit) { recipe.epochs } else { 0 };
+    let warnings = warnings(&small, samples.validation.len());
+    warnings.iter().for_each(|warning| warn!("{warning}"));
+    let small: Vec<ClassName> = small.into_iter().map(|(name, _)| name).collect();
     feed.send(EventKind::Planned(Planned {
         mode,
         reason: plan.reason.clone(),
@@ -116,6 +126,8 @@ pub(super) fn run(
         train_examples: samples.train.len() as u64,
         validation_examples: samples.validation.len() as u64,
         epochs,
+        small_classes: small.clone(),
+        warnings,
     }));
     let trained = samples.train.len();
     let kept = shared.features.fits(trained, start.architecture.features());
@@ -125,26 +137,36 @@ pub(super) fn run(
     info!(estimate = %memory, "memory");
     memory.check(shared.memory_limit)?;
 
-    let mut standing = match model.serving() {
-        Some(number) => {
-            let own = registry.manifest(&model.id, registry.version(&model.id, number)?.revision)?;
-            let answered = Answered::by(shared, &model.id, number, examples)?;
-            let (confusion, columns) = answered.confusion(&own, &plan.manifest)?;
-            Standing::new(&confusion, &columns).map(|standing| (standing, untouched(&own, &plan.manifest)))
-        }
+    let compared = Compared::new(&samples);
+    let mut replaced = match model.serving() {
+        Some(number) => compared.replaced(shared, (&model, number), &plan.manifest, &samples, examples)?,
         None => None,
     };
     let uid = model.uid;
-    let run = Run { shared, options, feed, stop, started, uid, mode, plan, leaves, samples, groups };
+    let run = Run {
+        shared,
+        options,
+        feed,
+        stop,
+        started,
+        uid,
+        mode,
+        plan,
+        leaves,
+        samples,
+        groups,
+        compared,
+        small,
+    };
     let (mut network, mut serving) = (start, model.serving());
     let mut wide = recipe.wide;
     for (index, stage) in stages.iter().enumerate() {
         let fitted = run.learn(*stage, &network, &Recipe { wide, ..recipe.clone() })?;
         let next = fitted.checkpoint.clone();
-        let candidate =
-            fitted.confusion.as_ref().and_then(|confusion| Standing::new(confusion, &run.groups.classes));
+        let candidate = run.compared.candidate(&fitted, &run.samples, &run.groups)?;
+        let validation_accuracy = fitted.validation_accuracy;
         let is_last = index + 1 == stages.len();
-        let gated = (&standing, &candidate);
+        let gated = (replaced.as_ref(), &candidate);
         if let Some(promoted) = run.publish(*stage, is_last, fitted, recipe.epochs, gated, serving, record)? {
             (network, serving) = (next, Some(promoted));
             // What was fitted of the wide branch is not fitted again, unless it was on a part of the examples.
@@ -152,8 +174,9 @@ pub(super) fn run(
                 wide.epochs = 0;
             }
             // From now on nothing that the change touched is new.
-            let all = run.groups.classes.clone();
-            standing = candidate.map(|candidate| (candidate, all));
+            let untouched = run.groups.classes.clone();
+            replaced =
+                candidate.standing.map(|standing| Replaced { standing, validation_accuracy, untouched });
         }
         if stop.is_set() {
             return Err(Error::Cancelled);
@@ -185,12 +208,6 @@ impl Learnt {
         let mut go_on = |_| if stop.is_set() { Err(Error::Cancelled) } else { Ok(()) };
         kept.of(&self.network).fill(&samples, &ids, &mut go_on)
     }
-}
-
-/// The classes that are in both manifests and own the same leaves.
-fn untouched(before: &Manifest, after: &Manifest) -> Vec<ClassId> {
-    let same = |class: &&Class| before.classes.get(&class.id).is_some_and(|old| old.state == class.state);
-    after.active().filter(same).map(|class| class.id).collect()
 }
 
 impl Run<'_> {
@@ -236,7 +253,7 @@ impl Run<'_> {
         is_last: bool,
         fitted: Fitted,
         planned_epochs: u32,
-        (replaced, candidate): (&Option<(Standing, Vec<ClassId>)>, &Option<Standing>),
+        (replaced, candidate): (Option<&Replaced>, &Candidate),
         serving: Option<VersionNumber>,
         record: &mut JobRecord,
     ) -> Result<Option<VersionNumber>> {
@@ -245,9 +262,12 @@ impl Run<'_> {
         let changing = shared.lock_changes();
         let decision = match (stop.is_set(), stop.is_cancelled()) {
             (false, _) => Comparison {
-                replaced: replaced.as_ref().map(|(standing, _)| standing),
-                candidate: candidate.as_ref(),
-                untouched: replaced.as_ref().map(|(_, untouched)| untouched.clone()).unwrap_or_default(),
+                basis: self.compared.basis,
+                learnt_nothing: candidate.learnt_nothing.clone(),
+                small: &self.small,
+                replaced: replaced.map(|replaced| &replaced.standing),
+                candidate: candidate.standing.as_ref(),
+                untouched: replaced.map(|replaced| replaced.untouched.clone()).unwrap_or_default(),
                 manifest: &plan.manifest,
             }
             .decide(shared.tolerance, options.force),
@@ -267,9 +287,8 @@ impl Run<'_> {
             validation_accuracy: fitted.validation_accuracy,
             validation_macro_f1: fitted.validation_macro_f1,
             replaced_validation_accuracy: replaced
-                .as_ref()
                 .filter(|_| !was_cancelled)
-                .map(|(standing, _)| standing.accuracy),
+                .and_then(|replaced| replaced.validation_accuracy),
             train_loss: fitted.train_loss,
             epochs: fitted.epochs,
             best_epoch: fitted.best_epoch,

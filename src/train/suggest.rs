@@ -13,8 +13,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Jobs, answered::Answered, metrics::argmax};
+use super::{
+    Jobs,
+    answered::{Answered, validating},
+    metrics::argmax,
+};
 use crate::{
+    dataset::hold_out,
     error::Result,
     registry::{ModelId, Selector, Version},
     taxonomy::{ClassId, LeafGroups, Manifest},
@@ -86,8 +91,9 @@ impl Jobs {
         let registry = &self.shared.registry;
         let version = registry.version(id, registry.resolve(id, &Selector::Serving)?)?;
         let manifest = registry.manifest(id, version.revision)?;
-        let examples = self.shared.dataset.all(registry.model(id)?.uid)?;
-        let answered = Answered::by(&self.shared, id, version.number, examples)?;
+        let mut examples = self.shared.dataset.all(registry.model(id)?.uid)?;
+        hold_out(&mut examples, &manifest);
+        let answered = Answered::by(&self.shared, id, version.number, validating(examples))?;
         let (examples, right, mut pairs) = count(&answered, &manifest)?;
         pairs.truncate(limit);
         Ok(Suggestions { version, manifest, examples, right, pairs })
