@@ -334,7 +334,8 @@ mod tests {
         assert!(kept.promote);
         assert_eq!(
             kept.explanation,
-            "promoted: too little to judge by, only 7 texts validate; of 30 examples, those that train too, it answers              28 right, the serving version 30"
+            "promoted: too little to judge by, only 7 texts validate; of 30 examples, those that train too, it answers \
+             28 right, the serving version 30"
         );
         let refused = decide(1, Some([10, 10, 10]), [10, 10, 7], false);
         assert!(!refused.promote);
