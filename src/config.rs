@@ -95,8 +95,8 @@ pub struct Config {
     pub insecure: bool,
     /// Folder of the word vectors that models may start from, which must be there. Default: none.
     pub vectors_dir: Option<PathBuf>,
-    /// Memory that a training may take, in bytes, 16 MiB to 64 TiB; one that is estimated at more is refused. Default:
-    /// half of the memory that the machine, or the control group of the daemon, has.
+    /// Memory that the trainings in progress may take together, in bytes, 16 MiB to 64 TiB; one that is estimated at more is
+    /// refused. Default: half of the memory that the machine, or the control group of the daemon, has.
     pub training_memory_limit: u64,
     /// By how much the validation accuracy of what was learnt may be below that of the version it replaces, 0 to 1. Default
     /// 0.
@@ -235,7 +235,7 @@ pub struct Settings {
     /// Folder of the word vectors that models may start from [default: none]
     #[arg(long, env = "TAXOND_VECTORS_DIR", value_name = "DIR")]
     pub vectors_dir: Option<PathBuf>,
-    /// Memory that a training may take, in bytes [default: half of what the machine or container has]
+    /// Memory of all trainings in progress, in bytes [default: half of what the machine or container has]
     #[arg(long, env = "TAXOND_TRAINING_MEMORY_LIMIT", value_name = "BYTES")]
     pub training_memory_limit: Option<u64>,
     /// By how much the validation accuracy may fall by what was learnt, 0 to 1 [default: 0]

@@ -56,9 +56,9 @@ pub struct JobRecord {
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobState {
-    /// Accepted, waiting for the training thread.
+    /// Accepted, waiting to be started.
     Queued,
-    /// Learning.
+    /// Started: it computes, by turns with others.
     Running,
     /// Done.
     Succeeded,

@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{Arc, OnceLock},
 };
 
@@ -129,6 +130,16 @@ impl Caller {
         Ok(job)
     }
 
+    /// The identity whose share of the training time a job of this call uses: the one that was verified; without one the
+    /// author, or the host where the author is an address.
+    pub(super) fn share(&self, author: &str) -> String {
+        match (self.identity.name.as_str(), author.parse::<SocketAddr>()) {
+            ("", Ok(address)) => address.ip().to_string(),
+            ("", Err(_)) => author.to_owned(),
+            (name, _) => name.to_owned(),
+        }
+    }
+
     pub(super) fn says_request_id(&self, id: &str) {
         let _first_one_counts = self.said.request_id.set(id.to_owned());
     }
@@ -177,6 +188,19 @@ mod tests {
         let ((), caller) = of(Request::new(()));
         let error = caller.may(ModelId::new("bank").unwrap()).unwrap_err();
         assert!(matches!(error, Error::Denied { reason: "MODEL_NOT_ALLOWED", .. }), "{error}");
+    }
+
+    #[test]
+    fn a_share_is_of_the_verified_identity_and_else_of_what_is_known() {
+        let share = |name: &str, author: &str| {
+            let identity = Identity { name: name.into(), ..Identity::anybody() };
+            Caller::new(Arc::new(identity)).share(author)
+        };
+        assert_eq!(share("ci", "ada via ci"), "ci");
+        assert_eq!(share("", "ada"), "ada");
+        assert_eq!(share("", "127.0.0.1:4711"), "127.0.0.1", "connections of one host are one identity");
+        assert_eq!(share("", "[::1]:4711"), "::1");
+        assert_eq!(share("", "uid 1000"), "uid 1000");
     }
 
     #[test]

@@ -207,6 +207,7 @@ fn order(mut violations: Violations, terms: Terms<'_>, edits: Edits) -> Result<C
         edits,
         reason: terms.reason.to_owned(),
         author: terms.author.to_owned(),
+        identity: terms.caller.share(terms.author),
         expected_revision: terms.expected_revision,
     })
 }

@@ -234,6 +234,8 @@ pub(super) fn job(job: JobRecord, latest: Option<&FitProgress>) -> v1::Job {
         end_time: job.ended.and_then(timestamp),
         continues: job.continues.map(registry::JobId::name).unwrap_or_default(),
         continued_by: job.continued_by.map(registry::JobId::name).unwrap_or_default(),
+        waiting: false,
+        jobs_ahead: 0,
     }
 }
 

@@ -3,8 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
@@ -22,11 +24,13 @@ use crate::{
     proto::v1::{self, training_service_server::TrainingService},
     registry::{JobId, JobRecord},
     taxonomy::{ClassName, Meaning},
-    train::{Confusion, Judged, TrainOptions, metrics::calibration_error},
+    train::{Confusion, Judged, Positions, TrainOptions, metrics::calibration_error},
 };
 
 /// Most frequent errors that an evaluation names.
 const MAX_CONFUSED: usize = 20;
+/// How long CancelJob waits for a job that was started to end.
+const ENDING: Duration = Duration::from_secs(1);
 /// Unknown labels that an evaluation names.
 const MAX_UNKNOWN: usize = 20;
 
@@ -57,6 +61,7 @@ impl TrainingService for Services {
                             word_shuffle: request.word_shuffle.map(|probability| probability as f32),
                             strategy,
                             force: request.force,
+                            identity: caller.share(&author),
                             author,
                         };
                         services.jobs.train(&model, options, receipt)?
@@ -97,7 +102,10 @@ impl TrainingService for Services {
         let (request, caller) = caller::of(request);
         let id = name::job("name", &request.name).map_err(status)?;
         let job = self
-            .blocking(move |services| Ok(services.job(caller.may_see(services.registry.job(id)?)?)))
+            .blocking(move |services| {
+                let job = caller.may_see(services.registry.job(id)?)?;
+                Ok(services.job(job, &services.jobs.positions()))
+            })
             .await?;
         Ok(Response::new(v1::GetJobResponse { job: Some(job) }))
     }
@@ -118,7 +126,8 @@ impl TrainingService for Services {
                 let page = services.registry.jobs(model.as_ref(), before, size)?;
                 let next = page.last().filter(|_| page.len() == size).map(|job| job.id.to_string());
                 let seen = page.into_iter().filter(|job| caller.identity().sees(&job.model));
-                let jobs = seen.map(|job| services.job(job)).collect();
+                let positions = services.jobs.positions();
+                let jobs = seen.map(|job| services.job(job, &positions)).collect();
                 Ok(v1::ListJobsResponse { jobs, next_page_token: next.unwrap_or_default() })
             })
             .await?;
@@ -131,10 +140,25 @@ impl TrainingService for Services {
     ) -> Result<Response<v1::CancelJobResponse>, Status> {
         let (request, caller) = caller::of(request);
         let id = name::job("name", &request.name).map_err(status)?;
-        let job = self
+        let (job, mut watch) = self
             .blocking(move |services| {
                 caller.may_see(services.registry.job(id)?)?;
-                Ok(services.job(services.jobs.cancel(id)?))
+                let watch = services.jobs.watch(id)?;
+                Ok((services.jobs.cancel(id)?, watch))
+            })
+            .await?;
+        // A job that was started ends at its next step. Where that takes longer, the answer says how it stands.
+        if !job.state.is_ended() {
+            let _later = timeout(ENDING, async { while watch.next().await.is_some() {} }).await;
+        }
+        let job = self
+            .blocking(move |services| {
+                let job = match services.registry.job(id) {
+                    // The model was deleted as soon as it was free.
+                    Err(Error::NotFound { .. }) => job,
+                    found => found?,
+                };
+                Ok(services.job(job, &services.jobs.positions()))
             })
             .await?;
         Ok(Response::new(v1::CancelJobResponse { job: Some(job) }))
@@ -177,9 +201,14 @@ impl TrainingService for Services {
 }
 
 impl Services {
-    fn job(&self, job: JobRecord) -> v1::Job {
-        let progress = self.jobs.progress(job.id);
-        convert::job(job, progress.as_ref())
+    fn job(&self, job: JobRecord, positions: &Positions) -> v1::Job {
+        let (id, is_ended) = (job.id, job.state.is_ended());
+        let ahead = positions.ahead_of(id).and_then(|ahead| ahead.try_into().ok());
+        v1::Job {
+            waiting: !is_ended && positions.is_parked(id),
+            jobs_ahead: ahead.unwrap_or_default(),
+            ..convert::job(job, self.jobs.progress(id).as_ref())
+        }
     }
 }
 

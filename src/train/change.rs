@@ -32,6 +32,8 @@ pub struct ChangeOrder {
     pub reason: String,
     /// Who, as the caller claimed.
     pub author: String,
+    /// The identity whose share of the training time the job that learns uses.
+    pub identity: String,
     /// The revision that the serving manifest must have, if given.
     pub expected_revision: Option<u64>,
 }
@@ -142,20 +144,25 @@ impl Jobs {
         let made_way = self.shared.make_way(&order.model)?;
         let wanted = match learning {
             // Of classes that came and have no examples there is nothing to learn.
-            Learning::Follows { .. } => made_way || !manifest.change.only_adds() || !fitted.is_empty(),
-            Learning::GoesOn => made_way,
+            Learning::Follows { .. } => {
+                made_way.is_some() || !manifest.change.only_adds() || !fitted.is_empty()
+            }
+            Learning::GoesOn => made_way.is_some(),
             Learning::None => false,
         };
-        let author = order.author.clone();
+        let (author, identity) = (order.author.clone(), order.identity.clone());
+        let options = TrainOptions { author, identity, ..TrainOptions::default() };
         let options = match learning {
-            Learning::Follows { strategy, force } => {
-                TrainOptions { strategy, force, author, ..TrainOptions::default() }
-            }
-            Learning::GoesOn | Learning::None => TrainOptions { author, ..TrainOptions::default() },
+            Learning::Follows { strategy, force } => TrainOptions { strategy, force, ..options },
+            Learning::GoesOn | Learning::None => options,
         };
         let refining = Order { options, refines_change: true };
         // Work is done again only for a change that stands: its order comes with the version.
         let follows = wanted && self.has_examples(&serving, &manifest)?;
+        let mut also = assignment(&serving.model, &divisions);
+        if let Some(made_way) = &made_way {
+            made_way.put(&mut also);
+        }
         let made = Made {
             origin: Origin::Instant,
             parent: serving.number,
@@ -164,9 +171,12 @@ impl Jobs {
             manifest: &manifest,
             new_job: follows.then(|| refining.encode()).transpose()?,
             receipt,
-            also: assignment(&serving.model, &divisions),
+            also,
         };
         let version = self.publish(&serving, made)?;
+        if let Some(made_way) = made_way {
+            made_way.done();
+        }
         info!(
             model = %order.model,
             revision = %manifest.revision,
@@ -237,9 +247,13 @@ impl Jobs {
                 subject: name,
             });
         }
-        self.shared.make_way(model)?;
+        let made_way = self.shared.make_way(model)?;
         let target = self.shared.registry.manifest(model, point.revision)?;
         let manifest = serving.manifest.undo(&target, serving.provenance(reason, author));
+        let mut also = Batch::new();
+        if let Some(made_way) = &made_way {
+            made_way.put(&mut also);
+        }
         let made = Made {
             origin: Origin::Undo,
             parent: point.version,
@@ -248,9 +262,12 @@ impl Jobs {
             manifest: &manifest,
             new_job: None,
             receipt,
-            also: Batch::new(),
+            also,
         };
         let version = self.publish(&serving, made)?;
+        if let Some(made_way) = made_way {
+            made_way.done();
+        }
         info!(model = %model, revision = %manifest.revision, version = %version.number, "change undone");
         Ok(Applied { manifest, version, job: None, divisions: Vec::new() })
     }

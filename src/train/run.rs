@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::{
     Current, EventKind, FitProgress, Fitted, Memory, Plan, Planned, Recipe, Sample, Strategy, TrainOptions,
     answered::Answered,
+    claim::{Claim, Need},
     divide::is_open,
     feed::Feed,
     fit,
@@ -22,10 +23,11 @@ use super::{
     start::{Samples, recipe, samples, start_network},
     stop::Stop,
     strategy::Stage,
+    work::Turn,
 };
 use crate::{
     error::{Error, Result},
-    model::Checkpoint,
+    model::{Checkpoint, Device},
     registry::{
         Batch, JobRecord, JobState, Mode, Model, Origin, Publication, PublishedManifest, Registry, Report,
         Tensors, Version,
@@ -60,6 +62,7 @@ struct Run<'a> {
     shared: &'a Shared,
     options: &'a TrainOptions,
     feed: &'a Feed,
+    turn: Turn<'a>,
     stop: &'a Stop,
     started: Instant,
     uid: u64,
@@ -70,19 +73,29 @@ struct Run<'a> {
     groups: LeafGroups,
 }
 
+/// How a job was run.
+pub(super) enum Ran {
+    /// To its end.
+    Learnt(Learnt),
+    /// Not at all: there is no room for it beside the jobs in progress.
+    NoRoom(Claim),
+}
+
 /// Runs a job. Leaves the record as it shall be stored when the job succeeded.
 ///
+/// Until it is known what it takes it computes in one piece; then it offers its turn between steps.
+///
 /// # Errors
-/// [`Error::Cancelled`] once `stop` is set; else what kept the job from succeeding. Where the job was cancelled, what its
-/// best epoch learnt is stored first, as a version that is not promoted.
+/// [`Error::Cancelled`] once the job was stopped; else what kept the job from succeeding. Where the job was cancelled, what
+/// its best epoch learnt is stored first, as a version that is not promoted.
 pub(super) fn run(
     shared: &Shared,
     record: &mut JobRecord,
     options: &TrainOptions,
     feed: &Feed,
-    stop: &Stop,
-) -> Result<Learnt> {
-    let started = Instant::now();
+    turn: Turn<'_>,
+) -> Result<Ran> {
+    let (started, stop) = (Instant::now(), turn.stop());
     let registry = &shared.registry;
     record.state = JobState::Running;
     let model = registry.model(&record.model)?;
@@ -99,9 +112,11 @@ pub(super) fn run(
         warn!(examples = open, "examples that could belong to several classes take no part");
     }
 
+    stop.check()?;
     let leaves = Leaves::new(registry, &model, &plan.manifest, &examples)?;
     let start = start_network(shared, &model, &leaves, &plan.manifest, &examples, mode, options)?;
     let groups = LeafGroups::new(&plan.manifest, &start.leaves)?;
+    stop.check()?;
     let samples = samples(&plan.manifest, &groups, &start.text_encoder()?, &examples);
     if samples.train.is_empty() {
         return Err(no_examples(&model));
@@ -109,6 +124,18 @@ pub(super) fn run(
     let stages = options.strategy.stages(mode);
     let recipe = recipe(model.preset, mode, samples.train.len(), options);
     let epochs = if stages.contains(&Stage::Fit) { recipe.epochs } else { 0 };
+    let trained = samples.train.len();
+    let kept = shared.features.fits(trained, start.architecture.features());
+    let read = if stages.contains(&Stage::Refit) { trained.min(MOST_SAMPLES) } else { 0 };
+    let featured = if kept { trained } else { read };
+    let memory = Memory::estimate(&start, &samples.train, &samples.validation, &recipe, featured);
+    info!(estimate = %memory, "memory");
+    let within_limit = memory.check(shared.memory_limit);
+    if within_limit.is_ok()
+        && let Err(claim) = turn.reserve(need(&memory, &shared.device))
+    {
+        return Ok(Ran::NoRoom(claim));
+    }
     feed.send(EventKind::Planned(Planned {
         mode,
         reason: plan.reason.clone(),
@@ -117,13 +144,8 @@ pub(super) fn run(
         validation_examples: samples.validation.len() as u64,
         epochs,
     }));
-    let trained = samples.train.len();
-    let kept = shared.features.fits(trained, start.architecture.features());
-    let read = if stages.contains(&Stage::Refit) { trained.min(MOST_SAMPLES) } else { 0 };
-    let featured = if kept { trained } else { read };
-    let memory = Memory::estimate(&start, &samples.train, &samples.validation, &recipe, featured);
-    info!(estimate = %memory, "memory");
-    memory.check(shared.memory_limit)?;
+    within_limit?;
+    turn.offer_or_end()?;
 
     let mut standing = match model.serving() {
         Some(number) => {
@@ -135,7 +157,8 @@ pub(super) fn run(
         None => None,
     };
     let uid = model.uid;
-    let run = Run { shared, options, feed, stop, started, uid, mode, plan, leaves, samples, groups };
+    turn.offer_or_end()?;
+    let run = Run { shared, options, feed, turn, stop, started, uid, mode, plan, leaves, samples, groups };
     let (mut network, mut serving) = (start, model.serving());
     let mut wide = recipe.wide;
     for (index, stage) in stages.iter().enumerate() {
@@ -155,11 +178,18 @@ pub(super) fn run(
             let all = run.groups.classes.clone();
             standing = candidate.map(|candidate| (candidate, all));
         }
-        if stop.is_set() {
-            return Err(Error::Cancelled);
-        }
+        turn.offer_or_end()?;
     }
-    Ok(Learnt { network, samples: run.samples, uid })
+    Ok(Ran::Learnt(Learnt { network, samples: run.samples, uid }))
+}
+
+/// What a training takes of the machine and, for what lies there, of the device.
+fn need(memory: &Memory, device: &Device) -> Need {
+    let device = match device {
+        Device::Cpu => 0,
+        Device::Cuda(_) => memory.network + memory.optimiser + memory.batch,
+    };
+    Need { memory: memory.total(), device }
 }
 
 /// What a job leaves: the network that serves, and what it was learnt from.
@@ -171,8 +201,8 @@ pub(super) struct Learnt {
 
 impl Learnt {
     /// Computes what the encoder makes of the examples and keeps it for the next change, unless there is no room or
-    /// `stop` is set.
-    pub(super) fn keep_features(&self, shared: &Shared, stop: &Stop) -> Result<()> {
+    /// the daemon stops.
+    pub(super) fn keep_features(&self, shared: &Shared, turn: Turn<'_>) -> Result<()> {
         let Samples { train, train_ids, validation, validation_ids } = &self.samples;
         let mut of: Vec<(u64, &Sample)> = train_ids.iter().copied().zip(train).collect();
         of.extend(validation_ids.iter().copied().zip(validation));
@@ -182,7 +212,7 @@ impl Learnt {
         of.sort_unstable_by_key(|(id, _)| *id);
         let (ids, samples): (Vec<u64>, Vec<&Sample>) = of.into_iter().unzip();
         let kept = shared.kept(self.uid);
-        let mut go_on = |_| if stop.is_set() { Err(Error::Cancelled) } else { Ok(()) };
+        let mut go_on = |_| turn.offer_or_end();
         kept.of(&self.network).fill(&samples, &ids, &mut go_on)
     }
 }
@@ -208,7 +238,7 @@ impl Run<'_> {
                 passed_on = Some((Instant::now(), progress.epoch, progress.stage));
                 self.feed.send(EventKind::Progress(progress.clone()));
             }
-            ControlFlow::Continue(())
+            self.turn.offer()
         };
         let Samples { train, validation, .. } = &self.samples;
         match stage {
