@@ -204,6 +204,8 @@ pub(crate) fn job(job: &Job) -> Value {
         "end_time": time(job.end_time.as_ref()),
         "continues": job.continues,
         "continued_by": job.continued_by,
+        "waiting": job.waiting,
+        "jobs_ahead": job.jobs_ahead,
     })
 }
 
