@@ -78,6 +78,9 @@ pub enum Error {
     /// The work was cancelled.
     #[error("cancelled")]
     Cancelled,
+    /// The time that the client allowed is over.
+    #[error("the deadline of the call passed before it was answered; what it was to do may have been done")]
+    DeadlineExceeded,
     /// The daemon is shutting down or not ready.
     #[error("{0}")]
     Unavailable(String),
@@ -153,6 +156,7 @@ impl Error {
             | Self::AlreadyExists { .. }
             | Self::Invalid(_)
             | Self::Cancelled
+            | Self::DeadlineExceeded
             | Self::Unavailable(_)
             | Self::Corrupt { .. }
             | Self::Io { .. }

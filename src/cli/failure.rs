@@ -133,6 +133,7 @@ impl From<Error> for Failure {
             | Error::Conflict { .. } => Exit::Invalid,
             Error::Exhausted { .. }
             | Error::Cancelled
+            | Error::DeadlineExceeded
             | Error::Unauthenticated { .. }
             | Error::Denied { .. }
             | Error::Unavailable(_)
@@ -164,9 +165,8 @@ impl From<Status> for Failure {
             Code::DataLoss => (Exit::Failed, "DATA_LOSS"),
             Code::Internal => (Exit::Failed, "INTERNAL"),
             // The connection ended before the call was sent, as where a certificate is not taken.
-            Code::Cancelled if broken && !status.message().contains("Timeout") => {
-                (Exit::Unreachable, "UNAVAILABLE")
-            }
+            Code::Cancelled if timed_out(&status) => (Exit::Failed, "DEADLINE_EXCEEDED"),
+            Code::Cancelled if broken => (Exit::Unreachable, "UNAVAILABLE"),
             Code::Cancelled => (Exit::Failed, "CANCELLED"),
             Code::Unknown | Code::Ok if broken => (Exit::Unreachable, "UNAVAILABLE"),
             Code::Unknown | Code::Ok => (Exit::Failed, "UNKNOWN"),
@@ -178,6 +178,11 @@ impl From<Status> for Failure {
         let hint = hint(&status, exit);
         Self { exit, code, details: details(&status, &message), message, hint }
     }
+}
+
+/// Whether this side gave up: tonic's client answers CANCELLED when the time is over that `--timeout` allows.
+fn timed_out(status: &Status) -> bool {
+    status.code() == Code::Cancelled && status.message().contains("Timeout")
 }
 
 /// What the details of a status add to its message.
@@ -213,9 +218,7 @@ fn hint(status: &Status, exit: Exit) -> Option<String> {
                 .into(),
         ),
         Code::DeadlineExceeded => Some("allow more time with --timeout SECONDS".into()),
-        Code::Cancelled if status.message().contains("Timeout") => {
-            Some("allow more time with --timeout SECONDS".into())
-        }
+        Code::Cancelled if timed_out(status) => Some("allow more time with --timeout SECONDS".into()),
         Code::ResourceExhausted => {
             let delay = found.retry_info().and_then(|retry| retry.retry_delay)?;
             Some(format!("try again in {:.1} s", delay.as_secs_f64()))

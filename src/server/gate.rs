@@ -21,9 +21,10 @@ use super::{
     audit::Audit,
     connection::Client,
     crowd::{Crowd, Entered},
+    deadline::{self, Deadline},
     door::{Door, Refusal},
     metrics::{self, Metrics},
-    roles, traces,
+    request_body, roles, traces,
 };
 use crate::{
     error::Error,
@@ -80,13 +81,17 @@ where
         let Some(rpc) = roles::find(request.uri().path()) else {
             return answer(Status::unimplemented("there is no such call").into_http());
         };
+        let deadline = Deadline::of(request.headers());
+        let body_end = request_body::watch(&mut request);
         let client = request.extensions_mut().remove::<Client>();
         let open = client.as_ref().map(|client| client.calls.begin());
         let span = traces::call(rpc, request.headers(), self.traces);
-        let call = metrics::Call::begin(&self.metrics, rpc, self.traces.then(|| span.clone()), open);
+        let call =
+            metrics::Call::begin(&self.metrics, rpc, self.traces.then(|| span.clone()), open, deadline);
         let peer = client.as_ref().map(|client| &client.peer);
         let authorization = request.headers().get(http::header::AUTHORIZATION).map(|value| value.as_bytes());
-        let begin = |who: Option<&Identity>, said| rpc.audited.then(|| Audit::begin(rpc, who, peer, said));
+        let begin =
+            |who: Option<&Identity>, said| rpc.audited.then(|| Audit::begin(rpc, who, peer, said, deadline));
         let admitted = self.door.admit(rpc, authorization, peer).and_then(|identity| match self.enter(rpc) {
             Ok(entered) => Ok((identity, entered)),
             Err(cause) => Err(Refusal { who: Some(identity), cause }),
@@ -117,10 +122,13 @@ where
         let mut inner = std::mem::replace(&mut self.inner, copy);
         Box::pin(async move {
             let handled = async move { inner.call(request).await }.instrument(span);
-            let response = match Guarded(Box::pin(handled)).await {
-                Ok(Ok(response)) => response,
-                Ok(Err(never)) => match never {},
-                Err(()) => status(Error::Internal("the call panicked; see the log".into())).into_http(),
+            let response = match deadline::within(deadline, Guarded(Box::pin(handled))).await {
+                // Nobody hears it; the log and the metrics tell it from what went wrong here.
+                Some(Ok(Ok(_))) if body_end.is_cut() => reset(deadline).into_http(),
+                Some(Ok(Ok(response))) => deadline::limit(deadline, response),
+                Some(Ok(Err(never))) => match never {},
+                Some(Err(())) => status(Error::Internal("the call panicked; see the log".into())).into_http(),
+                None => deadline::exceeded().into_http(),
             };
             if let Some(audit) = audit {
                 audit.answered(code(&response));
@@ -137,6 +145,14 @@ impl<S> Gate<S> {
     /// Counts a prediction in, if this is one.
     fn enter(&self, rpc: roles::Rpc) -> Result<Option<Entered>, Error> {
         rpc.predicts.then(|| self.crowd.enter()).transpose()
+    }
+}
+
+/// The status of a call whose client reset its stream.
+fn reset(deadline: Option<Deadline>) -> Status {
+    match Deadline::outcome_of_reset(deadline) {
+        Code::DeadlineExceeded => deadline::exceeded(),
+        _ => status(Error::Cancelled),
     }
 }
 
@@ -178,6 +194,7 @@ fn message(cause: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use tonic_types::StatusExt as _;
     use tower::{ServiceExt as _, service_fn};
 
     use super::*;
@@ -213,5 +230,34 @@ mod tests {
         let request = http::Request::builder().uri("/taxond.v1.PredictService/Guess");
         let response = service.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(code(&response), Code::Unimplemented);
+    }
+
+    /// A request of GetModel with a deadline.
+    fn within(timeout: &str) -> http::Request<Body> {
+        let request = http::Request::builder().uri("/taxond.v1.RegistryService/GetModel");
+        request.header("grpc-timeout", timeout).body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_passed_deadline_is_answered_as_such_with_details() {
+        let endless = async |_| std::future::pending::<Result<http::Response<Body>, Infallible>>().await;
+        let response = open_gate().layer(service_fn(endless)).oneshot(within("1m")).await.unwrap();
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert_eq!(status.get_error_details().error_info().unwrap().reason, "DEADLINE_EXCEEDED");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_its_client_drops_counts_as_beyond_its_deadline_or_as_cancelled() {
+        for (timeout, code) in [("20m", Code::DeadlineExceeded), ("1H", Code::Cancelled)] {
+            let gate = open_gate();
+            let endless = async |_| std::future::pending::<Result<http::Response<Body>, Infallible>>().await;
+            let mut call = gate.layer(service_fn(endless)).call(within(timeout));
+            let polled = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_ready())).await;
+            assert!(!polled, "nothing answers it");
+            drop(call);
+            let counted: Vec<_> = gate.metrics.calls().flat_map(|calls| calls.codes()).collect();
+            assert_eq!(counted, [(code, 1)], "{timeout}");
+        }
     }
 }

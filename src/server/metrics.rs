@@ -18,6 +18,7 @@ use tonic::{
 use tracing::Span;
 
 use super::{
+    deadline::Deadline,
     idle::OpenCall,
     roles::{self, Rpc},
     traces,
@@ -96,12 +97,14 @@ impl Calls {
     }
 }
 
-/// Measures a call, from now until its answer is whole. Dropped before that, it counts as cancelled.
+/// Measures a call, from now until its answer is whole. Dropped before that, it counts as cancelled or as beyond its deadline.
 pub(super) struct Call {
     metrics: Arc<Metrics>,
     number: usize,
     started: Instant,
-    outcome: Code,
+    /// None until it is known.
+    outcome: Option<Code>,
+    deadline: Option<Deadline>,
     /// Where spans are sent.
     span: Option<Span>,
     /// Keeps its connection from being idle.
@@ -114,13 +117,15 @@ impl Call {
         rpc: Rpc,
         span: Option<Span>,
         open: Option<OpenCall>,
+        deadline: Option<Deadline>,
     ) -> Self {
         let metrics = Arc::clone(metrics);
         Self {
             metrics,
             number: rpc.number,
             started: Instant::now(),
-            outcome: Code::Cancelled,
+            outcome: None,
+            deadline,
             span,
             _open: open,
         }
@@ -130,7 +135,7 @@ impl Call {
     pub(super) fn measure(mut self, response: http::Response<Body>) -> http::Response<Body> {
         match response.headers().get(Status::GRPC_STATUS) {
             Some(status) => {
-                self.outcome = Code::from_bytes(status.as_bytes());
+                self.outcome = Some(Code::from_bytes(status.as_bytes()));
                 response
             }
             None => response.map(|inner| Body::new(Measured { inner, call: self })),
@@ -140,11 +145,12 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        let outcome = self.outcome.unwrap_or_else(|| Deadline::outcome_of_reset(self.deadline));
         let calls = &self.metrics.calls[self.number];
-        calls.codes[self.outcome as usize].add_one();
+        calls.codes[outcome as usize].add_one();
         calls.seconds.add(self.started.elapsed().as_secs_f64());
         if let Some(span) = &self.span {
-            traces::ended(span, self.outcome);
+            traces::ended(span, outcome);
         }
     }
 }
@@ -167,7 +173,7 @@ impl HttpBody for Measured {
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(status) = frame.trailers_ref().and_then(|trailers| trailers.get(Status::GRPC_STATUS))
         {
-            self.call.outcome = Code::from_bytes(status.as_bytes());
+            self.call.outcome = Some(Code::from_bytes(status.as_bytes()));
         }
         polled
     }

@@ -8,12 +8,13 @@ use super::{
     convert, name,
     repeat::{self, Call},
     status::status,
-    stream,
+    stream::{Complete, Received, Uploads},
 };
 use crate::{
-    dataset::{Added, Deleted, Relabelled},
+    dataset::{AddSession, Added, Deleted, Relabelled},
     error::{Error, Result},
     proto::v1::{self, dataset_service_server::DatasetService},
+    registry::Receipt,
     taxonomy::ClassName,
 };
 
@@ -28,15 +29,13 @@ impl DatasetService for Services {
         &self,
         request: Request<Streaming<v1::AddExamplesRequest>>,
     ) -> Result<Response<v1::AddExamplesResponse>, Status> {
-        let (mut requests, caller) = caller::of(request);
-        let Some(first) = stream::next(&mut requests).await? else {
-            return Err(status(Error::invalid("model", "the stream held no message")));
-        };
+        let (mut uploads, caller) = Uploads::of(request);
+        let first = uploads.first().await?;
         let id = name::model(&caller, "model", &first.model).map_err(status)?;
         let model = first.model.clone();
         // The first message stands for the stream: what follows is not there yet.
         let call = self.first_or_repeat(&caller, "AddExamples", &first.request_id, &first).map_err(status)?;
-        let (receipt, _under_way) = match call {
+        let (receipt, under_way) = match call {
             Call::First(receipt, under_way) => (receipt, under_way),
             Call::Repeat(outcome) => {
                 let added = repeat::answer(&outcome).map_err(status)?;
@@ -46,8 +45,8 @@ impl DatasetService for Services {
         let mut session =
             self.blocking(move |services| services.dataset.add(&services.registry.model(&id)?)).await?;
         let mut seen = 0;
-        let mut next = Some(first);
-        while let Some(request) = next {
+        let mut request = first;
+        let complete = loop {
             if !request.model.is_empty() && request.model != model {
                 let description = format!("must not change within a stream, got '{}'", request.model);
                 return Err(status(Error::invalid("model", description)));
@@ -60,9 +59,18 @@ impl DatasetService for Services {
                     Ok(session)
                 })
                 .await?;
-            next = stream::next(&mut requests).await?;
-        }
-        let added = self.blocking(move |_| session.commit(receipt)).await?;
+            match uploads.next().await? {
+                Received::Message(next) => request = next,
+                Received::End(complete) => break complete,
+            }
+        };
+        let added = self
+            .blocking(move |_| {
+                // A repeat must not begin before this has ended, be its own client there or not.
+                let _under_way = under_way;
+                commit(session, receipt, complete)
+            })
+            .await?;
         Ok(Response::new(response(added)))
     }
 
@@ -224,6 +232,11 @@ pub(super) fn checked(examples: Vec<v1::LabelledText>, seen: usize) -> Result<Ve
     }
     violations.finish()?;
     Ok(checked)
+}
+
+/// Stores an upload that came to its end.
+fn commit(session: AddSession, receipt: Option<Receipt>, _all_came: Complete) -> Result<Added> {
+    session.commit(receipt)
 }
 
 fn response(added: Added) -> v1::AddExamplesResponse {

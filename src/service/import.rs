@@ -2,7 +2,12 @@
 
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Services, caller, convert, name, repeat::Call, status::status, stream};
+use super::{
+    Services, convert, name,
+    repeat::Call,
+    status::status,
+    stream::{Complete, Received, Uploads},
+};
 use crate::{
     error::Error,
     proto::v1,
@@ -15,10 +20,8 @@ impl Services {
         &self,
         request: Request<Streaming<v1::ImportVersionRequest>>,
     ) -> Result<Response<v1::ImportVersionResponse>, Status> {
-        let (mut requests, caller) = caller::of(request);
-        let Some(first) = stream::next(&mut requests).await? else {
-            return Err(status(Error::invalid("model", "the stream held no message")));
-        };
+        let (mut uploads, caller) = Uploads::of(request);
+        let first = uploads.first().await?;
         let id = name::model(&caller, "model", &first.model).map_err(status)?;
         // The first message stands for the stream: what follows is not there yet.
         let call =
@@ -27,10 +30,12 @@ impl Services {
             Call::Repeat(outcome) => {
                 self.blocking(move |services| services.version_of_outcome(&caller, &outcome)).await?
             }
-            Call::First(receipt, _under_way) => {
+            Call::First(receipt, under_way) => {
                 self.registry.model(&id).map_err(status)?;
-                let file = receive(first, &mut requests).await?;
+                let (file, _all_came) = receive(first, &mut uploads).await?;
                 self.blocking(move |services| {
+                    // A repeat must not begin before this has ended, be its own client there or not.
+                    let _under_way = under_way;
                     let archive = Archive::decode(&file)?;
                     drop(file);
                     services.jobs.while_idle(&id, || services.registry.import(&id, archive, receipt))
@@ -42,14 +47,18 @@ impl Services {
     }
 }
 
-/// The file, from the first message on.
+/// The file, from the first message on, and the proof that all of it came.
 async fn receive(
     first: v1::ImportVersionRequest,
-    requests: &mut Streaming<v1::ImportVersionRequest>,
-) -> Result<Vec<u8>, Status> {
+    uploads: &mut Uploads<v1::ImportVersionRequest>,
+) -> Result<(Vec<u8>, Complete), Status> {
     let v1::ImportVersionRequest { model, data: mut file, .. } = first;
     check_size(&file).map_err(status)?;
-    while let Some(message) = stream::next(requests).await? {
+    loop {
+        let message = match uploads.next().await? {
+            Received::Message(message) => message,
+            Received::End(complete) => return Ok((file, complete)),
+        };
         if !message.model.is_empty() && message.model != model {
             let description =
                 format!("must not change within a stream, got '{}'", message.model.escape_debug());
@@ -58,5 +67,4 @@ async fn receive(
         file.extend(message.data);
         check_size(&file).map_err(status)?;
     }
-    Ok(file)
 }

@@ -31,6 +31,7 @@ pub use caller::{Caller, Identity, Role, Said};
 pub use peer::Peer;
 pub use repeat::Requests;
 pub use status::status;
+pub use stream::BodyEnd;
 use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::{Status, service::Routes};

@@ -35,7 +35,7 @@ impl PredictService for Services {
         &self,
         request: Request<Streaming<v1::PredictStreamRequest>>,
     ) -> Result<Response<Self::PredictStreamStream>, Status> {
-        let (requests, caller) = caller::of(request);
+        let (requests, caller) = stream::Uploads::of(request);
         Ok(Response::new(stream::predictions(self.clone(), caller, requests)))
     }
 }

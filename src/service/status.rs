@@ -95,6 +95,10 @@ pub fn status(error: Error) -> Status {
             reason(&mut details, "CANCELLED", &[]);
             Code::Cancelled
         }
+        Error::DeadlineExceeded => {
+            reason(&mut details, "DEADLINE_EXCEEDED", &[]);
+            Code::DeadlineExceeded
+        }
         Error::Unavailable(_) => {
             reason(&mut details, "UNAVAILABLE", &[]);
             Code::Unavailable

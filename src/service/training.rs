@@ -13,11 +13,11 @@ use super::{
     convert, dataset, name,
     repeat::Call,
     status::status,
-    stream,
+    stream::{self, Received, Uploads},
 };
 use crate::{
     dataset::Split,
-    error::{Error, Result},
+    error::Result,
     predict::Live,
     proto::v1::{self, training_service_server::TrainingService},
     registry::{JobId, JobRecord},
@@ -144,10 +144,8 @@ impl TrainingService for Services {
         &self,
         request: Request<Streaming<v1::EvaluateRequest>>,
     ) -> Result<Response<v1::EvaluateResponse>, Status> {
-        let (mut requests, caller) = caller::of(request);
-        let Some(first) = stream::next(&mut requests).await? else {
-            return Err(status(Error::invalid("model", "the stream held no message")));
-        };
+        let (mut uploads, caller) = Uploads::of(request);
+        let first = uploads.first().await?;
         let (model, selector) = name::version_or_alias(&caller, "model", &first.model).map_err(status)?;
         let live = self
             .blocking({
@@ -156,11 +154,14 @@ impl TrainingService for Services {
             })
             .await?;
         let mut evaluation = Evaluation::new(live);
-        let mut next = Some(first);
-        while let Some(request) = next {
+        let mut request = first;
+        loop {
             let examples = dataset::checked(request.examples, evaluation.seen).map_err(status)?;
             evaluation.add(self, examples).await?;
-            next = stream::next(&mut requests).await?;
+            match uploads.next().await? {
+                Received::Message(next) => request = next,
+                Received::End(_) => break,
+            }
         }
         if evaluation.seen == 0 {
             let stored = self
