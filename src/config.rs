@@ -10,7 +10,7 @@ mod resolved;
 mod traces;
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,6 +23,7 @@ pub use traces::Traces;
 
 use crate::{
     error::{Error, Result},
+    file,
     model::{AnswerWeights, DeviceChoice},
 };
 
@@ -276,7 +277,7 @@ impl Settings {
     /// # Errors
     /// The file cannot be read, is not TOML, or holds a key or a value that does not exist; the message has the line.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path)
+        let text = file::read_to_string(path)
             .map_err(|e| Error::io(format!("cannot read the configuration {}", path.display()), e))?;
         Self::from_toml(&text).map_err(|what| Error::invalid(path.display().to_string(), what))
     }

@@ -179,3 +179,47 @@ fn a_configuration_is_shown_with_where_it_comes_from_and_checked_with_its_files(
     let (code, error) = run(&["check", "--auth-file", "/not/there"]);
     assert!(code == Some(3) && error.to_string().contains("/not/there"), "{error}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fifo_in_place_of_a_file_is_named_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let file = config(dir.path(), "");
+    let serve = |arguments: &[&str]| {
+        // A start that waited for the fifo would be ended by nothing but this.
+        let mut command = Command::new("timeout");
+        command.args(["--signal=KILL", "60", env!("CARGO_BIN_EXE_taxond")]);
+        let output = command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).output();
+        let output = output.expect("the program runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let path = |path: &Path| path.display().to_string();
+    // The folder is as a daemon leaves it.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async { Daemon::start(&data).await.stop().await });
+    for name in ["lock", "format", "high-water", "db/db", "db/conf"] {
+        let (at, away) = (data.join(name), dir.path().join("away"));
+        fs::rename(&at, &away).unwrap();
+        assert!(Command::new("mkfifo").arg(&at).status().unwrap().success());
+        let (code, log) = serve(&["--config", &path(&file)]);
+        assert!(
+            code == Some(1) && log.contains(&path(&at)) && log.contains("a fifo"),
+            "{name}: {code:?} {log}"
+        );
+        fs::rename(&away, &at).unwrap();
+    }
+    let fifo = dir.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let (file, fifo) = (path(&file), path(&fifo));
+    for arguments in [
+        vec!["--config", &fifo],
+        vec!["--config", &file, "--auth-file", &fifo],
+        vec!["--config", &file, "--tls-cert", &fifo, "--tls-key", &fifo],
+    ] {
+        let (code, log) = serve(&arguments);
+        assert!(code.is_some_and(|code| code > 0) && log.contains("a fifo"), "{arguments:?}: {code:?} {log}");
+        assert!(log.contains(&fifo), "{log}");
+    }
+    runtime.block_on(async { Daemon::start(&data).await.stop().await });
+}

@@ -1,6 +1,6 @@
 //! `taxond serve`
 
-use std::{env, io::IsTerminal as _, path::PathBuf};
+use std::{env, io::IsTerminal as _, path::PathBuf, time::Duration};
 
 use clap::Args;
 use tracing_subscriber::{
@@ -16,6 +16,9 @@ use crate::{
 
 /// Without it a client that sends answers to pings which nobody sent fills the log: HTTP/2's library warns of each.
 const PONGS: &str = "h2::proto::ping_pong=error";
+
+/// How long the collector of spans may take for the last of them.
+const COLLECTOR_ENDS: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -59,7 +62,8 @@ impl Serve {
         let outcome = crate::server::serve(config, process).await;
         if let Some(exporter) = exporter {
             // It waits for the collector.
-            let _closed = tokio::task::spawn_blocking(|| exporter.close()).await;
+            let closed = tokio::task::spawn_blocking(|| exporter.close());
+            let _closed_or_too_slow = tokio::time::timeout(COLLECTOR_ENDS, closed).await;
         }
         Ok(outcome?)
     }

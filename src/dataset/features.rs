@@ -21,7 +21,10 @@ use std::{
 use rayon::prelude::*;
 use tracing::warn;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    file,
+};
 
 const MAGIC: &[u8; 8] = b"taxondf2";
 /// Bytes before the ids.
@@ -194,7 +197,7 @@ impl FeatureCache {
         read: impl FnOnce(&Head, &File) -> std::io::Result<Option<T>>,
     ) -> Option<T> {
         let path = self.path(uid, encoder);
-        let file = File::options().read(true).append(true).open(&path).ok()?;
+        let file = file::open(File::options().read(true).append(true), &path).ok()?;
         let found = Head::read(&file).and_then(|head| head.map_or(Ok(None), |head| read(&head, &file)));
         if let Ok(Some(found)) = found {
             let _only_the_order_suffers = file.set_modified(SystemTime::now());

@@ -78,6 +78,7 @@ impl Dataset {
     pub(super) fn check_ids(&self, uid: u64, model: &ModelId, filter: &Filter) -> Result<()> {
         let end = self.whole_extent(uid)?.end;
         for &id in &filter.ids {
+            self.cancel.check()?;
             if id > end || !self.store.contains(Tree::Examples, &example_key(uid, id))? {
                 return Err(Error::not_found(Resource::Example, format!("{}/examples/{id}", model.name())));
             }

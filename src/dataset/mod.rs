@@ -39,6 +39,7 @@ pub use meanings::Meanings;
 pub use salvage::{Dispensable, Kind};
 
 use crate::{
+    cancel::Cancellation,
     error::Result,
     proto::storage,
     registry::{
@@ -71,6 +72,8 @@ pub struct Dataset {
     seen: Arc<Mutex<Seen>>,
     /// Most examples of a model.
     most: u64,
+    /// Asked before each example that is read.
+    cancel: Cancellation,
 }
 
 /// Counts of a model's examples.
@@ -114,7 +117,13 @@ impl Dataset {
         for kind in [EXTENTS, EXAMPLES, ASSIGNED, JOURNAL] {
             sweep_owners(&store, Tree::Examples, kind, live_uids)?;
         }
-        let dataset = Self { store, states: Arc::default(), seen: Arc::default(), most: MAX_EXAMPLES };
+        let dataset = Self {
+            store,
+            states: Arc::default(),
+            seen: Arc::default(),
+            most: MAX_EXAMPLES,
+            cancel: Cancellation::default(),
+        };
         live_uids.iter().try_for_each(|uid| dataset.apply_journal(*uid))?;
         Ok(dataset)
     }
@@ -123,6 +132,12 @@ impl Dataset {
     #[must_use]
     pub fn with_limit(self, most: u64) -> Self {
         Self { most: most.min(MAX_EXAMPLES), ..self }
+    }
+
+    /// The same for one call: whatever reads examples ends with the error of the token once that is cancelled.
+    #[must_use]
+    pub fn until(&self, cancel: Cancellation) -> Self {
+        Self { cancel, ..self.clone() }
     }
 
     /// How many examples a model has.
@@ -229,6 +244,9 @@ impl Dataset {
         let (dataset, end) = (self.clone(), self.whole_extent(uid)?.end);
         let mut assigned = self.assigned(uid)?;
         Ok(ids.into_iter().filter(move |id| *id <= end).filter_map(move |id| {
+            if let Err(cancelled) = dataset.cancel.check() {
+                return Some(Err(cancelled));
+            }
             let record = dataset.store.get(Tree::Examples, &example_key(uid, id)).transpose()?;
             let assigned = assigned.remove(&id).unwrap_or_default();
             let example = record.and_then(|bytes| Example::from_record(id, &bytes));
@@ -252,9 +270,11 @@ impl Dataset {
         mut sent: F,
     ) -> impl Iterator<Item = Result<Example>> + use<F> {
         let scan = self.store.scan(Tree::Examples, &owner(EXAMPLES, uid), Some(&example_key(uid, after)));
+        let cancel = self.cancel.clone();
         scan.map(|entry| entry.map(|(key, bytes)| (number(&key), bytes)))
             .take_while(move |entry| entry.as_ref().map_or(true, |(id, _)| *id <= end))
             .map(move |entry| {
+                cancel.check()?;
                 let (id, bytes) = entry?;
                 Ok(Example::from_record(id, &bytes)?.sent_to(sent(id)))
             })

@@ -1,6 +1,6 @@
 //! Who is who: tokens, certificates and users of this machine, and the identities they stand for, from a file.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use blake3::Hash;
 use serde::Deserialize;
@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::rate::Bucket;
 use crate::{
     error::{Error, Result},
+    file,
     service::{Identity, Peer, Role},
 };
 
@@ -70,7 +71,7 @@ impl Directory {
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] with the entry that is wrong.
     pub(super) fn load(path: &Path, rate_limit: Option<u32>) -> Result<Self> {
-        let text = fs::read_to_string(path)
+        let text = file::read_to_string(path)
             .map_err(|cause| Error::io(format!("reading auth_file {}", path.display()), cause))?;
         let mut directory = Self::parse(&text)
             .map_err(|what| Error::invalid("auth_file", format!("{}: {what}", path.display())))?;

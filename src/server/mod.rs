@@ -69,6 +69,7 @@ pub use traces::TraceExporter;
 use upkeep::{Upkeep, UpkeepThread};
 
 use crate::{
+    cancel::{Cancellation, Shutdown},
     config::Config,
     dataset::{Dataset, FeatureCache},
     error::{Error, Result},
@@ -92,6 +93,11 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// How often a connection is asked whether it is alive, and how long it may take to say so before it is closed.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the training thread may take to end, and the upkeep with it. With the three limits below, this is what a stop takes
+/// beyond the time to drain.
+const JOBS_END: Duration = Duration::from_secs(10);
+/// How long work for calls may go on after it was cancelled.
+const WORK_ENDS: Duration = Duration::from_secs(5);
 /// How long the data folder may take to close after the last call has ended.
 const CLOSING: Duration = Duration::from_secs(2);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -111,6 +117,8 @@ pub struct Running {
     closing: Closing,
     /// Writes to the store that have not ended.
     pending: Pending,
+    /// Ends the work for calls.
+    shutdown: Shutdown,
     reloadable: Arc<Reloadable>,
     watching: JoinHandle<()>,
     probes: Option<JoinHandle<()>>,
@@ -153,6 +161,7 @@ pub async fn start(config: Config) -> Result<Running> {
     .unwrap_or_else(|_| Err(Error::Internal("opening the data folder panicked".into())))?;
 
     let (closing, pending) = (store.closing(), store.pending());
+    let shutdown = services.shutdown.clone();
     let (metrics_address, probes) = match probes {
         Some((listener, address)) => {
             let sources = Sources {
@@ -206,8 +215,8 @@ pub async fn start(config: Config) -> Result<Running> {
                 drop(upkeep);
                 jobs.close();
             });
-            let closed = closed.await;
-            info!(jobs_closed = closed.is_ok(), seconds = started.elapsed().as_secs_f64(), "draining");
+            let closed = matches!(tokio::time::timeout(JOBS_END, closed).await, Ok(Ok(())));
+            info!(jobs_closed = closed, seconds = started.elapsed().as_secs_f64(), "draining");
             let _deadline_starts = draining.send(());
         });
         let deadline = async {
@@ -234,6 +243,7 @@ pub async fn start(config: Config) -> Result<Running> {
         serving,
         closing,
         pending,
+        shutdown,
         reloadable,
         watching,
         probes,
@@ -260,10 +270,12 @@ impl Running {
         }
     }
 
-    /// Stops: jobs are interrupted, open calls get the time to drain, the store is flushed and the data folder closed.
+    /// Stops: jobs are interrupted, open calls get the time to drain, then their work is cancelled, the store is flushed and the
+    /// data folder closed.
     ///
     /// # Errors
-    /// What made serving end.
+    /// What made serving end; [`Error::Unavailable`] where work did not end although it was cancelled: then a thread still runs, and
+    /// the process is to end without it.
     pub async fn stop(self) -> Result<()> {
         // A receiver that is gone has stopped already.
         let _stopped = self.stop.send(());
@@ -274,6 +286,18 @@ impl Running {
         if let Some(probes) = probes {
             probes.abort();
             let _aborted = probes.await;
+        }
+        let shutdown = self.shutdown;
+        shutdown.end_work();
+        let left = tokio::task::spawn_blocking(move || shutdown.wait(WORK_ENDS)).await.unwrap_or(0);
+        if left > 0 {
+            error!(
+                calls = left,
+                "work for calls does not end; the process ends without it; what was acknowledged is kept"
+            );
+            return result.and(Err(Error::Unavailable(format!(
+                "stopped while the work for {left} calls did not end; what was acknowledged is kept"
+            ))));
         }
         // The tasks of connections let go of the store a little later.
         let closing = self.closing;
@@ -359,9 +383,17 @@ fn open(
     };
     let upkeep = upkeep.start()?;
     info!(millis = started.elapsed().as_millis(), "data folder open");
-    let requests = Requests::default();
-    let stream_idle = config.network.idle;
-    let services = Services { registry, dataset, jobs, predictor, stopping, requests, stream_idle };
+    let services = Services {
+        registry,
+        dataset,
+        jobs,
+        predictor,
+        stopping,
+        requests: Requests::default(),
+        shutdown: Shutdown::default(),
+        cancel: Cancellation::default(),
+        stream_idle: config.network.idle,
+    };
     Ok((store, live, upkeep, services))
 }
 

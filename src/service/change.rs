@@ -127,7 +127,7 @@ impl Services {
     ) -> Result<v1::ChangeApplied> {
         let order = order(Violations::default(), terms, Edits::One(edit))?;
         if terms.validate_only {
-            let manifest = self.jobs.try_change(&order)?;
+            let manifest = self.jobs.try_change(&order, &self.cancel)?;
             let manifest = Some(convert::manifest(&order.model, &manifest));
             return Ok(v1::ChangeApplied { manifest, ..Default::default() });
         }
@@ -148,7 +148,7 @@ impl Services {
     ) -> Result<(Version, Option<JobId>, Vec<Division>)> {
         Ok(match self.first_or_repeat(terms.caller, rpc, terms.request_id, request)? {
             Call::First(receipt, _under_way) => {
-                let applied = self.jobs.change(order, learning, receipt)?;
+                let applied = self.jobs.change(order, learning, receipt, &self.cancel)?;
                 (applied.version, applied.job.map(|job| job.id), applied.divisions)
             }
             Call::Repeat(outcome) => {
@@ -160,7 +160,7 @@ impl Services {
     }
 
     fn preview(&self, order: &ChangeOrder) -> Result<v1::ChangePreview> {
-        let preview = self.jobs.preview(order)?;
+        let preview = self.jobs.preview(order, &self.cancel)?;
         let manifest = convert::manifest(&order.model, &preview.manifest);
         Ok(v1::ChangePreview {
             splits: convert::divided(&preview.divisions, &preview.manifest),

@@ -209,7 +209,8 @@ impl DatasetService for Services {
                     request.min_confidence.or(Some(DEFAULT_CONFIDENCE)),
                 );
                 violations.finish()?;
-                services.jobs.suggest_relabels(&id, confidence, check::suggestions(request.limit)?)
+                let limit = check::suggestions(request.limit)?;
+                services.jobs.suggest_relabels(&id, confidence, limit, &services.cancel)
             })
             .await?;
         Ok(Response::new(convert::relabel_suggestions(suggestions)))

@@ -37,6 +37,7 @@ use tokio_stream::Stream;
 use tonic::{Status, service::Routes};
 
 use crate::{
+    cancel::{Cancellation, Shutdown},
     dataset::Dataset,
     error::{Error, Result},
     predict::Predictor,
@@ -80,6 +81,10 @@ pub struct Services {
     pub stopping: watch::Receiver<bool>,
     /// Calls under way that may be repeated.
     pub requests: Requests,
+    /// Ends the work for calls.
+    pub shutdown: Shutdown,
+    /// Whether the work for this call shall go on.
+    pub cancel: Cancellation,
     /// How long a PredictStream may be without a message; for ever where there is none.
     pub stream_idle: Option<Duration>,
 }
@@ -109,15 +114,28 @@ impl Services {
         let _stopped = stopping.wait_for(|stopping| *stopping).await;
     }
 
-    /// Runs work that waits for the disk or computes for long, away from the threads that serve connections.
+    /// Runs work that waits for the disk or computes for long, away from the threads that serve connections. Where nobody waits
+    /// for it any more, as the client left or its deadline passed, or the daemon stops, it is cancelled; data sets ask for that
+    /// themselves.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T, Status> {
-        let services = self.clone();
-        let span = tracing::Span::current();
-        tokio::task::spawn_blocking(move || span.in_scope(|| work(&services)))
-            .await
+        let cancel = self.shutdown.call();
+        let on_drop = cancel.cancel_on_drop();
+        let services = Self { dataset: self.dataset.until(cancel.clone()), cancel, ..self.clone() };
+        let (span, running) = (tracing::Span::current(), self.shutdown.begin_work());
+        let outcome = tokio::task::spawn_blocking(move || {
+            let _running = running;
+            span.in_scope(|| {
+                // It may have waited for a thread.
+                services.cancel.check()?;
+                work(&services)
+            })
+        })
+        .await;
+        on_drop.disarm();
+        outcome
             .unwrap_or_else(|_| Err(Error::Internal("the call panicked; see the log".into())))
             .map_err(status::status)
     }

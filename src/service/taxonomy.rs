@@ -239,7 +239,7 @@ impl TaxonomyService for Services {
         let suggestions = self
             .blocking(move |services| {
                 let id = name::model(&caller, "model", &request.model)?;
-                services.jobs.suggest_merges(&id, check::suggestions(request.limit)?)
+                services.jobs.suggest_merges(&id, check::suggestions(request.limit)?, &services.cancel)
             })
             .await?;
         Ok(Response::new(convert::suggestions(&suggestions)))
@@ -253,7 +253,7 @@ impl TaxonomyService for Services {
         let suggestions = self
             .blocking(move |services| {
                 let id = name::model(&caller, "model", &request.model)?;
-                services.jobs.suggest_splits(&id, check::suggestions(request.limit)?)
+                services.jobs.suggest_splits(&id, check::suggestions(request.limit)?, &services.cancel)
             })
             .await?;
         Ok(Response::new(convert::split_suggestions(suggestions)))

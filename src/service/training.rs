@@ -59,7 +59,7 @@ impl TrainingService for Services {
                             force: request.force,
                             author,
                         };
-                        services.jobs.train(&model, options, receipt)?
+                        services.jobs.train(&model, options, receipt, &services.cancel)?
                     }
                     Call::Repeat(outcome) => {
                         caller.may_see(services.registry.job(name::job("request_id", &outcome)?)?)?

@@ -19,7 +19,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    file,
+};
 
 /// How long sled's threads may take to let go of a database that this process closed.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -191,7 +194,7 @@ impl Directory {
 
     fn check_format(&self) -> Result<()> {
         let file = self.path.join("format");
-        let text = match fs::read_to_string(&file) {
+        let text = match file::read_to_string(&file) {
             Ok(text) => text,
             // The file is written before the database, so only a new directory has neither.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.database().exists() => {
@@ -222,7 +225,8 @@ impl Directory {
     fn write_format(&self) -> Result<()> {
         let (draft, file) = (self.path.join("format.new"), self.path.join("format"));
         let write = || -> io::Result<()> {
-            let mut out = File::create(&draft)?;
+            let mut options = OpenOptions::new();
+            let mut out = file::open(options.create(true).truncate(true).write(true), &draft)?;
             writeln!(out, "{FORMAT}")?;
             out.sync_all()?;
             fs::rename(&draft, &file)
@@ -236,7 +240,7 @@ impl Directory {
     pub(super) fn wait_for_release(&self) -> Result<()> {
         let file = self.database().join("db");
         let context = || format!("locking {}", file.display());
-        let log = match File::open(&file) {
+        let log = match file::open(OpenOptions::new().read(true), &file) {
             Ok(log) => log,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Error::io(context(), error)),
@@ -265,6 +269,8 @@ impl Directory {
         };
         for entry in entries {
             let path = entry.map_err(|error| Error::io(context(), error))?.path();
+            // sled would wait for what is behind a fifo.
+            file::check(&path).map_err(|error| Error::io(format!("opening {}", path.display()), error))?;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if name.starts_with("snap.") && name.ends_with(".generating") {
                 fs::remove_file(&path).map_err(|error| Error::io(context(), error))?;
@@ -314,12 +320,9 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
 fn lock(path: &Path) -> Result<File> {
     let file = path.join("lock");
     let context = || format!("locking {}", file.display());
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&file)
-        .map_err(|error| Error::io(context(), error))?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    let lock = file::open(&options, &file).map_err(|error| Error::io(context(), error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(in_use(path)),

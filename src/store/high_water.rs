@@ -13,13 +13,16 @@
 //! ```
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    file,
+};
 
 /// Key of the number in the database, outside the trees.
 pub(super) const KEY: &[u8] = b"high-water";
@@ -48,8 +51,9 @@ impl HighWater {
     /// [`Error::Corrupt`] if the database has lost what was acknowledged, or the file is damaged; [`Error::Io`].
     pub(super) fn open(path: &Path, database: u64) -> Result<Self> {
         let failed = |error| Error::io(format!("opening {}", path.display()), error);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
-        let bytes = fs::read(path).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        let file = file::open(options.create(true).truncate(false).write(true), path).map_err(failed)?;
+        let bytes = file::read(path).map_err(failed)?;
         let marks = bytes.chunks(LINE).filter_map(parse);
         let Some(acknowledged) = marks.max().or_else(|| bytes.is_empty().then_some(0)) else {
             return Err(Error::Corrupt {
@@ -117,6 +121,8 @@ fn parse(bytes: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn reopened(path: &Path, database: u64) -> Result<u64> {

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::{Confusion, jobs::Shared, metrics::argmax};
 use crate::{
+    cancel::Cancellation,
     dataset::{Example, Split},
     error::Result,
     model::{Checkpoint, Classifier, LeafProbabilities},
@@ -13,10 +14,14 @@ use crate::{
     taxonomy::{ClassId, LeafGroups, LeafId, Manifest, VersionNumber},
 };
 
+/// Texts that are answered between two looks at whether to go on.
+const CHUNK: usize = 1024;
+
 /// The validation examples of a model and what the network of a version says to each.
 pub(super) struct Answered {
     examples: Vec<Example>,
-    rows: LeafProbabilities,
+    /// Of each chunk of the examples.
+    rows: Vec<LeafProbabilities>,
     leaves: Vec<LeafId>,
 }
 
@@ -35,16 +40,28 @@ impl Answered {
         model: &ModelId,
         number: VersionNumber,
         examples: Vec<Example>,
+        cancel: &Cancellation,
     ) -> Result<Self> {
-        Self::of(&shared.registry.checkpoint(model, number)?, examples)
+        Self::of(&shared.registry.checkpoint(model, number)?, examples, cancel)
     }
 
     /// Asks a network.
-    pub(super) fn of(checkpoint: &Checkpoint, mut examples: Vec<Example>) -> Result<Self> {
+    pub(super) fn of(
+        checkpoint: &Checkpoint,
+        mut examples: Vec<Example>,
+        cancel: &Cancellation,
+    ) -> Result<Self> {
         let classifier = Classifier::from_checkpoint(checkpoint)?;
         examples.retain(|example| example.split == Split::Validation);
-        let texts: Vec<_> = examples.par_iter().map(|example| classifier.encode(&example.text)).collect();
-        let rows = classifier.leaf_probabilities(&texts)?;
+        let encode = |example: &Example| {
+            cancel.check()?;
+            Ok(classifier.encode(&example.text))
+        };
+        let mut rows = Vec::with_capacity(examples.len().div_ceil(CHUNK));
+        for chunk in examples.chunks(CHUNK) {
+            let texts = chunk.par_iter().map(encode).collect::<Result<Vec<_>>>()?;
+            rows.push(classifier.leaf_probabilities(&texts)?);
+        }
         Ok(Self { examples, rows, leaves: checkpoint.leaves.clone() })
     }
 
@@ -55,7 +72,7 @@ impl Answered {
 
     /// The examples, each with the probabilities of the leaves.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Example, &[f32])> {
-        self.examples.iter().zip(self.rows.iter())
+        self.examples.iter().zip(self.rows.iter().flat_map(LeafProbabilities::iter))
     }
 
     /// Counts the answers given in the classes of `answers` by the labels as `labels` understands them, both by the columns

@@ -12,6 +12,7 @@ use super::{
     imprint::{Grown, Imprinted, imprint},
 };
 use crate::{
+    cancel::Cancellation,
     dataset::{Dataset, Example},
     error::{Error, Result},
     model::with_newcomers,
@@ -122,23 +123,27 @@ impl Jobs {
     ///
     /// # Errors
     /// As [`Manifest::edit`]; [`Error::Conflict`] where a training runs or the revision is not the expected one;
-    /// [`Error::Precondition`] for a model without a version.
+    /// [`Error::Precondition`] for a model without a version; that of the token until the change is stored.
     pub fn change(
         &self,
         order: &ChangeOrder,
         learning: Learning,
         receipt: Option<Receipt>,
+        cancel: &Cancellation,
     ) -> Result<Applied> {
         let started = Instant::now();
         let _changing = self.shared.lock_changes();
+        cancel.check()?;
         let serving = self.serving(&order.model, order.expected_revision)?;
-        let Edited { manifest, divisions, examples } = self.edited(&serving, order)?;
+        let Edited { manifest, divisions, examples } = self.edited(&serving, order, cancel)?;
         debug!(micros = started.elapsed().as_micros(), "the classes are edited");
-        let (tensors, fitted) = match self.grown(&serving, &manifest, examples.as_deref())? {
+        let (tensors, fitted) = match self.grown(&serving, &manifest, examples.as_deref(), cancel)? {
             Some(Imprinted { network, fitted }) => (Tensors::New(network), fitted),
             None => (Tensors::Same(serving.number), Vec::new()),
         };
         debug!(micros = started.elapsed().as_micros(), "the rows are fitted");
+        // From here on it is done to its end.
+        cancel.check()?;
         let made_way = self.shared.make_way(&order.model)?;
         let wanted = match learning {
             // Of classes that came and have no examples there is nothing to learn.
@@ -185,22 +190,22 @@ impl Jobs {
     ///
     /// # Errors
     /// As [`Jobs::change`].
-    pub fn try_change(&self, order: &ChangeOrder) -> Result<Manifest> {
+    pub fn try_change(&self, order: &ChangeOrder, cancel: &Cancellation) -> Result<Manifest> {
         let serving = self.serving(&order.model, order.expected_revision)?;
-        Ok(self.edited(&serving, order)?.manifest)
+        Ok(self.edited(&serving, order, cancel)?.manifest)
     }
 
     /// What [`Jobs::change`] would do. The accuracies are exact: the network that would answer is asked.
     ///
     /// # Errors
     /// As [`Jobs::change`].
-    pub fn preview(&self, order: &ChangeOrder) -> Result<Preview> {
+    pub fn preview(&self, order: &ChangeOrder, cancel: &Cancellation) -> Result<Preview> {
         let serving = self.serving(&order.model, order.expected_revision)?;
-        let Edited { manifest, divisions, examples } = self.edited(&serving, order)?;
-        let examples = examples.map_or_else(|| self.examples(&serving), Ok)?;
-        let answered = match self.grown(&serving, &manifest, Some(&examples))? {
-            Some(grown) => Answered::of(&grown.network, examples)?,
-            None => Answered::by(&self.shared, &order.model, serving.number, examples)?,
+        let Edited { manifest, divisions, examples } = self.edited(&serving, order, cancel)?;
+        let examples = examples.map_or_else(|| self.examples(&serving, cancel), Ok)?;
+        let answered = match self.grown(&serving, &manifest, Some(&examples), cancel)? {
+            Some(grown) => Answered::of(&grown.network, examples, cancel)?,
+            None => Answered::by(&self.shared, &order.model, serving.number, examples, cancel)?,
         };
         let [before, after] = answered.compare(&serving.manifest, &manifest)?;
         let accuracy = before.accuracy().zip(after.accuracy());
@@ -256,14 +261,14 @@ impl Jobs {
     }
 
     /// The manifest that an order makes of the serving one.
-    fn edited(&self, serving: &Serving, order: &ChangeOrder) -> Result<Edited> {
-        let edited = serving.edited(order, || self.examples(serving))?;
+    fn edited(&self, serving: &Serving, order: &ChangeOrder, cancel: &Cancellation) -> Result<Edited> {
+        let edited = serving.edited(order, || self.examples(serving, cancel), cancel)?;
         self.shared.registry.check_classes(&order.model, Some(&serving.manifest), &edited.manifest)?;
         Ok(edited)
     }
 
-    fn examples(&self, serving: &Serving) -> Result<Vec<Example>> {
-        self.shared.dataset.all(serving.model.uid)
+    fn examples(&self, serving: &Serving, cancel: &Cancellation) -> Result<Vec<Example>> {
+        self.shared.dataset.until(cancel.clone()).all(serving.model.uid)
     }
 
     fn has_examples(&self, serving: &Serving, manifest: &Manifest) -> Result<bool> {
@@ -277,6 +282,7 @@ impl Jobs {
         serving: &Serving,
         manifest: &Manifest,
         examples: Option<&[Example]>,
+        cancel: &Cancellation,
     ) -> Result<Option<Imprinted>> {
         let newcomers = serving.newcomers(manifest);
         if newcomers.is_empty() {
@@ -289,8 +295,8 @@ impl Jobs {
         let kept = self.shared.kept(serving.model.uid);
         let grown = Grown { network: grown, before: &serving.manifest, newcomers: &newcomers };
         let fitted = match examples {
-            Some(examples) => imprint(grown, manifest, examples, kept)?,
-            None => imprint(grown, manifest, &self.examples(serving)?, kept)?,
+            Some(examples) => imprint(grown, manifest, examples, kept, cancel)?,
+            None => imprint(grown, manifest, &self.examples(serving, cancel)?, kept, cancel)?,
         };
         Ok(Some(fitted))
     }

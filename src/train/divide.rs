@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use regex::{Regex, RegexBuilder};
 
 use crate::{
+    cancel::Cancellation,
     dataset::{Example, Split},
     error::{Error, Result, Violation},
     taxonomy::{ClassId, ClassName, Manifest, Meaning, Part},
@@ -75,10 +76,17 @@ struct Involved {
 }
 
 impl Grouped {
-    pub(super) fn new(examples: Vec<Example>) -> Self {
+    /// Groups examples.
+    ///
+    /// # Errors
+    /// That of the token.
+    pub(super) fn new(examples: Vec<Example>, cancel: &Cancellation) -> Result<Self> {
         let mut grouped = Self { groups: HashMap::new(), examples };
-        (0..grouped.examples.len()).for_each(|at| grouped.put(at));
-        grouped
+        for at in 0..grouped.examples.len() {
+            cancel.check()?;
+            grouped.put(at);
+        }
+        Ok(grouped)
     }
 
     /// All of them, in the order in which they came.
@@ -134,12 +142,13 @@ impl Grouped {
 /// # Errors
 /// [`Error::Invalid`] naming the part and its field: for an id that is no example of the class or is claimed twice, a label
 /// that none of them carries, a pattern that is none, a second part for what remains, and a part without an example that
-/// trains.
+/// trains. That of the token, which is asked before each example.
 pub(super) fn divide(
     mut grouped: Grouped,
     class: ClassId,
     parts: &[Part],
     (before, after): (&Manifest, &Manifest),
+    cancel: &Cancellation,
 ) -> Result<(Division, Grouped)> {
     let ids: Vec<ClassId> = parts
         .iter()
@@ -150,18 +159,25 @@ pub(super) fn divide(
     let examples = &grouped.examples;
     let members = || involved.iter().filter(|one| one.own).map(|one| &examples[one.at]);
     let strangers = involved.iter().filter(|one| !one.own);
-    let twins = strangers.filter_map(|one| Some((normalise(&examples[one.at].text), one.named?))).collect();
+    let twins = strangers
+        .filter_map(|one| Some((one, one.named?)))
+        .map(|(one, part)| {
+            cancel.check()?;
+            Ok((normalise(&examples[one.at].text), part))
+        })
+        .collect::<Result<_>>()?;
     let claims = Claims::new(parts, class, before, members(), twins)?;
 
     let shares = ids.iter().map(|&class| Share { class, train: 0, validation: 0 }).collect();
-    let (unassigned, unmatched_texts) = (0, claims.unmatched(members()));
+    let (unassigned, unmatched_texts) = (0, claims.unmatched(members(), cancel)?);
     let mut division =
         Division { class, parts: shares, unassigned, unmatched_texts, assigned: BTreeMap::new() };
     let mut sent = Vec::new();
     for &Involved { at, own, named } in &involved {
+        cancel.check()?;
         let example = &examples[at];
         let part = match own {
-            true => claims.part_of(example, named.filter(|part| claims.remaining != Some(*part))),
+            true => claims.part_of(example, named.filter(|part| claims.remaining != Some(*part)), cancel)?,
             false => named,
         };
         match part {
@@ -255,28 +271,51 @@ impl Claims {
     }
 
     /// The part that an example goes to; `natural` is the one that its label means.
-    fn part_of(&self, example: &Example, natural: Option<usize>) -> Option<usize> {
+    fn part_of(
+        &self,
+        example: &Example,
+        natural: Option<usize>,
+        cancel: &Cancellation,
+    ) -> Result<Option<usize>> {
         let by_text = || {
             let texts = [&self.texts, &self.twins];
             let normalised = texts.iter().any(|texts| !texts.is_empty()).then(|| normalise(&example.text));
             texts.map(|texts| normalised.as_ref().and_then(|text| texts.get(text).copied()))
         };
         let by_id = self.ids.get(&example.id).copied();
-        by_id.or_else(|| {
+        let direct = by_id.or_else(|| {
             let [text, twin] = by_text();
             let label = || self.labels.get(&example.label).copied().or(natural);
-            let pattern = || self.patterns.iter().find(|(pattern, _)| pattern.is_match(&example.text));
-            text.or_else(label).or(twin).or_else(|| pattern().map(|(_, part)| *part)).or(self.remaining)
-        })
+            text.or_else(label).or(twin)
+        });
+        if direct.is_some() {
+            return Ok(direct);
+        }
+        for (pattern, part) in &self.patterns {
+            // A pattern may look at a long text for long.
+            cancel.check()?;
+            if pattern.is_match(&example.text) {
+                return Ok(Some(*part));
+            }
+        }
+        Ok(self.remaining)
     }
 
     /// Texts given for parts that no example of the class has.
-    fn unmatched<'a>(&self, members: impl Iterator<Item = &'a Example>) -> u64 {
+    fn unmatched<'a>(
+        &self,
+        members: impl Iterator<Item = &'a Example>,
+        cancel: &Cancellation,
+    ) -> Result<u64> {
         if self.texts.is_empty() {
-            return 0;
+            return Ok(0);
         }
-        let there: BTreeSet<String> = members.map(|example| normalise(&example.text)).collect();
-        self.texts.keys().filter(|text| !there.contains(*text)).count() as u64
+        let normal = |example: &Example| {
+            cancel.check()?;
+            Ok(normalise(&example.text))
+        };
+        let there = members.map(normal).collect::<Result<BTreeSet<String>>>()?;
+        Ok(self.texts.keys().filter(|text| !there.contains(*text)).count() as u64)
     }
 }
 
@@ -345,8 +384,13 @@ mod tests {
         let names = ["card", "withdraw"].map(|name| ClassName::new(name).unwrap());
         let before = Manifest::create(&names, SystemTime::UNIX_EPOCH).unwrap();
         let after = before.split("withdraw", parts, provenance())?;
-        let (division, grouped) =
-            divide(Grouped::new(examples.clone()), ClassId(2), parts, (&before, &after))?;
+        let (division, grouped) = divide(
+            Grouped::new(examples.clone(), &Cancellation::default())?,
+            ClassId(2),
+            parts,
+            (&before, &after),
+            &Cancellation::default(),
+        )?;
         *examples = grouped.into_examples();
         Ok(division)
     }

@@ -15,6 +15,7 @@ use super::{
     give_way, run, stop::Stop,
 };
 use crate::{
+    cancel::Cancellation,
     dataset::{Dataset, FeatureCache},
     error::{Error, Result},
     model::{Device, kernels::release_memory},
@@ -145,11 +146,12 @@ impl Jobs {
         model: &ModelId,
         options: TrainOptions,
         receipt: Option<Receipt>,
+        cancel: &Cancellation,
     ) -> Result<JobRecord> {
         let _changing = self.shared.lock_changes();
         let model = self.shared.registry.model(model)?;
         self.shared.refuse_active(&model.id)?;
-        run::check_trainable(&self.shared, &model, options.strategy)?;
+        run::check_trainable(&self.shared, &model, options.strategy, cancel)?;
         let order = Order { options, refines_change: false };
         let record = self.shared.registry.new_job(&model.id, order.encode()?, receipt)?;
         self.shared.enqueue(record, order)

@@ -24,6 +24,7 @@ use super::{
     strategy::Stage,
 };
 use crate::{
+    cancel::Cancellation,
     error::{Error, Result},
     model::Checkpoint,
     registry::{
@@ -37,7 +38,12 @@ use crate::{
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// Refuses a model whose training could only fail.
-pub(super) fn check_trainable(shared: &Shared, model: &Model, strategy: Strategy) -> Result<()> {
+pub(super) fn check_trainable(
+    shared: &Shared,
+    model: &Model,
+    strategy: Strategy,
+    cancel: &Cancellation,
+) -> Result<()> {
     if shared.dataset.count(model.uid)? == 0 {
         return Err(no_examples(model));
     }
@@ -51,7 +57,7 @@ pub(super) fn check_trainable(shared: &Shared, model: &Model, strategy: Strategy
             ),
         });
     }
-    let labels = shared.dataset.stats(model.uid)?.labels.into_keys().collect();
+    let labels = shared.dataset.until(cancel.clone()).stats(model.uid)?.labels.into_keys().collect();
     make_plan(&shared.registry, model, &labels, "").map(|_| ())
 }
 
@@ -128,7 +134,7 @@ pub(super) fn run(
     let mut standing = match model.serving() {
         Some(number) => {
             let own = registry.manifest(&model.id, registry.version(&model.id, number)?.revision)?;
-            let answered = Answered::by(shared, &model.id, number, examples)?;
+            let answered = Answered::by(shared, &model.id, number, examples, &Cancellation::default())?;
             let (confusion, columns) = answered.confusion(&own, &plan.manifest)?;
             Standing::new(&confusion, &columns).map(|standing| (standing, untouched(&own, &plan.manifest)))
         }
