@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    admission::Admitted,
+    error::{Error, Result},
+};
 
 /// The work of a daemon for all its calls: ends it, and counts what has not ended. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -25,11 +28,13 @@ struct Daemon {
     ended: Condvar,
 }
 
-/// Asked by the work for one call. Clones are the same; the default is never cancelled.
+/// Asked by the work for one call, also before it takes much memory. Clones are the same; the default is never cancelled, and takes
+/// what it wants.
 #[derive(Debug, Clone, Default)]
 pub struct Cancellation {
     call: Arc<AtomicBool>,
     daemon: Arc<Daemon>,
+    admitted: Option<Arc<Admitted>>,
 }
 
 /// Cancels when it is dropped, unless [`disarm`](Self::disarm) came before: part of the future of a call, which is dropped
@@ -44,9 +49,9 @@ pub struct CancelOnDrop(Option<Cancellation>);
 pub struct RunningWork(Arc<Daemon>);
 
 impl Shutdown {
-    /// What the work for a new call asks.
-    pub fn call(&self) -> Cancellation {
-        Cancellation { call: Arc::default(), daemon: Arc::clone(&self.0) }
+    /// What the work for a new call asks. Where the call was admitted, its place is kept until that work has ended.
+    pub fn call(&self, admitted: Option<Arc<Admitted>>) -> Cancellation {
+        Cancellation { call: Arc::default(), daemon: Arc::clone(&self.0), admitted }
     }
 
     /// Counts a piece of work.
@@ -90,6 +95,14 @@ impl Cancellation {
             ));
         }
         Ok(())
+    }
+
+    /// Takes memory that the call holds until it ends.
+    ///
+    /// # Errors
+    /// As [`Admitted::take`].
+    pub fn take_memory(&self, bytes: u64) -> Result<()> {
+        self.admitted.as_ref().map_or(Ok(()), |admitted| admitted.take(bytes))
     }
 
     /// Whether [`check`](Self::check) would refuse.
@@ -137,14 +150,14 @@ mod tests {
     #[test]
     fn a_call_that_is_dropped_cancels_itself_alone_and_a_stop_all() {
         let shutdown = Shutdown::default();
-        let (one, two, done) = (shutdown.call(), shutdown.call(), shutdown.call());
+        let (one, two, done) = (shutdown.call(None), shutdown.call(None), shutdown.call(None));
         drop(one.cancel_on_drop());
         done.cancel_on_drop().disarm();
         assert!(matches!(one.clone().check(), Err(Error::Cancelled)));
         assert!(two.check().is_ok() && done.check().is_ok());
         shutdown.end_work();
         assert!(matches!(two.check(), Err(Error::Unavailable(_))));
-        assert!(shutdown.call().is_cancelled() && !Cancellation::default().is_cancelled());
+        assert!(shutdown.call(None).is_cancelled() && !Cancellation::default().is_cancelled());
     }
 
     #[test]

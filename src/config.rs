@@ -40,6 +40,7 @@ const DEFAULT_MAX_MODELS: usize = 10_000;
 const DEFAULT_MAX_CLASSES: usize = 10_000;
 /// Also the most: their fingerprints are in memory while some are added.
 const DEFAULT_MAX_EXAMPLES: u64 = 1_000_000;
+const DEFAULT_MAX_HEAVY_CALLS: usize = 32;
 const DEFAULT_KEEP_VERSIONS: usize = 50;
 const DEFAULT_SCRUB_HOURS: f64 = 24.0;
 const DEFAULT_LOG: &str = "info";
@@ -111,6 +112,12 @@ pub struct Config {
     pub max_classes: usize,
     /// Examples that a model may have, 1 to 1,000,000. Default 1,000,000.
     pub max_examples: u64,
+    /// Calls under way that read all examples of a model or compute for long, and as many uploads and downloads, 1 to 10,000; one
+    /// identity has at most half of them. Default 32.
+    pub max_heavy_calls: usize,
+    /// Memory that calls may take together, in bytes, 1 MiB to 64 TiB; one identity has at most half of it, unless for one call alone.
+    /// Default: a quarter of the memory that the machine, or the control group of the daemon, has.
+    pub heavy_call_bytes: u64,
     /// Bytes that are to stay free on the disk of the store, 0 to 64 TiB: below that nothing comes in. Default: 256 MiB, or a
     /// tenth of a smaller disk.
     pub min_free_bytes: Option<u64>,
@@ -254,6 +261,12 @@ pub struct Settings {
     /// Examples that a model may have [default: 1000000]
     #[arg(long, env = "TAXOND_MAX_EXAMPLES", value_name = "N")]
     pub max_examples: Option<u64>,
+    /// Calls that compute or read many examples, and uploads and downloads each, at once [default: 32]
+    #[arg(long, env = "TAXOND_MAX_HEAVY_CALLS", value_name = "N")]
+    pub max_heavy_calls: Option<usize>,
+    /// Memory that such calls may take together, in bytes [default: a quarter of what the machine or container has]
+    #[arg(long, env = "TAXOND_HEAVY_CALL_BYTES", value_name = "BYTES")]
+    pub heavy_call_bytes: Option<u64>,
     /// Bytes that are to stay free on the disk of the store [default: 256 MiB, or a tenth of a smaller disk]
     #[arg(long, env = "TAXOND_MIN_FREE_BYTES", value_name = "BYTES")]
     pub min_free_bytes: Option<u64>,
@@ -328,6 +341,8 @@ impl Settings {
             max_models: self.max_models.or(base.max_models),
             max_classes: self.max_classes.or(base.max_classes),
             max_examples: self.max_examples.or(base.max_examples),
+            max_heavy_calls: self.max_heavy_calls.or(base.max_heavy_calls),
+            heavy_call_bytes: self.heavy_call_bytes.or(base.heavy_call_bytes),
             min_free_bytes: self.min_free_bytes.or(base.min_free_bytes),
             keep_versions: self.keep_versions.or(base.keep_versions),
             keep_days: self.keep_days.or(base.keep_days),
@@ -392,6 +407,10 @@ impl Config {
         within("max_classes", max_classes, 2, 1_000_000)?;
         let max_examples = settings.max_examples.unwrap_or(DEFAULT_MAX_EXAMPLES);
         within("max_examples", max_examples, 1, DEFAULT_MAX_EXAMPLES)?;
+        let max_heavy_calls = settings.max_heavy_calls.unwrap_or(DEFAULT_MAX_HEAVY_CALLS);
+        within("max_heavy_calls", max_heavy_calls, 1, 10_000)?;
+        let heavy_call_bytes = settings.heavy_call_bytes.unwrap_or_else(|| memory() / 4);
+        within("heavy_call_bytes", heavy_call_bytes, MIB, MAX_MEMORY)?;
         let min_free_bytes = settings.min_free_bytes;
         min_free_bytes.map_or(Ok(()), |bytes| within("min_free_bytes", bytes, 0, MAX_MEMORY))?;
         let keep_days = settings.keep_days.unwrap_or(0.0);
@@ -430,6 +449,8 @@ impl Config {
             max_models,
             max_classes,
             max_examples,
+            max_heavy_calls,
+            heavy_call_bytes,
             min_free_bytes,
             keep_versions: settings.keep_versions.unwrap_or(DEFAULT_KEEP_VERSIONS),
             keep_days,
@@ -460,8 +481,20 @@ fn memory() -> u64 {
     // A container sees its own group as the root, a unit of systemd as a path below it.
     let group = system.process(own).and_then(|process| process.cgroup_limits());
     let limits = group.into_iter().chain(system.cgroup_limits()).map(|limits| limits.total_memory);
-    let memory = limits.chain([system.total_memory()]).filter(|&bytes| bytes > 0).min();
+    let memory = limits.chain([system.total_memory(), address_space()]).filter(|&bytes| bytes > 0).min();
     memory.unwrap_or(MAX_MEMORY).clamp(32 * MIB, MAX_MEMORY)
+}
+
+/// Bytes of memory that `ulimit -v` leaves this process.
+#[cfg(target_os = "linux")]
+fn address_space() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::As).current.unwrap_or(MAX_MEMORY)
+}
+
+/// Bytes of memory that the system leaves this process.
+#[cfg(not(target_os = "linux"))]
+fn address_space() -> u64 {
+    MAX_MEMORY
 }
 
 fn within<T: PartialOrd + std::fmt::Display>(field: &str, value: T, low: T, high: T) -> Result<()> {

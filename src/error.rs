@@ -183,6 +183,17 @@ impl Error {
         Self::Invalid(vec![Violation { field: field.into(), description: description.into() }])
     }
 
+    /// So many bytes of memory cannot be had.
+    pub fn out_of_memory(bytes: usize) -> Self {
+        Self::Exhausted {
+            reason: "MEMORY",
+            description: format!(
+                "the system gives no {bytes} bytes of memory for this call; nothing of it was stored"
+            ),
+            retry_after: Some(Duration::from_secs(1)),
+        }
+    }
+
     /// A failed call of the operating system.
     pub fn io(context: impl Into<String>, source: io::Error) -> Self {
         Self::Io { context: context.into(), source }

@@ -14,6 +14,7 @@
 //! - [`registry`] keeps models, versions, manifests, aliases and jobs.
 //! - [`dataset`] keeps labelled examples and the split.
 //! - [`store`] is the only room that knows the database: sealed values, transactions, blobs.
+//! - [`admission`] bounds the calls under way and the memory that they take.
 //! - [`cancel`] tells work whether it shall go on; [`file`] opens files without waiting.
 //! - [`allocator`] has the system's allocator keep little of what is free.
 //! - [`measure`] counts on the way of requests, without locks.
@@ -21,6 +22,7 @@
 //!
 //! What the fuzzers in `fuzz/` run stands beside what it tries, and by name in `fuzzing`, which is there for them and for tests alone.
 
+pub mod admission;
 pub mod allocator;
 pub mod cancel;
 pub mod cli;

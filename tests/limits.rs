@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, io::Read as _, net::TcpStream, time::Duration};
 
-use support::{Daemon, raw};
+use support::{Daemon, http2, raw};
 use taxond::{
     config::Settings,
     proto::v1::{self, registry_service_client::RegistryServiceClient},
@@ -180,5 +180,118 @@ async fn calls_too_often_are_told_when_to_come_again_and_health_is_not_counted()
         health.check(HealthCheckRequest::default()).await.unwrap();
     }
     drop(health);
+    daemon.stop().await;
+}
+
+/// What a refusal says to programs: its reason, and whether it says when to try again.
+fn refusal(status: &tonic::Status) -> (String, bool) {
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    let details = status.get_error_details();
+    let reason = details.error_info().unwrap().reason.clone();
+    (reason, details.retry_info().is_some_and(|retry| retry.retry_delay.is_some()))
+}
+
+/// The value of a counter of refused calls.
+async fn refused(daemon: &Daemon, reason: &str) -> u64 {
+    let mut stream = TcpStream::connect(daemon.running.metrics.unwrap()).unwrap();
+    std::io::Write::write_all(
+        &mut stream,
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    )
+    .unwrap();
+    let text = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    });
+    let text = text.await.unwrap();
+    let line = format!("taxond_refused_calls_total{{reason=\"{reason}\"}} ");
+    text.lines()
+        .find_map(|found| found.strip_prefix(&line))
+        .expect("there is such a counter")
+        .parse()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_have_their_number_and_short_calls_are_not_behind_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        max_heavy_calls: Some(1),
+        metrics_listen: Some("127.0.0.1:0".into()),
+        ..Settings::default()
+    };
+    let mut daemon = Daemon::start_with(dir.path(), settings).await;
+    daemon.create("bank").await;
+    daemon.create("other").await;
+    let message = |model: &str| {
+        let example = v1::LabelledText { text: "one".into(), label: "balance".into() };
+        v1::AddExamplesRequest { model: model.into(), examples: vec![example], ..Default::default() }
+    };
+    let (mut open, full) = loop {
+        let mut open = http2::Call::begin(tcp(&daemon), "/taxond.v1.DatasetService/AddExamples", &[]);
+        open.message(&message(support::BANK));
+        // Once the open one has arrived, there is no room for another; it may also be the one that is refused.
+        if let Err(full) = daemon.dataset.add_examples(tokio_stream::once(message("models/other"))).await {
+            break (open, full);
+        }
+    };
+    assert_eq!(refusal(&full), ("CALLS_UNDER_WAY".into(), true));
+    assert!(refused(&daemon, "CALLS_UNDER_WAY").await >= 1);
+    // What computes has a number of its own, and so has what is short.
+    let stats = v1::GetStatsRequest { model: "models/other".into() };
+    daemon.dataset.get_stats(stats).await.unwrap();
+    daemon.registry.list_models(v1::ListModelsRequest::default()).await.unwrap();
+    open.end();
+    loop {
+        match daemon.dataset.add_examples(tokio_stream::once(message("models/other"))).await {
+            Ok(_) => break,
+            Err(full) => assert_eq!(refusal(&full), ("CALLS_UNDER_WAY".into(), true)),
+        }
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_have_their_memory_and_give_it_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        heavy_call_bytes: Some(2 << 20),
+        metrics_listen: Some("127.0.0.1:0".into()),
+        ..Settings::default()
+    };
+    let mut daemon = Daemon::start_with(dir.path(), settings).await;
+    daemon.create("bank").await;
+    daemon.add(support::BANK, support::texts()).await;
+    support::assert_succeeded(&daemon.train(support::train_request()).await);
+    let suggest = || v1::SuggestMergesRequest { model: support::BANK.into(), limit: 1 };
+    for _ in 0..20 {
+        daemon.taxonomy.suggest_merges(suggest()).await.unwrap();
+    }
+    let long = |at: usize| v1::LabelledText {
+        text: format!("{at} {}", "word ".repeat(12_000)),
+        label: "balance".into(),
+    };
+    daemon.add(support::BANK, (0..40).map(long).collect()).await;
+    let full = daemon.taxonomy.suggest_merges(suggest()).await.unwrap_err();
+    // No pause makes room for more than all there is.
+    assert_eq!(refusal(&full), ("CALL_MEMORY".into(), false));
+    assert_eq!(refused(&daemon, "CALL_MEMORY").await, 1);
+    // Nothing of it is held; what keeps less goes on, and so does Predict.
+    let stats = v1::GetStatsRequest { model: support::BANK.into() };
+    assert_eq!(daemon.dataset.get_stats(stats).await.unwrap().into_inner().total, 520);
+    daemon.ask(support::BANK, &support::QUESTIONS).await;
+
+    // A version that is too large for them does not come in, and leaves nothing on the disk.
+    let file = vec![0; 3 << 20];
+    let pieces = file.chunks(1 << 20).map(|data| v1::ImportVersionRequest {
+        model: support::BANK.into(),
+        data: data.to_vec(),
+        ..Default::default()
+    });
+    let full =
+        daemon.registry.import_version(tokio_stream::iter(pieces.collect::<Vec<_>>())).await.unwrap_err();
+    assert_eq!(refusal(&full), ("CALL_MEMORY".into(), false));
+    assert_eq!(fs::read_dir(dir.path().join("uploads")).unwrap().count(), 0);
     daemon.stop().await;
 }

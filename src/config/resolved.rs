@@ -53,6 +53,8 @@ impl Config {
             max_models: Some(self.max_models),
             max_classes: Some(self.max_classes),
             max_examples: Some(self.max_examples),
+            max_heavy_calls: Some(self.max_heavy_calls),
+            heavy_call_bytes: Some(self.heavy_call_bytes),
             min_free_bytes: self.min_free_bytes,
             keep_versions: Some(self.keep_versions),
             keep_days: Some(self.keep_days),
@@ -89,7 +91,7 @@ impl Settings {
             predict_queue_millis, predict_standing_millis, predict_weights,
             cache_bytes, feature_cache_bytes, model_cache_bytes, pin, training_niceness, drain_seconds, log,
             log_format, otlp_endpoint, otlp_share, vectors_dir, training_memory_limit, gate_accuracy, gate_class_f1, max_models, max_classes,
-            max_examples, min_free_bytes,
+            max_examples, max_heavy_calls, heavy_call_bytes, min_free_bytes,
             keep_versions, keep_days, keep_bytes, scrub_hours,
         )
     }

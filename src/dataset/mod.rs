@@ -72,7 +72,7 @@ pub struct Dataset {
     seen: Arc<Mutex<Seen>>,
     /// Most examples of a model.
     most: u64,
-    /// Asked before each example that is read.
+    /// Asked before each example that is read, and for the memory of what is kept.
     cancel: Cancellation,
 }
 
@@ -162,13 +162,19 @@ impl Dataset {
     ) -> Result<Vec<Example>> {
         let state = self.state(uid);
         let _nothing_changes = state.read();
-        self.matching(uid, filter, meanings, after)?.take(limit).collect()
+        let page = self.matching(uid, filter, meanings, after)?.take(limit);
+        let taken = page.map(|example| {
+            let example = example?;
+            self.cancel.take_memory(held(&example))?;
+            Ok(example)
+        });
+        taken.collect()
     }
 
     /// All examples of a model, in the order they came.
     ///
     /// # Errors
-    /// [`crate::error::Error::Corrupt`] for a damaged record.
+    /// [`crate::error::Error::Corrupt`] for a damaged record; that of the memory which the call may take.
     pub fn all(&self, uid: u64) -> Result<Vec<Example>> {
         let state = self.state(uid);
         let _nothing_changes = state.read();
@@ -176,7 +182,12 @@ impl Dataset {
         let sent = |id| assigned.get(&id).cloned().unwrap_or_default();
         let blocks: Vec<Vec<Example>> = (0..end.div_ceil(BLOCK))
             .into_par_iter()
-            .map(|block| self.between(uid, block * BLOCK, end.min((block + 1) * BLOCK), sent).collect())
+            .map(|block| {
+                let examples = self.between(uid, block * BLOCK, end.min((block + 1) * BLOCK), sent);
+                let examples = examples.collect::<Result<Vec<Example>>>()?;
+                self.cancel.take_memory(examples.iter().map(held).sum())?;
+                Ok(examples)
+            })
             .collect::<Result<_>>()?;
         Ok(blocks.into_iter().flatten().collect())
     }
@@ -279,6 +290,11 @@ impl Dataset {
                 Ok(Example::from_record(id, &bytes)?.sent_to(sent(id)))
             })
     }
+}
+
+/// Bytes that an example takes in memory, and again in what is made of it.
+fn held(example: &Example) -> u64 {
+    2 * (size_of::<Example>() + example.text.len()) as u64
 }
 
 fn extent_key(uid: u64) -> Vec<u8> {

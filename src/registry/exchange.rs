@@ -1,8 +1,8 @@
 //! Versions that go from one model to another, of this daemon or of another.
 
 use super::{
-    Archive, Batch, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Registry, Selector,
-    Tensors, Version,
+    Archive, Batch, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Registry, Scratch,
+    Selector, Tensors, Version,
 };
 use crate::{
     error::{Error, Result},
@@ -25,6 +25,14 @@ impl Registry {
             mode: version.mode,
             report: version.report,
         })
+    }
+
+    /// An empty file on the disk of the store, for what is uploaded.
+    ///
+    /// # Errors
+    /// As [`Store::scratch`](crate::store::Store::scratch).
+    pub fn scratch(&self) -> Result<Scratch> {
+        self.store.scratch()
     }
 
     /// Stores a version that was exported. No alias points to it.

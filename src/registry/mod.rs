@@ -35,7 +35,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-pub use archive::{Archive, Encoded, MAX_ARCHIVE_BYTES, check_size};
+pub use archive::{Archive, Encoded, MAX_ARCHIVE_BYTES, Source, check_size};
 pub use checkpoint::CheckpointId;
 pub use job::{JobId, JobRecord, JobState};
 pub use lineage::Lineage;
@@ -51,7 +51,7 @@ pub use version::{Mode, Origin, Version};
 
 use arrays::Arrays;
 
-pub use crate::store::Batch;
+pub use crate::store::{Batch, Scratch};
 
 use crate::{
     error::Result,

@@ -27,8 +27,9 @@ use super::{
     request_body, roles, traces,
 };
 use crate::{
+    admission::{self, Admission, Admitted},
     error::Error,
-    service::{Caller, Identity, status},
+    service::{Caller, Identity, admitted, status},
 };
 
 /// Puts a [`Gate`] before services.
@@ -37,6 +38,8 @@ pub(super) struct GateLayer {
     pub(super) door: Arc<Door>,
     /// The predictions under way.
     pub(super) crowd: Arc<Crowd>,
+    /// The other calls under way.
+    pub(super) admission: Arc<Admission>,
     pub(super) metrics: Arc<Metrics>,
     /// Whether spans are sent.
     pub(super) traces: bool,
@@ -48,6 +51,7 @@ pub(super) struct Gate<S> {
     inner: S,
     door: Arc<Door>,
     crowd: Arc<Crowd>,
+    admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     traces: bool,
 }
@@ -56,8 +60,8 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        let Self { door, crowd, metrics, traces } = self.clone();
-        Gate { inner, door, crowd, metrics, traces }
+        let Self { door, crowd, admission, metrics, traces } = self.clone();
+        Gate { inner, door, crowd, admission, metrics, traces }
     }
 }
 
@@ -92,11 +96,12 @@ where
         let authorization = request.headers().get(http::header::AUTHORIZATION).map(|value| value.as_bytes());
         let begin =
             |who: Option<&Identity>, said| rpc.audited.then(|| Audit::begin(rpc, who, peer, said, deadline));
-        let admitted = self.door.admit(rpc, authorization, peer).and_then(|identity| match self.enter(rpc) {
-            Ok(entered) => Ok((identity, entered)),
-            Err(cause) => Err(Refusal { who: Some(identity), cause }),
-        });
-        let (caller, audit, entered) = match admitted {
+        let let_in =
+            self.door.admit(rpc, authorization, peer).and_then(|identity| match self.enter(rpc, &identity) {
+                Ok(entered) => Ok((identity, entered)),
+                Err(cause) => Err(Refusal { who: Some(identity), cause }),
+            });
+        let (caller, audit, (entered, place)) = match let_in {
             Ok((identity, entered)) => {
                 let caller = Caller::new(Arc::clone(&identity));
                 let audit = begin(Some(&identity), caller.said());
@@ -120,8 +125,10 @@ where
         // The one that was polled ready is used, its copy is kept.
         let copy = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, copy);
+        let metrics = Arc::clone(&self.metrics);
         Box::pin(async move {
             let handled = async move { inner.call(request).await }.instrument(span);
+            let handled = admitted(place.clone(), handled);
             let response = match deadline::within(deadline, Guarded(Box::pin(handled))).await {
                 // Nobody hears it; the log and the metrics tell it from what went wrong here.
                 Some(Ok(Ok(_))) if body_end.is_cut() => reset(deadline).into_http(),
@@ -130,6 +137,9 @@ where
                 Some(Err(())) => status(Error::Internal("the call panicked; see the log".into())).into_http(),
                 None => deadline::exceeded().into_http(),
             };
+            if place.is_some_and(|place| place.was_refused()) {
+                metrics.refused(admission::MEMORY);
+            }
             if let Some(audit) = audit {
                 audit.answered(code(&response));
             }
@@ -142,11 +152,16 @@ where
 }
 
 impl<S> Gate<S> {
-    /// Counts a prediction in, if this is one.
-    fn enter(&self, rpc: roles::Rpc) -> Result<Option<Entered>, Error> {
-        rpc.predicts.then(|| self.crowd.enter()).transpose()
+    /// Counts a call in: a prediction, or another one.
+    fn enter(&self, rpc: roles::Rpc, who: &Identity) -> Result<Place, Error> {
+        let entered = rpc.predicts.then(|| self.crowd.enter()).transpose()?;
+        let admitted = rpc.effort.map(|effort| self.admission.admit(&who.name, effort)).transpose()?;
+        Ok((entered, admitted.map(Arc::new)))
     }
 }
+
+/// The place of a call among those under way.
+type Place = (Option<Entered>, Option<Arc<Admitted>>);
 
 /// The status of a call whose client reset its stream.
 fn reset(deadline: Option<Deadline>) -> Status {
@@ -198,12 +213,13 @@ mod tests {
     use tower::{ServiceExt as _, service_fn};
 
     use super::*;
-    use crate::server::crowd::Patience;
+    use crate::{admission::Limits, server::crowd::Patience};
 
     fn open_gate() -> GateLayer {
         GateLayer {
             door: Arc::new(Door::open(None, None).unwrap()),
             crowd: Arc::new(Crowd::new(1, Patience::default())),
+            admission: Arc::new(Admission::new(Limits { calls: 2, bytes: 0 })),
             metrics: Arc::new(Metrics::new()),
             traces: false,
         }

@@ -23,7 +23,10 @@ use super::{
     roles::{self, Rpc},
     traces,
 };
-use crate::measure::{Counter, Histogram};
+use crate::{
+    admission,
+    measure::{Counter, Histogram},
+};
 
 /// Codes of gRPC, 0 to 16.
 const CODES: usize = 17;
@@ -31,13 +34,15 @@ const CODES: usize = 17;
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 /// Why calls are not let in.
-const REASONS: [&str; 6] = [
+const REASONS: [&str; 8] = [
     "NO_CREDENTIALS",
     "UNKNOWN_TOKEN",
     "UNKNOWN_CERTIFICATE",
     "UNKNOWN_SCHEME",
     "ROLE_TOO_LOW",
     "RATE_LIMITED",
+    admission::CALLS,
+    admission::MEMORY,
 ];
 
 /// The counters of a daemon, made once for all RPCs.

@@ -69,6 +69,7 @@ pub use traces::TraceExporter;
 use upkeep::{Upkeep, UpkeepThread};
 
 use crate::{
+    admission::{Admission, Limits},
     cancel::{Cancellation, Shutdown},
     config::Config,
     dataset::{Dataset, FeatureCache},
@@ -143,6 +144,8 @@ pub async fn start(config: Config) -> Result<Running> {
     };
     // For each thread a batch that is computed and one that waits.
     let crowd = Arc::new(Crowd::new(2 * config.threads * Network::BATCH, patience));
+    let limits = Limits { calls: config.max_heavy_calls, bytes: config.heavy_call_bytes };
+    let admission = Arc::new(Admission::new(limits));
     let reloadable = Arc::new(Reloadable { tls: tls.clone(), door: Arc::clone(&door) });
     let listeners = Listeners::bind(&config.network).await?;
     let addresses = listeners.addresses()?;
@@ -195,7 +198,7 @@ pub async fn start(config: Config) -> Result<Running> {
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(GateLayer { door, crowd, metrics, traces })
+        .layer(GateLayer { door, crowd, admission, metrics, traces })
         .add_routes(services.routes())
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(internal)?)

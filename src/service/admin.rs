@@ -31,7 +31,7 @@ impl AdminService for Services {
         let (_, caller) = caller::of(request);
         caller.may_all().map_err(status)?;
         let (sender, receiver) = mpsc::channel(WAITING);
-        let (registry, cancel) = (self.registry.clone(), self.shutdown.call());
+        let (registry, cancel) = (self.registry.clone(), self.cancellation());
         let running = self.shutdown.begin_work();
         tokio::task::spawn_blocking(move || {
             let (_running, _entered) = (running, info_span!("backup").entered());

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::Error,
     proto::v1,
-    registry::{Archive, check_size},
+    registry::{Archive, Scratch, check_size},
 };
 
 impl Services {
@@ -32,11 +32,13 @@ impl Services {
             }
             Call::First(receipt, under_way) => {
                 self.registry.model(&id).map_err(status)?;
-                let (file, _all_came) = receive(first, &mut uploads).await?;
+                let (file, _all_came) = self.receive(first, &mut uploads).await?;
                 self.blocking(move |services| {
                     // A repeat must not begin before this has ended, be its own client there or not.
                     let _under_way = under_way;
-                    let archive = Archive::decode(&file)?;
+                    // The tensors, and the bytes of one that are written.
+                    services.cancel.take_memory(2 * file.length())?;
+                    let archive = Archive::read(&file, &services.cancel)?;
                     drop(file);
                     services.jobs.while_idle(&id, || services.registry.import(&id, archive, receipt))
                 })
@@ -45,26 +47,36 @@ impl Services {
         };
         Ok(Response::new(v1::ImportVersionResponse { version: Some(convert::version(version)) }))
     }
-}
 
-/// The file, from the first message on, and the proof that all of it came.
-async fn receive(
-    first: v1::ImportVersionRequest,
-    uploads: &mut Uploads<v1::ImportVersionRequest>,
-) -> Result<(Vec<u8>, Complete), Status> {
-    let v1::ImportVersionRequest { model, data: mut file, .. } = first;
-    check_size(&file).map_err(status)?;
-    loop {
-        let message = match uploads.next().await? {
-            Received::Message(message) => message,
-            Received::End(complete) => return Ok((file, complete)),
-        };
-        if !message.model.is_empty() && message.model != model {
-            let description =
-                format!("must not change within a stream, got '{}'", message.model.escape_debug());
-            return Err(status(Error::invalid("model", description)));
+    /// The file, from the first message on, and the proof that all of it came. It takes the disk of the store, and no memory.
+    async fn receive(
+        &self,
+        first: v1::ImportVersionRequest,
+        uploads: &mut Uploads<v1::ImportVersionRequest>,
+    ) -> Result<(Scratch, Complete), Status> {
+        let v1::ImportVersionRequest { model, mut data, .. } = first;
+        let mut file = self.blocking(|services| services.registry.scratch()).await?;
+        // The length of the header.
+        let mut begins: Vec<u8> = Vec::with_capacity(size_of::<u64>());
+        loop {
+            begins.extend(data.iter().take(size_of::<u64>() - begins.len()));
+            check_size(file.length() + data.len() as u64, &begins).map_err(status)?;
+            file = self
+                .blocking(move |_| {
+                    file.append(&data)?;
+                    Ok(file)
+                })
+                .await?;
+            let message = match uploads.next().await? {
+                Received::Message(message) => message,
+                Received::End(complete) => return Ok((file, complete)),
+            };
+            if !message.model.is_empty() && message.model != model {
+                let description =
+                    format!("must not change within a stream, got '{}'", message.model.escape_debug());
+                return Err(status(Error::invalid("model", description)));
+            }
+            data = message.data;
         }
-        file.extend(message.data);
-        check_size(&file).map_err(status)?;
     }
 }

@@ -37,6 +37,7 @@ use tokio_stream::Stream;
 use tonic::{Status, service::Routes};
 
 use crate::{
+    admission::Admitted,
     cancel::{Cancellation, Shutdown},
     dataset::Dataset,
     error::{Error, Result},
@@ -62,6 +63,16 @@ pub const WRITING: [&str; 4] = [
     <v1::taxonomy_service_server::TaxonomyServiceServer<()> as tonic::server::NamedService>::NAME,
     <v1::training_service_server::TrainingServiceServer<()> as tonic::server::NamedService>::NAME,
 ];
+
+tokio::task_local! {
+    /// The admission of the call that a task is about, which the work for it keeps.
+    static ADMITTED: Option<Arc<Admitted>>;
+}
+
+/// Handles a call whose work keeps its admission until it has ended, also where the client left before.
+pub fn admitted<F: Future>(admitted: Option<Arc<Admitted>>, call: F) -> impl Future<Output = F::Output> {
+    ADMITTED.scope(admitted, call)
+}
 
 /// A stream of answers.
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -114,6 +125,11 @@ impl Services {
         let _stopped = stopping.wait_for(|stopping| *stopping).await;
     }
 
+    /// What the work for the call of this task asks.
+    fn cancellation(&self) -> Cancellation {
+        self.shutdown.call(ADMITTED.try_with(Clone::clone).ok().flatten())
+    }
+
     /// Runs work that waits for the disk or computes for long, away from the threads that serve connections. Where nobody waits
     /// for it any more, as the client left or its deadline passed, or the daemon stops, it is cancelled; data sets ask for that
     /// themselves.
@@ -121,7 +137,7 @@ impl Services {
         &self,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T, Status> {
-        let cancel = self.shutdown.call();
+        let cancel = self.cancellation();
         let on_drop = cancel.cancel_on_drop();
         let services = Self { dataset: self.dataset.until(cancel.clone()), cancel, ..self.clone() };
         let (span, running) = (tracing::Span::current(), self.shutdown.begin_work());

@@ -187,8 +187,19 @@ impl RegistryService for Services {
     ) -> Result<Response<Self::ExportVersionStream>, Status> {
         let (request, caller) = caller::of(request);
         let (id, selector) = name::version_or_alias(&caller, "name", &request.name).map_err(status)?;
-        let file = self.blocking(move |services| services.registry.export(&id, &selector)?.encode()).await?;
-        let chunks = file.chunks().map(|data| Ok(v1::ExportVersionResponse { data }));
+        let file = self
+            .blocking(move |services| {
+                let number = services.registry.resolve(&id, &selector)?;
+                services.cancel.take_memory(services.registry.version(&id, number)?.size_bytes)?;
+                services.registry.export(&id, &selector)?.encode()
+            })
+            .await?;
+        // The tensors stay in memory until the last of them is sent.
+        let held = self.cancellation();
+        let chunks = file.chunks().map(move |data| {
+            let _held = &held;
+            Ok(v1::ExportVersionResponse { data })
+        });
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
     }
 

@@ -8,6 +8,7 @@
 //! creating    only while the database is made
 //! restoring   only while the backup that it is made from is not all there yet
 //! compacted/  a copy of the database that is to take its place
+//! uploads/    files of uploads, without names; what a crash left there goes at the next start
 //! replaced/   the database whose place a copy took
 //! ```
 

@@ -35,6 +35,7 @@ mod open;
 mod pending;
 mod restore;
 mod scan;
+mod scratch;
 mod space;
 
 pub use backup::BackupWriter;
@@ -47,6 +48,7 @@ pub use copy::Entry;
 pub use open::{Store, StoreOptions};
 pub use pending::Pending;
 pub use scan::Scan;
+pub use scratch::Scratch;
 pub use space::free_and_needed_bytes;
 
 /// The keyspaces.

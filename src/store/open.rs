@@ -115,7 +115,9 @@ impl Store {
             directory,
             closing: OpensLatch::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let store = Self { inner: Arc::new(inner) };
+        store.clear_scratch()?;
+        Ok(store)
     }
 
     /// What waits until the last clone has gone, and the directory is free for another process.
