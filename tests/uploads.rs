@@ -89,6 +89,24 @@ async fn a_reset_whatever_its_code_is_not_the_end_of_an_upload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_end_with_a_reset_right_behind_it_is_a_cancel() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(dir.path()).await;
+    daemon.create("bank").await;
+    for pause in PAUSES {
+        let request_id = format!("end-and-reset-after-{pause}");
+        let mut call = Call::begin(address(&daemon), ADD, &[]);
+        call.message(&messages(&request_id)[0]);
+        sleep(Duration::from_millis(pause));
+        call.end_and_reset(http2::CANCEL);
+        let added = again(&mut daemon, &request_id).await;
+        assert_eq!((added.added, added.duplicates), (texts().len() as u64, 0), "after {pause} ms");
+        empty(&mut daemon).await;
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_lost_is_not_the_end_of_an_upload_and_end_stream_is() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::start(dir.path()).await;

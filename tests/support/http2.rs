@@ -69,6 +69,13 @@ impl Call {
         self.frame(DATA, END_STREAM, STREAM, &[]);
     }
 
+    /// Ends the stream properly and resets it in the same breath, as Node does where a call is cancelled.
+    pub fn end_and_reset(&mut self, code: u32) {
+        let mut frames = frame(DATA, END_STREAM, STREAM, &[]);
+        frames.extend(frame(RST_STREAM, 0, STREAM, &code.to_be_bytes()));
+        self.0.write_all(&frames).unwrap();
+    }
+
     /// Resets the stream.
     pub fn reset(&mut self, code: u32) {
         self.frame(RST_STREAM, 0, STREAM, &code.to_be_bytes());
@@ -86,12 +93,16 @@ impl Call {
     }
 
     fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        self.0.write_all(&frame).unwrap();
+        self.0.write_all(&frame(kind, flags, stream, payload)).unwrap();
     }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
 }
 
 /// A header as HPACK writes it (RFC 7541, 6.2.2): in full, and in no table.

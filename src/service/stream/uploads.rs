@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::{Request, Status, Streaming};
 
 use crate::{
@@ -24,6 +24,9 @@ use crate::{
 
 /// A client that uploads must send something this often.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long after its end an upload may still be reset: Node's HTTP/2, and so grpc-js, ends a stream that is cancelled, and resets it with
+/// the next frame.
+const AFTER_END: Duration = Duration::from_millis(5);
 
 // 0 is neither.
 const WHOLE: u8 = 1;
@@ -94,12 +97,17 @@ impl<T> Uploads<T> {
         }
     }
 
-    /// What comes next, which must be soon.
+    /// What comes next, which must be soon. A reset right behind the end counts as one before it.
     ///
     /// # Errors
     /// As [`next_within`](Self::next_within).
     pub(in crate::service) async fn next(&mut self) -> Result<Received<T>, Status> {
-        self.next_within(Some(IDLE)).await
+        let received = self.next_within(Some(IDLE)).await?;
+        if matches!(received, Received::End(_)) {
+            // A reset drops the future that waits here.
+            sleep(AFTER_END).await;
+        }
+        Ok(received)
     }
 
     /// What comes next, within a time if there is one.
