@@ -187,30 +187,31 @@ async fn calls_too_often_are_told_when_to_come_again_and_health_is_not_counted()
 fn refusal(status: &tonic::Status) -> (String, bool) {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     let details = status.get_error_details();
-    let reason = details.error_info().unwrap().reason.clone();
+    let reason = details.error_info().expect("a daemon answers so").reason.clone();
     (reason, details.retry_info().is_some_and(|retry| retry.retry_delay.is_some()))
 }
 
 /// The value of a counter of refused calls.
 async fn refused(daemon: &Daemon, reason: &str) -> u64 {
-    let mut stream = TcpStream::connect(daemon.running.metrics.unwrap()).unwrap();
+    let mut stream = TcpStream::connect(daemon.running.metrics.expect("a daemon answers so"))
+        .expect("a daemon answers so");
     std::io::Write::write_all(
         &mut stream,
         b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     )
-    .unwrap();
+    .expect("a daemon answers so");
     let text = tokio::task::spawn_blocking(move || {
         let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
+        stream.read_to_string(&mut text).expect("a daemon answers so");
         text
     });
-    let text = text.await.unwrap();
+    let text = text.await.expect("a daemon answers so");
     let line = format!("taxond_refused_calls_total{{reason=\"{reason}\"}} ");
     text.lines()
         .find_map(|found| found.strip_prefix(&line))
         .expect("there is such a counter")
         .parse()
-        .unwrap()
+        .expect("a daemon answers so")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,7 +43,7 @@ fn messages(request_id: &str) -> Vec<AddExamplesRequest> {
 
 async fn total(daemon: &mut Daemon) -> u64 {
     let request = v1::GetStatsRequest { model: BANK.into() };
-    daemon.dataset.get_stats(request).await.unwrap().into_inner().total
+    daemon.dataset.get_stats(request).await.expect("the model is there").into_inner().total
 }
 
 /// Sends the upload once more, until the daemon has noticed that the client of the first one is gone.
@@ -60,7 +60,7 @@ async fn again(daemon: &mut Daemon, request_id: &str) -> v1::AddExamplesResponse
 async fn empty(daemon: &mut Daemon) {
     let filter = Some(v1::ExampleFilter { all: true, ..Default::default() });
     let request = v1::DeleteExamplesRequest { model: BANK.into(), filter, ..Default::default() };
-    daemon.dataset.delete_examples(request).await.unwrap();
+    daemon.dataset.delete_examples(request).await.expect("nobody else writes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
