@@ -167,16 +167,11 @@ fn lists_page_and_filter_and_counts_agree() {
 fn the_receipt_comes_with_the_commit_and_holds_its_answer() {
     let dir = tempfile::tempdir().expect("a folder");
     let (registry, dataset, model) = with_model(dir.path());
-    let receipt = || Receipt {
-        request_id: "load-1".to_owned(),
-        fingerprint: [1; 32],
-        outcome: String::new(),
-        created: SystemTime::now(),
-    };
+    let receipt = || Receipt::new("", "load-1", [1; 32], SystemTime::now());
     let mut session = dataset.add(&model).expect("begun");
     session.push(texts(0..3, "card")).expect("pushed");
-    assert_eq!(registry.receipt("load-1").expect("readable"), None);
+    assert_eq!(registry.receipt("", "load-1").expect("readable"), None);
     let added = session.commit(Some(receipt())).expect("committed");
-    let kept = registry.receipt("load-1").expect("readable").expect("kept");
+    let kept = registry.receipt("", "load-1").expect("readable").expect("kept");
     assert_eq!(serde_json::from_str::<Added>(&kept.outcome).expect("JSON"), added);
 }

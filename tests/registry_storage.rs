@@ -32,7 +32,7 @@ fn files_beside_the_log(path: &Path) -> Vec<String> {
 }
 
 fn receipt(request_id: &str, created: SystemTime) -> Option<Receipt> {
-    Some(Receipt { request_id: request_id.to_owned(), fingerprint: [7; 32], outcome: String::new(), created })
+    Some(Receipt::new("", request_id, [7; 32], created))
 }
 
 fn epoch(epoch: u32) -> Epoch {
@@ -368,9 +368,9 @@ fn receipts_are_kept_for_a_day_and_come_with_their_change() {
     registry.publish(version).expect("published");
 
     let outcome = |registry: &Registry, request_id: &str| {
-        registry.receipt(request_id).expect("readable").map(|receipt| receipt.outcome)
+        registry.receipt("", request_id).expect("readable").map(|receipt| receipt.outcome)
     };
-    assert_eq!(registry.receipt("one").expect("readable").expect("kept").fingerprint, [7; 32]);
+    assert_eq!(registry.receipt("", "one").expect("readable").expect("kept").fingerprint, [7; 32]);
     let check = |registry: &Registry| {
         assert_eq!(outcome(registry, "one").as_deref(), Some("models/bank"));
         assert_eq!(outcome(registry, "two"), None, "a call that failed left nothing to repeat");

@@ -75,7 +75,9 @@ const CRATES: &[(&[&str], &[&str])] = &[
         &["server/traces.rs"],
     ),
     (&["sled"], &["store/"]),
-    (&["safetensors", "base64"], &["registry/"]),
+    (&["safetensors"], &["registry/"]),
+    (&["base64"], &["registry/", "service/page.rs"]),
+    (&["ring"], &["server/tls.rs", "service/page.rs"]),
     (&["candle_core", "candle_nn"], &["model/", "train/", "predict/", "registry/"]),
     (&["cudarc"], &["model/cuda/"]),
     // The training loop is plain code on a thread of its own; only what starts and watches it may wait on futures.

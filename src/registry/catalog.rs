@@ -7,8 +7,8 @@ use prost::Message as _;
 use super::{
     AliasName, CheckpointId, Design, Model, ModelId, Receipt, Registry, Selector, Version, checkpoint, key,
     manifest,
-    model::not_found,
     publish::put_model,
+    receipt::Made,
     record::{damaged, decode},
 };
 use crate::{
@@ -52,7 +52,7 @@ impl Registry {
         let mut batch = Batch::new();
         batch.put(Tree::Catalog, key::COUNTERS, counters.encode_to_vec());
         put_model(&mut batch, &mut model);
-        self.add_receipt(&mut writer, &mut batch, receipt, || id.name())?;
+        self.add_receipt(&mut writer, &mut batch, receipt, || Made::model(&model, id.name()))?;
         self.commit(writer, batch)?;
         Ok(model)
     }
@@ -60,10 +60,10 @@ impl Registry {
     /// One model.
     ///
     /// # Errors
-    /// [`Error::NotFound`], with the nearest name there is.
+    /// [`Error::NotFound`], without the name of another one: who asks may not know of it.
     pub fn model(&self, id: &ModelId) -> Result<Model> {
         let Some(bytes) = self.store.get(Tree::Catalog, &key::model(id))? else {
-            return Err(not_found(id, self.all_models().filter_map(|model| Some(model.ok()?.id))));
+            return Err(Error::not_found(Resource::Model, id.name()));
         };
         Model::from_record(id.clone(), decode(&id.name(), &bytes)?)
     }
@@ -95,7 +95,7 @@ impl Registry {
         for job in self.jobs(Some(id), None, usize::MAX)? {
             batch.delete(Tree::Jobs, key::job(job.id));
         }
-        self.add_receipt(&mut writer, &mut batch, receipt, || id.name())?;
+        self.add_receipt(&mut writer, &mut batch, receipt, || Made::unique(id.name()))?;
         self.store.commit(batch)?;
         if let Err(error) = self.remove_owned(model.uid) {
             tracing::warn!(model = %id, %error, "the bytes of a deleted model stay until the next start");
@@ -123,7 +123,7 @@ impl Registry {
         model.aliases.insert(alias, number);
         let mut batch = Batch::new();
         put_model(&mut batch, &mut model);
-        self.add_receipt(&mut writer, &mut batch, receipt, || name)?;
+        self.add_receipt(&mut writer, &mut batch, receipt, || Made::model(&model, name))?;
         self.commit(writer, batch)?;
         Ok(model)
     }
@@ -293,7 +293,10 @@ impl Registry {
         Version::from_record(model.id.clone(), number, record)
     }
 
-    fn models_after(&self, after: Option<&ModelId>) -> impl Iterator<Item = Result<Model>> + use<> {
+    pub(super) fn models_after(
+        &self,
+        after: Option<&ModelId>,
+    ) -> impl Iterator<Item = Result<Model>> + use<> {
         let after = after.map(key::model);
         self.store.scan(Tree::Catalog, key::MODELS, after.as_deref()).map(|entry| {
             let (key, bytes) = entry?;

@@ -6,8 +6,9 @@
 //!           v | uid | number          Version
 //!           k | uid | number          Checkpoint
 //!           f | uid | revision        Manifest
+//!           p                         PageKey
 //! jobs      number                    Job
-//! receipts  blake3 of the request id  Receipt
+//! receipts  hash of identity and id   Receipt
 //! ```
 //!
 //! Numbers are 8 bytes, big-endian, so that their order is that of the keys.
@@ -22,6 +23,7 @@ use crate::{
 };
 
 pub(super) const COUNTERS: &[u8] = b"c";
+pub(super) const PAGE_KEY: &[u8] = b"p";
 pub(super) const MODELS: &[u8] = b"m";
 pub(super) const VERSIONS: u8 = b'v';
 pub(super) const CHECKPOINTS: u8 = b'k';
@@ -52,9 +54,16 @@ pub(super) fn job(id: JobId) -> Vec<u8> {
     id.0.to_be_bytes().to_vec()
 }
 
-/// Key of a receipt: request ids may be long.
-pub(super) fn receipt(request_id: &str) -> Vec<u8> {
-    blake3::hash(request_id.as_bytes()).as_bytes().to_vec()
+/// Key of a receipt: request ids may be long. Where there is no identity it is the hash of the request id alone, as it was for
+/// everybody in earlier builds.
+pub(super) fn receipt(identity: &str, request_id: &str) -> Vec<u8> {
+    if identity.is_empty() {
+        return blake3::hash(request_id.as_bytes()).as_bytes().to_vec();
+    }
+    let mut hash = blake3::Hasher::new_derive_key("taxond 2026-11-30 receipts of identities");
+    hash.update(&(identity.len() as u64).to_le_bytes());
+    hash.update(identity.as_bytes()).update(request_id.as_bytes());
+    hash.finalize().as_bytes().to_vec()
 }
 
 /// Prefix of the keys of one kind of record of one model.

@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::{
     AliasName, JobId, JobRecord, Lineage, Mode, Model, ModelId, Origin, Receipt, Registry, Report, Version,
-    checkpoint, key, manifest,
+    checkpoint, key, manifest, receipt::Made,
 };
 use crate::{
     error::{Error, Result},
@@ -144,7 +144,8 @@ impl Registry {
             job.versions.push(version.number);
             job.put(&mut batch);
         }
-        self.add_receipt(&mut writer, &mut batch, publication.receipt, || version.name())?;
+        let made = || Made::within(&model, version.name());
+        self.add_receipt(&mut writer, &mut batch, publication.receipt, made)?;
         self.commit(writer, batch)?;
         Ok(version)
     }

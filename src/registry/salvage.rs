@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     AliasName, JobId, Model, Registry, Version,
     delete::put_deleted,
-    key::{self, CHECKPOINTS},
+    key::{self, CHECKPOINTS, PAGE_KEY},
     publish::put_model,
 };
 use crate::{
@@ -32,6 +32,8 @@ pub enum Dispensable {
     Job(JobId),
     /// The answer to a call, which is done again if it is repeated.
     Receipt,
+    /// The key of page tokens, which is made anew: lists begin again.
+    PageKey,
     /// Of the tensors of versions: those are given up by [`Registry::give_up_damaged_versions`].
     Tensors,
 }
@@ -45,6 +47,7 @@ impl Dispensable {
             Tree::Receipts => Some(Self::Receipt),
             Tree::Chunks => Some(Self::Tensors),
             Tree::Catalog if record.first() == Some(&CHECKPOINTS) => Some(Self::Tensors),
+            Tree::Catalog if record == PAGE_KEY => Some(Self::PageKey),
             Tree::Catalog | Tree::Examples => None,
         }
     }

@@ -74,7 +74,7 @@ use crate::{
     predict::{LiveVersions, Predictor, QueueLimits},
     proto::{inference, v1},
     registry::{ModelId, Quotas, Registry, Retention, Version},
-    service::{Requests, Services},
+    service::{PageTokens, Requests, Services},
     store::{Closing, Pending, Store, StoreOptions},
     train::{Host, Jobs, Tolerance, VectorsDir, give_way},
 };
@@ -359,7 +359,8 @@ fn open(
     info!(millis = started.elapsed().as_millis(), "data folder open");
     let requests = Requests::default();
     let stream_idle = config.network.idle;
-    let services = Services { registry, dataset, jobs, predictor, stopping, requests, stream_idle };
+    let pages = PageTokens::new(&registry.page_key()?)?;
+    let services = Services { registry, dataset, jobs, predictor, stopping, requests, pages, stream_idle };
     Ok((store, live, upkeep, services))
 }
 

@@ -76,6 +76,11 @@ fn remove_records(store: &Store, losses: &[Loss], lost: &mut Vec<String>) -> Res
                     registry::Dispensable::Receipt => {
                         lost.push("the receipt of a call, which is done again if it is repeated".to_owned());
                     }
+                    registry::Dispensable::PageKey => {
+                        lost.push(
+                            "the key of page tokens; a list that was read halfway begins again".to_owned(),
+                        );
+                    }
                     registry::Dispensable::Tensors => {}
                 }
             }

@@ -14,9 +14,9 @@ use super::{
 use crate::{
     error::Result,
     proto::v1,
-    registry::{JobId, ModelId, Version},
+    registry::{JobId, Kept, ModelId, Version},
     taxonomy::Edit,
-    train::{ChangeOrder, Division, Edits, Learning, Watch},
+    train::{Applied, ChangeOrder, Division, Edits, Learning, Watch},
 };
 
 /// What the request of a change says beside the change itself.
@@ -42,6 +42,16 @@ pub(super) struct Lesson {
 pub(super) enum First {
     Preview(Box<v1::ChangePreview>),
     Applied(Box<v1::ChangeApplied>),
+}
+
+/// A change that stands.
+struct Changed {
+    /// The version that it made; the job that learns is the version's.
+    version: Version,
+    /// Seconds from the call to its commit; none of a call without a request id, of which nobody kept them.
+    seconds: Option<f64>,
+    /// How splits divided the examples.
+    divisions: Vec<Division>,
 }
 
 /// A job to follow.
@@ -103,14 +113,15 @@ impl Services {
         if terms.validate_only {
             return Ok((First::Preview(Box::new(self.preview(&order)?)), None));
         }
-        let (version, job, divisions) = self.change(rpc, request, terms, &order, learning)?;
+        let Changed { version, seconds, divisions } = self.change(rpc, request, terms, &order, learning)?;
+        let job = version.job;
         let followed = match job {
             Some(job) => Some((job, version.model.clone(), self.jobs.watch(job)?)),
             None => None,
         };
         let applied = v1::ChangeApplied {
             job: job.map(|job| job.name()).unwrap_or_default(),
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: seconds.unwrap_or_else(|| started.elapsed().as_secs_f64()),
             splits: self.divided(&version, &divisions)?,
             ..self.applied(version)?
         };
@@ -131,13 +142,12 @@ impl Services {
             let manifest = Some(convert::manifest(&order.model, &manifest));
             return Ok(v1::ChangeApplied { manifest, ..Default::default() });
         }
-        let (version, job, _) = self.change(rpc, request, terms, &order, Learning::GoesOn)?;
-        let job = job.map(|job| job.name()).unwrap_or_default();
+        let Changed { version, .. } = self.change(rpc, request, terms, &order, Learning::GoesOn)?;
+        let job = version.job.map(|job| job.name()).unwrap_or_default();
         Ok(v1::ChangeApplied { job, ..self.applied(version)? })
     }
 
-    /// Makes a change, or finds what the first call with the request id made: the version, its job, and, the first time, how
-    /// splits divided the examples.
+    /// Makes a change, or finds what the first call with the request id made.
     fn change<M: Message>(
         &self,
         rpc: &str,
@@ -145,16 +155,20 @@ impl Services {
         terms: Terms<'_>,
         order: &ChangeOrder,
         learning: Learning,
-    ) -> Result<(Version, Option<JobId>, Vec<Division>)> {
+    ) -> Result<Changed> {
         Ok(match self.first_or_repeat(terms.caller, rpc, terms.request_id, request)? {
             Call::First(receipt, _under_way) => {
-                let applied = self.jobs.change(order, learning, receipt)?;
-                (applied.version, applied.job.map(|job| job.id), applied.divisions)
+                let Applied { version, divisions, .. } = self.jobs.change(order, learning, receipt)?;
+                let kept = self.kept(terms.caller, terms.request_id)?;
+                Changed { version, seconds: kept.and_then(|kept| kept.seconds), divisions }
             }
-            Call::Repeat(outcome) => {
-                let version = self.version_of_outcome(terms.caller, &outcome)?;
-                let job = version.job;
-                (version, job, Vec::new())
+            Call::Repeat(kept) => {
+                let version = self.version_of(terms.caller, &kept)?;
+                Changed {
+                    version,
+                    seconds: Some(kept.seconds.unwrap_or(0.0)),
+                    divisions: Division::decode(&kept.details)?,
+                }
             }
         })
     }
@@ -172,8 +186,12 @@ impl Services {
     }
 
     /// The version that the first call with a request id made.
-    pub(super) fn version_of_outcome(&self, caller: &Caller, outcome: &str) -> Result<Version> {
-        let (id, number) = name::version(caller, "request_id", outcome)?;
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::error::Error::NotFound) where its model was deleted since.
+    pub(super) fn version_of(&self, caller: &Caller, kept: &Kept) -> Result<Version> {
+        let (id, number) = name::version(caller, "request_id", &kept.outcome)?;
+        self.expect_uid(&id, kept.model_uid)?;
         self.registry.version_ever(&id, number)
     }
 

@@ -222,18 +222,6 @@ pub(super) fn fitting(lengths: impl Iterator<Item = usize>) -> usize {
     ends.take_while(|end| *end <= MAX_TEXTS_BYTES).count().max(1)
 }
 
-/// `page_token`: what a page before gave, or empty.
-pub(super) fn page_token<T: std::str::FromStr>(token: &str) -> Result<Option<T>> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    token.parse().map(Some).map_err(|_| {
-        let shown: String = token.chars().take(32).collect();
-        let description = format!("is not one that a list returned, got '{}'", shown.escape_debug());
-        Error::invalid("page_token", description)
-    })
-}
-
 /// `etag`: as the model carried it, or empty.
 pub(super) fn etag(etag: &str) -> Result<Option<u64>> {
     if etag.is_empty() {

@@ -1,5 +1,6 @@
 //! DatasetService.
 
+use serde::{Deserialize, Serialize};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
@@ -38,8 +39,8 @@ impl DatasetService for Services {
         let call = self.first_or_repeat(&caller, "AddExamples", &first.request_id, &first).map_err(status)?;
         let (receipt, _under_way) = match call {
             Call::First(receipt, under_way) => (receipt, under_way),
-            Call::Repeat(outcome) => {
-                let added = repeat::answer(&outcome).map_err(status)?;
+            Call::Repeat(kept) => {
+                let added = repeat::answer(&kept.outcome).map_err(status)?;
                 return Ok(Response::new(response(added)));
             }
         };
@@ -75,7 +76,8 @@ impl DatasetService for Services {
             .blocking(move |services| {
                 let (id, size) =
                     (name::model(&caller, "model", &request.model)?, check::page_size(request.page_size)?);
-                let after = check::page_token(&request.page_token)?.unwrap_or(0);
+                let listing = services.pages.listing(&caller, "ListExamples", &request);
+                let after = listing.position(&request)?.unwrap_or(0);
                 let meanings = services.meanings(&id)?;
                 let filter = services.list_filter(&id, request.filter, &request.label)?;
                 let uid = services.registry.model(&id)?.uid;
@@ -83,10 +85,10 @@ impl DatasetService for Services {
                 let fitting = check::fitting(page.iter().map(|example| example.text.len()));
                 let more = page.len() == size || fitting < page.len();
                 page.truncate(fitting);
-                let next = page.last().filter(|_| more).map(|example| example.id.to_string());
+                let next = page.last().filter(|_| more).map(|example| example.id);
                 Ok(v1::ListExamplesResponse {
                     examples: page.into_iter().map(|example| convert::example(example, &meanings)).collect(),
-                    next_page_token: next.unwrap_or_default(),
+                    next_page_token: listing.next(next)?,
                 })
             })
             .await?;
@@ -138,7 +140,7 @@ impl DatasetService for Services {
                 let id = name::model(&caller, "model", &request.model)?;
                 let label = ClassName::new(&request.label).map_err(|why| Error::invalid("label", why))?;
                 let (request_id, validate_only) = (&request.request_id, request.validate_only);
-                let of: Relabelled = services.correct(
+                let RelabelAnswer { of, class_name } = services.correct(
                     &caller,
                     "RelabelExamples",
                     &request,
@@ -146,15 +148,26 @@ impl DatasetService for Services {
                     validate_only,
                     || {
                         let chosen = services.chosen(&id, request.filter.clone())?;
-                        services.dataset.relabel(&chosen.model, &chosen.filter, &chosen.meanings, &label)
+                        let class_name = Some(convert::class_name(&chosen.meanings, &label));
+                        let correction = services.dataset.relabel(
+                            &chosen.model,
+                            &chosen.filter,
+                            &chosen.meanings,
+                            &label,
+                        )?;
+                        Ok((RelabelAnswer { of: correction.outcome, class_name }, correction))
                     },
                 )?;
+                let class_name = match class_name {
+                    Some(name) => name,
+                    None => convert::class_name(&services.meanings(&id)?, &label),
+                };
                 Ok(v1::RelabelExamplesResponse {
                     relabelled: of.relabelled,
                     duplicates: of.duplicates,
                     unchanged: of.unchanged,
                     total: of.total,
-                    class_name: convert::class_name(&services.meanings(&id)?, &label),
+                    class_name,
                 })
             })
             .await?;
@@ -178,7 +191,9 @@ impl DatasetService for Services {
                     validate_only,
                     || {
                         let chosen = services.chosen(&id, request.filter.clone())?;
-                        services.dataset.delete(&chosen.model, &chosen.filter, &chosen.meanings)
+                        let correction =
+                            services.dataset.delete(&chosen.model, &chosen.filter, &chosen.meanings)?;
+                        Ok((correction.outcome, correction))
                     },
                 )?;
                 Ok(v1::DeleteExamplesResponse { deleted: of.deleted, total: of.total })
@@ -206,6 +221,15 @@ impl DatasetService for Services {
             .await?;
         Ok(Response::new(convert::relabel_suggestions(suggestions)))
     }
+}
+
+/// What the receipt of RelabelExamples keeps.
+#[derive(Debug, Serialize, Deserialize)]
+struct RelabelAnswer {
+    #[serde(flatten)]
+    of: Relabelled,
+    /// The class that the label meant; none in receipts of earlier builds.
+    class_name: Option<String>,
 }
 
 /// Checks labelled texts; `seen` counts those of the stream before.

@@ -19,7 +19,8 @@ impl Services {
     ) -> Result<v1::GetHistoryResponse> {
         let id = name::model(caller, "model", &request.model)?;
         let size = check::page_size(request.page_size)?;
-        let before = check::page_token(&request.page_token)?.map(Revision);
+        let listing = self.pages.listing(caller, "GetHistory", request);
+        let before = listing.position(request)?.map(Revision);
         let model = self.registry.model(&id)?;
         let page = self.registry.manifests(&id, before, size)?;
         // Which versions answer in a revision is in their records alone.
@@ -27,13 +28,13 @@ impl Services {
         for version in self.registry.versions(&id, None, usize::MAX)?.into_iter().rev() {
             versions.entry(version.revision).or_default().push(version);
         }
-        let next = page.last().filter(|_| page.len() == size).map(|manifest| manifest.revision.to_string());
+        let next = page.last().filter(|_| page.len() == size).map(|manifest| manifest.revision);
         let entry = |manifest: &Manifest| {
             entry(&model, manifest, versions.get(&manifest.revision).map_or(&[][..], Vec::as_slice))
         };
         Ok(v1::GetHistoryResponse {
             entries: page.iter().map(entry).collect(),
-            next_page_token: next.unwrap_or_default(),
+            next_page_token: listing.next(next)?,
         })
     }
 }

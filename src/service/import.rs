@@ -24,9 +24,7 @@ impl Services {
         let call =
             self.first_or_repeat(&caller, "ImportVersion", &first.request_id, &first).map_err(status)?;
         let version = match call {
-            Call::Repeat(outcome) => {
-                self.blocking(move |services| services.version_of_outcome(&caller, &outcome)).await?
-            }
+            Call::Repeat(kept) => self.blocking(move |services| services.version_of(&caller, &kept)).await?,
             Call::First(receipt, _under_way) => {
                 self.registry.model(&id).map_err(status)?;
                 let file = receive(first, &mut requests).await?;

@@ -15,6 +15,7 @@ mod history;
 mod import;
 mod inference;
 mod name;
+mod page;
 mod peer;
 mod predict;
 mod registry;
@@ -28,6 +29,7 @@ mod training;
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 pub use caller::{Caller, Identity, Role, Said};
+pub use page::PageTokens;
 pub use peer::Peer;
 pub use repeat::Requests;
 pub use status::status;
@@ -37,10 +39,10 @@ use tonic::{Status, service::Routes};
 
 use crate::{
     dataset::Dataset,
-    error::{Error, Result},
+    error::{Error, Resource, Result},
     predict::Predictor,
     proto::{inference::grpc_inference_service_server::GrpcInferenceServiceServer, v1},
-    registry::Registry,
+    registry::{ModelId, Registry},
     train::Jobs,
 };
 
@@ -79,6 +81,8 @@ pub struct Services {
     pub stopping: watch::Receiver<bool>,
     /// Calls under way that may be repeated.
     pub requests: Requests,
+    /// Where lists go on.
+    pub pages: PageTokens,
     /// How long a PredictStream may be without a message; for ever where there is none.
     pub stream_idle: Option<Duration>,
 }
@@ -100,6 +104,27 @@ impl Services {
             .add_service(limited!(v1::dataset_service_server::DatasetServiceServer<Self>))
             .add_service(limited!(v1::admin_service_server::AdminServiceServer<Self>))
             .add_service(limited!(GrpcInferenceServiceServer<Self>))
+    }
+
+    /// Resource name of the model that an identity may see and whose name is nearest to one that does not exist.
+    pub fn nearest_model(&self, identity: &Identity, missing: &str) -> Option<String> {
+        let id = ModelId::new(missing.strip_prefix("models/")?).ok()?;
+        // A hint is no reason to tell of damage.
+        let nearest = self.registry.nearest_model(&id, |other| identity.sees(other)).ok()?;
+        nearest.map(|id| id.name())
+    }
+
+    /// The error of a stream, with the name that was probably meant where it is that a model was not found. Calls that answer at
+    /// once get it from the server.
+    async fn hinted(&self, caller: &Caller, error: Error) -> Error {
+        let Error::NotFound { resource: Resource::Model, name, suggestion: None } = error else {
+            return error;
+        };
+        let (services, caller, missing) = (self.clone(), caller.clone(), name.clone());
+        let nearest =
+            tokio::task::spawn_blocking(move || services.nearest_model(caller.identity(), &missing)).await;
+        // Without a hint the error is right as well.
+        Error::NotFound { resource: Resource::Model, name, suggestion: nearest.unwrap_or_default() }
     }
 
     /// Returns when the daemon begins to stop.

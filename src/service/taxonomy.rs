@@ -62,7 +62,7 @@ impl TaxonomyService for Services {
                             let order = UndoOrder { model, reason, author, expected_revision };
                             services.jobs.undo(&order, receipt)?.version
                         }
-                        Call::Repeat(outcome) => services.version_of_outcome(&caller, &outcome)?,
+                        Call::Repeat(kept) => services.version_of(&caller, &kept)?,
                     };
                 services.applied(version)
             })
@@ -98,12 +98,13 @@ impl TaxonomyService for Services {
             .blocking(move |services| {
                 let id = name::model(&caller, "model", &request.model)?;
                 let size = check::page_size(request.page_size)?;
-                let before = check::page_token(&request.page_token)?.map(Revision);
+                let listing = services.pages.listing(&caller, "ListManifests", &request);
+                let before = listing.position(&request)?.map(Revision);
                 let page = services.registry.manifests(&id, before, size)?;
-                let next = page.last().filter(|_| page.len() == size).map(|m| m.revision.to_string());
+                let next = page.last().filter(|_| page.len() == size).map(|m| m.revision);
                 Ok(v1::ListManifestsResponse {
                     manifests: page.iter().map(|manifest| convert::manifest(&id, manifest)).collect(),
-                    next_page_token: next.unwrap_or_default(),
+                    next_page_token: listing.next(next)?,
                 })
             })
             .await?;

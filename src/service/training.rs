@@ -61,8 +61,8 @@ impl TrainingService for Services {
                         };
                         services.jobs.train(&model, options, receipt)?
                     }
-                    Call::Repeat(outcome) => {
-                        caller.may_see(services.registry.job(name::job("request_id", &outcome)?)?)?
+                    Call::Repeat(kept) => {
+                        caller.may_see(services.registry.job(name::job("request_id", &kept.outcome)?)?)?
                     }
                 };
                 let watch = services.jobs.watch(job.id)?;
@@ -114,12 +114,14 @@ impl TrainingService for Services {
                     name => Some(services.registry.model(&name::model(&caller, "model", name)?)?.id),
                 };
                 let size = check::page_size(request.page_size)?;
-                let before = check::page_token(&request.page_token)?.map(JobId);
-                let page = services.registry.jobs(model.as_ref(), before, size)?;
-                let next = page.last().filter(|_| page.len() == size).map(|job| job.id.to_string());
-                let seen = page.into_iter().filter(|job| caller.identity().sees(&job.model));
-                let jobs = seen.map(|job| services.job(job)).collect();
-                Ok(v1::ListJobsResponse { jobs, next_page_token: next.unwrap_or_default() })
+                let listing = services.pages.listing(&caller, "ListJobs", &request);
+                let before = listing.position(&request)?.map(JobId);
+                let listed = |job: &JobRecord| {
+                    model.as_ref().map_or_else(|| caller.identity().sees(&job.model), |id| job.model == *id)
+                };
+                let (page, next) = services.registry.jobs_page(before, size, listed)?;
+                let jobs = page.into_iter().map(|job| services.job(job)).collect();
+                Ok(v1::ListJobsResponse { jobs, next_page_token: listing.next(next)? })
             })
             .await?;
         Ok(Response::new(response))

@@ -127,7 +127,7 @@ impl Jobs {
         &self,
         order: &ChangeOrder,
         learning: Learning,
-        receipt: Option<Receipt>,
+        mut receipt: Option<Receipt>,
     ) -> Result<Applied> {
         let started = Instant::now();
         let _changing = self.shared.lock_changes();
@@ -139,6 +139,9 @@ impl Jobs {
             None => (Tensors::Same(serving.number), Vec::new()),
         };
         debug!(micros = started.elapsed().as_micros(), "the rows are fitted");
+        if let Some(receipt) = receipt.as_mut().filter(|_| !divisions.is_empty()) {
+            receipt.details = Division::encode(&divisions)?;
+        }
         let made_way = self.shared.make_way(&order.model)?;
         let wanted = match learning {
             // Of classes that came and have no examples there is nothing to learn.

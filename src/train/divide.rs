@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use regex::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     dataset::{Example, Split},
@@ -19,9 +20,10 @@ use crate::{
 const MAX_PATTERN_BYTES: usize = 1 << 20;
 
 /// How the examples of a class are divided among its parts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Division {
     /// The class that is split.
+    #[serde(with = "class_id")]
     pub class: ClassId,
     /// The parts, in the order asked for.
     pub parts: Vec<Share>,
@@ -30,18 +32,58 @@ pub struct Division {
     /// Texts given for parts that no example of the class has.
     pub unmatched_texts: u64,
     /// Examples that must be told to belong to a part, ascending.
+    #[serde(skip)]
     pub(super) assigned: BTreeMap<ClassId, Vec<u64>>,
 }
 
+impl Division {
+    /// Divisions as the receipt of a change keeps them: without the examples, which are told where they went.
+    ///
+    /// # Errors
+    /// [`Error::Internal`], which would be a fault of the daemon.
+    pub(super) fn encode(divisions: &[Self]) -> Result<String> {
+        serde_json::to_string(divisions)
+            .map_err(|error| Error::Internal(format!("keeping how a split divided the examples: {error}")))
+    }
+
+    /// Divisions that a receipt kept; none where it kept nothing.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for what this build cannot read.
+    pub fn decode(kept: &str) -> Result<Vec<Self>> {
+        if kept.is_empty() {
+            return Ok(Vec::new());
+        }
+        serde_json::from_str(kept)
+            .map_err(|error| Error::Internal(format!("reading how a split divided the examples: {error}")))
+    }
+}
+
 /// The examples of one part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
     /// The part.
+    #[serde(with = "class_id")]
     pub class: ClassId,
     /// Examples that train.
     pub train: u64,
     /// Examples that validate.
     pub validation: u64,
+}
+
+/// Ids of classes as numbers, in the receipt of a change.
+mod class_id {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::ClassId;
+
+    pub(super) fn serialize<S: Serializer>(class: &ClassId, to: S) -> Result<S::Ok, S::Error> {
+        class.0.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ClassId, D::Error> {
+        u32::deserialize(from).map(ClassId)
+    }
 }
 
 /// What claims an example, the most direct first. Each says to which part, by its position.

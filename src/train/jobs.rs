@@ -163,9 +163,10 @@ impl Jobs {
         if let Some(feed) = self.shared.lock().feeds.get(&id) {
             return Ok(Watch::new(feed));
         }
-        // The job ended long ago, or before the daemon started: its record is all there is to tell.
-        let feed = Feed::new();
-        feed.send(EventKind::Finished(Box::new(self.shared.registry.job(id)?)));
+        // The job ended long ago, or before the daemon started: its record is all there is of it.
+        let (feed, record) = (Feed::new(), self.shared.registry.job(id)?);
+        feed.send_of(record.created, EventKind::Accepted);
+        feed.send_of(record.ended.unwrap_or_else(SystemTime::now), EventKind::Finished(Box::new(record)));
         Ok(Watch::new(&feed))
     }
 
@@ -242,7 +243,7 @@ impl Shared {
         let span = info_span!(parent: None, "job", id = %record.id, model = %record.model);
         span.follows_from(Span::current());
         let (feed, stop) = (Feed::new(), Arc::new(Stop::default()));
-        feed.send(EventKind::Accepted);
+        feed.send_of(record.created, EventKind::Accepted);
         let mut state = self.lock();
         let active = Active { id: record.id, refines_change, stop: Arc::clone(&stop) };
         state.active.insert(record.model.clone(), active);
