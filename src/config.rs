@@ -166,6 +166,12 @@ pub struct Settings {
     /// Connections that may be open, over TCP and over the socket each [default: 1024]
     #[arg(long, env = "TAXOND_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
+    /// Of these, such of one IP address or user as carried no call of somebody who may call [default: half]
+    #[arg(long, env = "TAXOND_MAX_CONNECTIONS_PER_PEER", value_name = "N")]
+    pub max_connections_per_peer: Option<usize>,
+    /// Seconds that a connection may take to its first call before it is closed; 0 for any time [default: 10]
+    #[arg(long, env = "TAXOND_FIRST_CALL_SECONDS", value_name = "SECONDS")]
+    pub first_call_seconds: Option<f64>,
     /// Seconds after which a connection without a call, or a stream without a message, is closed; 0 for never [default: 3600]
     #[arg(long, env = "TAXOND_IDLE_SECONDS", value_name = "SECONDS")]
     pub idle_seconds: Option<f64>,
@@ -299,6 +305,8 @@ impl Settings {
             tls_client_ca: self.tls_client_ca.or(base.tls_client_ca),
             auth_file: self.auth_file.or(base.auth_file),
             max_connections: self.max_connections.or(base.max_connections),
+            max_connections_per_peer: self.max_connections_per_peer.or(base.max_connections_per_peer),
+            first_call_seconds: self.first_call_seconds.or(base.first_call_seconds),
             idle_seconds: self.idle_seconds.or(base.idle_seconds),
             rate_limit: self.rate_limit.or(base.rate_limit),
             metrics_listen: self.metrics_listen.or(base.metrics_listen),

@@ -23,7 +23,9 @@ use super::{
     crowd::{Crowd, Entered},
     door::{Door, Refusal},
     metrics::{self, Metrics},
-    roles, traces,
+    roles::{self, Needs},
+    session::{self, Session},
+    traces,
 };
 use crate::{
     error::Error,
@@ -97,6 +99,9 @@ where
                 let audit = begin(Some(&identity), caller.said());
                 (caller, audit, entered)
             }
+                if let Some(client) = client.as_ref().filter(|_| rpc.needs != Needs::Nothing) {
+                    client.standing.authenticate(&identity.name);
+                }
             Err(Refusal { who, cause }) => {
                 if let Some(reason) = cause.reason() {
                     self.metrics.refused(reason);

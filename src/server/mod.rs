@@ -20,6 +20,7 @@ mod notify;
 mod offline;
 mod panics;
 mod probes;
+mod places;
 mod process;
 mod rate;
 mod reload;
