@@ -3,13 +3,16 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, IsTerminal as _, Write},
     path::{Path, PathBuf},
 };
 
 use flate2::{Compression, write::GzEncoder};
 
-use crate::cli::failure::{Exit, Failure};
+use crate::cli::{
+    failure::{Exit, Failure},
+    output::Visible,
+};
 
 /// What rows go to.
 #[derive(Debug)]
@@ -28,7 +31,10 @@ impl Outlet {
     pub(crate) fn open(out: Option<&Path>) -> Result<(Self, Packer), Failure> {
         let Some(out) = out else {
             let outlet = Self { name: "the standard output".into(), place: None };
-            return Ok((outlet, Packer::Plain(BufWriter::new(Box::new(io::stdout())))));
+            let out = io::stdout();
+            let sink: Box<dyn Write + Send> =
+                if out.is_terminal() { Box::new(Visible::new(out)) } else { Box::new(out) };
+            return Ok((outlet, Packer::Plain(BufWriter::new(sink))));
         };
         // A pipe or a device is no file that another could take the place of.
         let is_special = fs::metadata(out).is_ok_and(|of| !of.is_file());

@@ -8,7 +8,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    cli::failure::Failure,
+    cli::{failure::Failure, log},
     config::{Config, LogFormat, Settings},
     error::{Error, Result},
     server::{Process, ServiceManager, SetLog, TraceExporter},
@@ -72,10 +72,13 @@ fn start_logging(config: &Config, exporter: Option<&TraceExporter>) -> Result<Se
     // https://no-color.org
     let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = std::io::stderr().is_terminal() && !plain;
-    let log = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let log = match config.log_format {
-        LogFormat::Pretty => log.boxed(),
-        LogFormat::Json => log.json().boxed(),
+        LogFormat::Pretty => {
+            fmt::layer().with_writer(std::io::stderr).with_ansi(colours).fmt_fields(log::fields()).boxed()
+        }
+        LogFormat::Json => {
+            fmt::layer().json().with_writer(|| log::JsonLines(std::io::stderr())).with_ansi(false).boxed()
+        }
     };
     let failed = |cause: &dyn std::fmt::Display| Error::Internal(format!("the log: {cause}"));
     tracing_subscriber::registry()

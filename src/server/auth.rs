@@ -13,8 +13,6 @@ use crate::{
 
 /// Stars in a pattern of models at most: matching takes longer with each.
 const MAX_STARS: usize = 4;
-/// Longest name of an identity, in bytes.
-const MAX_NAME: usize = 128;
 
 /// Everybody who is known.
 #[derive(Debug, Default)]
@@ -162,9 +160,6 @@ impl Directory {
 }
 
 fn identity(name: String, role: Role, models: Option<Vec<String>>) -> Result<Arc<Identity>, String> {
-    if name.trim().is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-        return Err(format!("name must be 1 to {MAX_NAME} bytes without control characters, got '{name}'"));
-    }
     for pattern in models.iter().flatten() {
         let fits =
             |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.' | '*');
@@ -174,7 +169,7 @@ fn identity(name: String, role: Role, models: Option<Vec<String>>) -> Result<Arc
             ));
         }
     }
-    Ok(Arc::new(Identity { name, role, models }))
+    Identity::named(&name, role, models).map(Arc::new).map_err(|why| format!("name {why}"))
 }
 
 fn unauthenticated(reason: &'static str, description: &str) -> Error {

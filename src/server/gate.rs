@@ -22,6 +22,7 @@ use super::{
     connection::Client,
     crowd::{Crowd, Entered},
     door::{Door, Refusal},
+    hints::Hints,
     metrics::{self, Metrics},
     roles::{self, Needs},
     session::{self, Session},
@@ -39,6 +40,8 @@ pub(super) struct GateLayer {
     /// The predictions under way.
     pub(super) crowd: Arc<Crowd>,
     pub(super) metrics: Arc<Metrics>,
+    /// What was probably meant where a model is not found.
+    pub(super) hints: Hints,
     /// Whether spans are sent.
     pub(super) traces: bool,
 }
@@ -50,6 +53,7 @@ pub(super) struct Gate<S> {
     door: Arc<Door>,
     crowd: Arc<Crowd>,
     metrics: Arc<Metrics>,
+    hints: Hints,
     traces: bool,
 }
 
@@ -57,8 +61,8 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        let Self { door, crowd, metrics, traces } = self.clone();
-        Gate { inner, door, crowd, metrics, traces }
+        let Self { door, crowd, metrics, hints, traces } = self.clone();
+        Gate { inner, door, crowd, metrics, hints, traces }
     }
 }
 
@@ -93,15 +97,15 @@ where
             Ok(entered) => Ok((identity, entered)),
             Err(cause) => Err(Refusal { who: Some(identity), cause }),
         });
-        let (caller, audit, entered) = match admitted {
+        let (identity, caller, audit, entered) = match admitted {
             Ok((identity, entered)) => {
-                let caller = Caller::new(Arc::clone(&identity));
-                let audit = begin(Some(&identity), caller.said());
-                (caller, audit, entered)
-            }
                 if let Some(client) = client.as_ref().filter(|_| rpc.needs != Needs::Nothing) {
                     client.standing.authenticate(&identity.name);
                 }
+                let caller = Caller::new(Arc::clone(&identity));
+                let audit = begin(Some(&identity), caller.said());
+                (identity, caller, audit, entered)
+            }
             Err(Refusal { who, cause }) => {
                 if let Some(reason) = cause.reason() {
                     self.metrics.refused(reason);
@@ -113,6 +117,15 @@ where
                 return answer(response);
             }
         };
+        let session = Session {
+            door: Arc::clone(&self.door),
+            rpc,
+            identity: Arc::clone(&identity),
+            authorization: request.headers().get(http::header::AUTHORIZATION).cloned(),
+            peer: client.as_ref().map(|client| client.peer.clone()),
+            said: caller.said(),
+        };
+        let mut ended = session.ended();
         if let Some(client) = client {
             request.extensions_mut().insert(client.peer);
         }
@@ -120,12 +133,17 @@ where
         // The one that was polled ready is used, its copy is kept.
         let copy = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, copy);
+        let hints = self.hints.clone();
         Box::pin(async move {
             let handled = async move { inner.call(request).await }.instrument(span);
-            let response = match Guarded(Box::pin(handled)).await {
-                Ok(Ok(response)) => response,
-                Ok(Err(never)) => match never {},
-                Err(()) => status(Error::Internal("the call panicked; see the log".into())).into_http(),
+            let response = tokio::select! {
+                biased;
+                handled = Guarded(Box::pin(handled)) => match handled {
+                    Ok(Ok(response)) => hints.complete(response, &identity).await,
+                    Ok(Err(never)) => match never {},
+                    Err(()) => status(Error::Internal("the call panicked; see the log".into())).into_http(),
+                },
+                cause = session::over(&mut ended) => status(cause).into_http(),
             };
             if let Some(audit) = audit {
                 audit.answered(code(&response));
@@ -133,7 +151,7 @@ where
             if let Some(entered) = entered {
                 entered.answered();
             }
-            Ok(call.measure(response))
+            Ok(call.measure(session::guarded(response, ended)))
         })
     }
 }
@@ -193,6 +211,7 @@ mod tests {
             door: Arc::new(Door::open(None, None).unwrap()),
             crowd: Arc::new(Crowd::new(1, Patience::default())),
             metrics: Arc::new(Metrics::new()),
+            hints: Hints::default(),
             traces: false,
         }
     }

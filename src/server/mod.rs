@@ -13,19 +13,21 @@ mod fsck;
 pub(crate) mod fuzzing;
 mod gate;
 mod health;
+mod hints;
 mod idle;
 mod listen;
 mod metrics;
 mod notify;
 mod offline;
 mod panics;
-mod probes;
 mod places;
+mod probes;
 mod process;
 mod rate;
 mod reload;
 mod repair;
 mod roles;
+mod session;
 mod signals;
 mod tls;
 mod traces;
@@ -54,6 +56,7 @@ use door::Door;
 use exposition::Sources;
 pub use fsck::{DataReport, fsck};
 use gate::GateLayer;
+use hints::Hints;
 pub use listen::Address;
 use listen::Listeners;
 use metrics::Metrics;
@@ -185,7 +188,7 @@ pub async fn start(config: Config) -> Result<Running> {
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(GateLayer { door, crowd, metrics, traces })
+        .layer(GateLayer { door, crowd, metrics, hints: Hints::new(services.clone()), traces })
         .add_routes(services.routes())
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(internal)?)

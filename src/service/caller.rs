@@ -3,7 +3,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use serde::Deserialize;
@@ -12,6 +15,7 @@ use tonic::Request;
 use crate::{
     error::{Error, Resource, Result},
     registry::{JobRecord, ModelId},
+    text::person,
 };
 
 /// What an identity may do. Each role may do what those before it may.
@@ -51,6 +55,8 @@ pub struct Said {
     pub model: OnceLock<String>,
     /// The request id, if there is one, once it was read.
     pub request_id: OnceLock<String>,
+    /// Whether it is about all models.
+    pub all_models: AtomicBool,
 }
 
 impl fmt::Display for Role {
@@ -64,6 +70,14 @@ impl fmt::Display for Role {
 }
 
 impl Identity {
+    /// Somebody who was recognised.
+    ///
+    /// # Errors
+    /// What is wrong with the name, as a sentence without a subject.
+    pub fn named(name: &str, role: Role, models: Option<Vec<String>>) -> Result<Self, String> {
+        Ok(Self { name: person(name)?, role, models })
+    }
+
     /// Anybody, who may do everything: where the daemon asks nobody who it is.
     pub fn anybody() -> Self {
         Self { name: String::new(), role: Role::Admin, models: None }
@@ -109,6 +123,7 @@ impl Caller {
     /// # Errors
     /// [`Error::Denied`] with reason `MODEL_NOT_ALLOWED` for a caller who may use some alone.
     pub(super) fn may_all(&self) -> Result<()> {
+        self.said.all_models.store(true, Relaxed);
         if self.identity.models.is_none() {
             return Ok(());
         }

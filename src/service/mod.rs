@@ -32,7 +32,7 @@ pub use caller::{Caller, Identity, Role, Said};
 pub use page::PageTokens;
 pub use peer::Peer;
 pub use repeat::Requests;
-pub use status::status;
+pub use status::{MODEL_TYPE, status};
 use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::{Status, service::Routes};

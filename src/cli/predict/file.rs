@@ -13,7 +13,7 @@ use crate::{
         failure::{Exit, Failure},
         input::{self, Sheet},
         json, names,
-        output::{count, percent, seconds},
+        output::{self, count, percent, seconds},
         progress::ProgressView,
     },
     proto::v1::{PredictStreamRequest, PredictStreamResponse, Prediction},
@@ -53,7 +53,7 @@ impl Predict {
         let told = told.map_err(|failure| rows.tell(failure))?;
         rows.finish()?;
         if !global.json {
-            eprintln!("{}", summary(&told, sheet.faults.count(), started.elapsed().as_secs_f64()));
+            output::aside(summary(&told, sheet.faults.count(), started.elapsed().as_secs_f64()));
         }
         Ok(())
     }

@@ -55,9 +55,10 @@ async fn ask_all(
         };
         let asked = match message {
             Ok(None) => return,
-            Ok(Some(message)) => {
-                ask(services, caller, &mut opening, message).await.map_err(|e| status(at(number, e)))
-            }
+            Ok(Some(message)) => match ask(services, caller, &mut opening, message).await {
+                Ok(asked) => Ok(asked),
+                Err(error) => Err(status(at(number, services.hinted(caller, error).await))),
+            },
             Err(broken) => Err(broken),
         };
         let was_last = asked.is_err();
