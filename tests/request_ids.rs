@@ -55,7 +55,7 @@ async fn call(daemon: &Daemon, path: &'static str, request: &[u8]) -> String {
 }
 
 /// Changes much of what answers tell: counts, aliases, etags, names of classes.
-async fn disturb(daemon: &mut Daemon, round: usize, versions: &[u64]) {
+async fn disturb(daemon: &mut Daemon, round: usize) {
     for model in [BANK, "models/fresh"] {
         let text = v1::LabelledText { text: format!("one more, round {round}"), label: "balance".into() };
         // The fresh model is deleted in the end.
@@ -63,9 +63,8 @@ async fn disturb(daemon: &mut Daemon, round: usize, versions: &[u64]) {
             v1::AddExamplesRequest { model: model.into(), examples: vec![text], ..Default::default() };
         let _added = daemon.dataset.add_examples(tokio_stream::once(request)).await;
     }
-    let version = versions[round % versions.len()];
     let alias = format!("noise-{round}");
-    let request = v1::SetAliasRequest { model: BANK.into(), alias, version, ..Default::default() };
+    let request = v1::SetAliasRequest { model: BANK.into(), alias, version: 1, ..Default::default() };
     daemon.registry.set_alias(request).await.unwrap();
 }
 
@@ -244,8 +243,7 @@ async fn every_repeat_answers_what_the_first_call_did_whatever_happened_since() 
         if path.ends_with("/RelabelExamples") {
             rename(&mut daemon, "card lost", "card gone").await;
         }
-        // Version 3 is deleted later, so no alias may point to it.
-        disturb(&mut daemon, round, &[1, 2]).await;
+        disturb(&mut daemon, round).await;
         assert_eq!(call(&daemon, path, request).await, firsts[round], "{path} at once");
     }
     for ((path, request), first) in table.iter().zip(&firsts) {
