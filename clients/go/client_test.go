@@ -23,7 +23,7 @@ const small, large = "取款两万以下", "取款两万以上"
 func connect(t *testing.T, id string) (context.Context, *Client, string) {
 	t.Helper()
 	ctx := context.Background()
-	client, err := Dial(ctx, os.Getenv("TAXOND_ADDR"), grpc.WithInsecure())
+	client, err := Dial(ctx, os.Getenv("TAXOND_ADDR"), grpc.WithInsecure(), WithUser("张伟"))
 	check(t, err)
 	t.Cleanup(func() { client.Close() })
 	created, err := client.Registry.CreateModel(ctx, &pb.CreateModelRequest{ModelId: id})
@@ -74,8 +74,11 @@ func TestCreateAddTrainPredictMergeUndo(t *testing.T) {
 	if job, err := client.Watch(ctx, applied.GetJob(), nil); err != nil {
 		t.Fatalf("%v: %v", job, err)
 	}
-	_, err = client.Taxonomy.UndoChange(ctx, &pb.UndoChangeRequest{Model: model})
+	undone, err := client.Taxonomy.UndoChange(ctx, &pb.UndoChangeRequest{Model: model})
 	check(t, err)
+	if author := undone.GetManifest().GetAuthor(); author != "张伟" {
+		t.Fatalf("the author is %q", author)
+	}
 	for name, probability := range ask() {
 		if before[name] != probability {
 			t.Fatalf("%s was %v before the merge and is %v after the undo", name, before[name], probability)

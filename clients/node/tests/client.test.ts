@@ -18,7 +18,7 @@ const examples = readFileSync(intents, "utf8")
   .map((row) => row.split("\t"))
   .map(([text, label]) => ({ text: text!, label: label! }));
 const [small, large] = ["取款两万以下", "取款两万以上"];
-const client = new Client(address, { user: "tester" });
+const client = new Client(address, { user: "测试员" });
 after(() => client.close());
 
 test("create, add, train, predict, merge, undo", async () => {
@@ -39,7 +39,7 @@ test("create, add, train, predict, merge, undo", async () => {
   };
   const before = await ask();
   const merged = await client.merge("bank", [small!, large!], "取款");
-  assert.equal(merged.manifest!.author, "tester");
+  assert.equal(merged.manifest!.author, "测试员");
   let last;
   for await (const event of client.watch(merged.job)) last = event;
   assert.ok(last?.finished);
