@@ -201,7 +201,10 @@ async fn what_was_probably_meant_is_told_of_models_that_the_caller_may_see() {
         let message = async |id: &str, token: &str| {
             let name = if *by_name { format!("models/{id}") } else { id.to_owned() };
             let result = raw::call(&daemon.channel, rpc.path, with_string(*field, &name), Some(token)).await;
-            result.err().filter(|status| status.code() == Code::NotFound).map(|s| s.message().to_owned())
+            let status = result.err().filter(|status| status.code() == Code::NotFound)?;
+            // The message stands in the details as well, and clients compare the two.
+            assert!(String::from_utf8_lossy(status.details()).contains(status.message()), "{status}");
+            Some(status.message().to_owned())
         };
         if let Some(of_shopkeeper) = message("shop-mail", "shopkeeper").await
             && of_shopkeeper.contains("models/shop-mail")

@@ -1,4 +1,5 @@
 //! Page tokens over real sockets: pages are full of what a caller may see, and tokens tell nothing and are no one else's.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Request ids over real sockets: a repeat of any call answers what the first one did, field by field, whatever happened since;
 //! and the ids of one identity are none of another's.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

@@ -189,6 +189,8 @@ mod tests {
             ("[[token]]\nname = 'a'\nhash = 'xyz'\nrole = 'train'", "'xyz'"),
             (&format!("[[token]]\nname = 'a'\nhash = '{hash}'\nrole = 'king'"), "king"),
             (&format!("[[token]]\nname = ' '\nhash = '{hash}'\nrole = 'train'"), "name"),
+            (&format!("[[token]]\nname = 'x via admin'\nhash = '{hash}'\nrole = 'train'"), "' via '"),
+            ("[[user]]\nname = \"a\\u202Eb\"\nuid = 7\nrole = 'train'", "U+202E"),
             (&format!("[[token]]\nname = 'a'\nhash = '{hash}'\nrole = 'train'\nmodels = ['A']"), "'A'"),
             (&format!("[[token]]\nname = 'a'\nhash = '{hash}'\nrole = 'train'\nmodel = []"), "model"),
             (&format!("[[token]]\nname = 'a'\nhash = '{hash}'\nrole = 'train'\n").repeat(2), "same hash"),

@@ -176,3 +176,27 @@ fn within(bucket: Option<&Bucket>, identity: Arc<Identity>) -> Result<Arc<Identi
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::roles;
+
+    #[test]
+    fn a_certificate_whose_name_would_forge_an_author_is_no_identity() {
+        let door = Door::open(None, None).unwrap();
+        let rpc = roles::find("/taxond.v1.RegistryService/ListModels").unwrap();
+        let address = "192.0.2.1:4711".parse().unwrap();
+        let admitted = |name: &str| {
+            let certificate = Some([name.to_owned()].as_slice().into());
+            door.admit(rpc, None, Some(&Peer::Tcp { address, certificate }))
+        };
+        assert_eq!(admitted("ci").unwrap().name, "ci");
+        for name in ["x via admin", "\u{1b}[31mred"] {
+            let refusal = admitted(name).unwrap_err();
+            let is_unknown =
+                matches!(refusal.cause, Error::Unauthenticated { reason: "UNKNOWN_CERTIFICATE", .. });
+            assert!(is_unknown, "{}", refusal.cause);
+        }
+    }
+}

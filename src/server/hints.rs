@@ -32,8 +32,10 @@ impl Hints {
         let Some((services, status)) = self.0.clone().zip(Status::from_header_map(response.headers())) else {
             return response;
         };
-        let missing = status.get_error_details().resource_info().cloned();
-        let Some(missing) = missing.filter(|missing| missing.resource_type == MODEL_TYPE) else {
+        let details = status.get_error_details();
+        let Some(missing) =
+            details.resource_info().cloned().filter(|missing| missing.resource_type == MODEL_TYPE)
+        else {
             return response;
         };
         let identity = Arc::clone(identity);
@@ -41,13 +43,10 @@ impl Hints {
             tokio::task::spawn_blocking(move || services.nearest_model(&identity, &missing.resource_name));
         // Without a hint the answer is right as well.
         let Ok(Some(nearest)) = nearest.await else { return response };
-        Status::with_details_and_metadata(
-            status.code(),
-            format!("{}; did you mean '{nearest}'?", status.message()),
-            status.details().to_vec().into(),
-            status.metadata().clone(),
-        )
-        .into_http()
+        let message = format!("{}; did you mean '{nearest}'?", status.message());
+        // The details hold the message as well, and clients compare the two.
+        Status::with_error_details_and_metadata(status.code(), message, details, status.metadata().clone())
+            .into_http()
     }
 }
 

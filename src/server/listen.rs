@@ -16,6 +16,7 @@ use super::{
     certificate,
     connection::{Connection, Io, made_room},
     idle::Patience,
+    metrics::Metrics,
     places::{Limits, Place, Places},
     tls::Tls,
 };
@@ -100,11 +101,15 @@ impl Listeners {
 
     /// Takes connections until nobody reads the stream any more; then the sockets are closed. TCP is encrypted if there is a
     /// certificate.
-    pub(super) fn accept(self, tls: Option<Arc<Tls>>) -> ReceiverStream<io::Result<Connection>> {
+    pub(super) fn accept(
+        self,
+        tls: Option<Arc<Tls>>,
+        metrics: &Arc<Metrics>,
+    ) -> ReceiverStream<io::Result<Connection>> {
         let (sender, receiver) = mpsc::channel(WAITING);
         // Each way in has its own places, so that one stays open when the other is full.
         if let Some(listener) = self.tcp {
-            let (sender, places) = (sender.clone(), Places::new(self.limits));
+            let (sender, places) = (sender.clone(), Places::new(self.limits, Arc::clone(metrics)));
             tokio::spawn(async move {
                 while let ControlFlow::Continue(accepted) = next(listener.accept(), &sender).await {
                     let Some((stream, address)) = accepted else { continue };
@@ -117,7 +122,7 @@ impl Listeners {
         }
         #[cfg(unix)]
         if let Some(listener) = self.unix {
-            let (sender, places) = (sender.clone(), Places::new(self.limits));
+            let (sender, places) = (sender.clone(), Places::new(self.limits, Arc::clone(metrics)));
             tokio::spawn(async move {
                 while let ControlFlow::Continue(accepted) = next(listener.accept(), &sender).await {
                     let Some((stream, peer)) = accepted else { continue };

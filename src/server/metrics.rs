@@ -46,6 +46,8 @@ pub(super) struct Metrics {
     refused: [Counter; REASONS.len()],
     /// Versions that began to serve.
     pub(super) swaps: Counter,
+    /// Connections closed for others, or not taken.
+    pub(super) displaced_connections: Counter,
 }
 
 /// The counters of an RPC.
@@ -67,6 +69,7 @@ impl Metrics {
             calls: calls.collect(),
             refused: array::from_fn(|_| Counter::default()),
             swaps: Counter::default(),
+            displaced_connections: Counter::default(),
         }
     }
 

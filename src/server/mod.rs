@@ -181,6 +181,7 @@ pub async fn start(config: Config) -> Result<Running> {
     };
     let internal = |cause: tonic_reflection::server::Error| Error::Internal(format!("reflection: {cause}"));
     let jobs = Arc::clone(&services.jobs);
+    let counted = Arc::clone(&metrics);
     let server = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_local_error_reset_streams(Some(MAX_RESETS))
@@ -197,7 +198,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (draining, drained) = oneshot::channel::<()>();
     let serving = tokio::spawn(async move {
-        let serve = server.serve_with_incoming_shutdown(listeners.accept(tls), async {
+        let serve = server.serve_with_incoming_shutdown(listeners.accept(tls, &counted), async {
             // A sender that is dropped stops the server as well.
             let _asked = stopped.await;
             let started = Instant::now();

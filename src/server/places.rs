@@ -23,6 +23,7 @@ use std::{
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
+use super::metrics::Metrics;
 use crate::service::Peer;
 
 /// Of so many places, one is not for authenticated connections.
@@ -48,6 +49,7 @@ pub(super) struct Places(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limits: Limits,
+    metrics: Arc<Metrics>,
     state: Mutex<State>,
 }
 
@@ -98,8 +100,8 @@ pub(super) struct Standing {
 }
 
 impl Places {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self(Arc::new(Shared { limits, state: Mutex::default() }))
+    pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Shared { limits, metrics, state: Mutex::default() }))
     }
 
     /// A place for a connection that has come. Another one is closed for it where that is needed; none where all that are open
@@ -115,12 +117,14 @@ impl Places {
             None => match state.unauthenticated.first() {
                 Some(oldest) => Some(*oldest),
                 None => {
+                    self.0.metrics.displaced_connections.add_one();
                     state.say("a client was turned away: all connections that may be open are authenticated");
                     return None;
                 }
             },
         };
         if let Some(number) = closed {
+            self.0.metrics.displaced_connections.add_one();
             debug!(from = %peer, closed = number, "a connection that carried no authenticated call makes room");
             state.say("connections that carried no authenticated call were closed to make room for others");
             if let Some(entry) = state.remove(number) {
@@ -304,7 +308,7 @@ mod tests {
     }
 
     fn places(connections: usize, per_peer: usize) -> Places {
-        Places::new(Limits { connections, per_peer })
+        Places::new(Limits { connections, per_peer }, Arc::new(Metrics::new()))
     }
 
     fn is_closed(place: &mut Place) -> bool {
@@ -324,6 +328,7 @@ mod tests {
         assert!(!is_closed(&mut client), "an authenticated connection makes no room");
         let closed = held.iter_mut().map(is_closed).filter(|closed| *closed).count();
         assert_eq!(held.len() - closed, 31);
+        assert_eq!(places.0.metrics.displaced_connections.get(), closed as u64);
         assert!(held.iter_mut().rev().take(31).all(|place| !is_closed(place)), "the oldest make room");
     }
 

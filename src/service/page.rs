@@ -49,7 +49,10 @@ macro_rules! page_requests {
     ($($request:ty),* $(,)?) => {$(
         impl PageRequest for $request {
             fn filter(&self) -> Self {
-                Self { page_size: 0, page_token: String::new(), ..self.clone() }
+                let mut filter = self.clone();
+                filter.page_size = 0;
+                filter.page_token.clear();
+                filter
             }
 
             fn token(&self) -> &str {
