@@ -1,6 +1,6 @@
 //! Models, aliases, and reading what belongs to a model.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use prost::Message as _;
 
@@ -208,6 +208,14 @@ impl Registry {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn manifest(&self, id: &ModelId, revision: Revision) -> Result<Manifest> {
+        self.shared_manifest(id, revision).map(Arc::unwrap_or_clone)
+    }
+
+    /// One manifest, which the registry and others may hold too: it takes no copy of all the classes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn shared_manifest(&self, id: &ModelId, revision: Revision) -> Result<Arc<Manifest>> {
         self.manifest_of(&self.model(id)?, revision)
     }
 
@@ -217,7 +225,7 @@ impl Registry {
     /// [`Error::NotFound`].
     pub fn manifest_to_change(&self, model: &Model, revision: Revision) -> Result<Manifest> {
         let newest = self.manifest_of(model, Revision(model.latest_revision))?;
-        Ok(self.manifest_of(model, revision)?.numbered_after(&newest))
+        Ok(Manifest::clone(&*self.manifest_of(model, revision)?).numbered_after(&newest))
     }
 
     /// Manifests of a model below a revision, newest first.
@@ -225,18 +233,25 @@ impl Registry {
     /// # Errors
     /// [`Error::NotFound`] for a model that does not exist.
     pub fn manifests(&self, id: &ModelId, before: Option<Revision>, limit: usize) -> Result<Vec<Manifest>> {
-        let model = self.model(id)?;
+        self.manifests_before(&self.model(id)?, before).take(limit).collect()
+    }
+
+    /// Manifests of a model below a revision, newest first, each read when it is asked for: a thousand of many classes would
+    /// take a lot of memory at once.
+    pub fn manifests_before(
+        &self,
+        model: &Model,
+        before: Option<Revision>,
+    ) -> impl Iterator<Item = Result<Manifest>> + use<> {
         let before = before.map(|revision| key::manifest(model.uid, revision));
-        self.store
-            .scan_back(Tree::Catalog, &key::owner(key::MANIFESTS, model.uid), before.as_deref())
-            .take(limit)
-            .map(|entry| {
-                let (key, bytes) = entry?;
-                let revision = Revision(key::number(&key));
-                let what = id.manifest_name(revision);
-                manifest::from_record(&what, revision, decode(&what, &bytes)?)
-            })
-            .collect()
+        let prefix = key::owner(key::MANIFESTS, model.uid);
+        let id = model.id.clone();
+        self.store.scan_back(Tree::Catalog, &prefix, before.as_deref()).map(move |entry| {
+            let (key, bytes) = entry?;
+            let revision = Revision(key::number(&key));
+            let what = id.manifest_name(revision);
+            manifest::from_record(&what, revision, decode(&what, &bytes)?)
+        })
     }
 
     /// The tensors of a version.
@@ -268,11 +283,16 @@ impl Registry {
         self.models_after(None)
     }
 
-    pub(super) fn manifest_of(&self, model: &Model, revision: Revision) -> Result<Manifest> {
+    pub(super) fn manifest_of(&self, model: &Model, revision: Revision) -> Result<Arc<Manifest>> {
+        if let Some(manifest) = self.manifests.get(model.uid, revision) {
+            return Ok(manifest);
+        }
         let what = model.id.manifest_name(revision);
         let bytes = self.store.get(Tree::Catalog, &key::manifest(model.uid, revision))?;
         let bytes = bytes.ok_or_else(|| Error::not_found(Resource::Manifest, what.clone()))?;
-        manifest::from_record(&what, revision, decode(&what, &bytes)?)
+        let manifest = Arc::new(manifest::from_record(&what, revision, decode(&what, &bytes)?)?);
+        self.manifests.keep(model.uid, &manifest);
+        Ok(manifest)
     }
 
     pub(super) fn checkpoint_record(
@@ -306,7 +326,7 @@ impl Registry {
 
     /// Removes what a deleted model leaves.
     fn remove_owned(&self, uid: u64) -> Result<()> {
-        for kind in [key::VERSIONS, key::CHECKPOINTS, key::MANIFESTS] {
+        for kind in key::OWNED {
             self.store.delete_prefix(Tree::Catalog, &key::owner(kind, uid))?;
         }
         self.sweep_blobs()?;

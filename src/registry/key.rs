@@ -6,6 +6,7 @@
 //!           v | uid | number          Version
 //!           k | uid | number          Checkpoint
 //!           f | uid | revision        Manifest
+//!           r | uid | revision | number   nothing: a version answers in a revision
 //! jobs      number                    Job
 //! receipts  blake3 of the request id  Receipt
 //! ```
@@ -26,6 +27,9 @@ pub(super) const MODELS: &[u8] = b"m";
 pub(super) const VERSIONS: u8 = b'v';
 pub(super) const CHECKPOINTS: u8 = b'k';
 pub(super) const MANIFESTS: u8 = b'f';
+pub(super) const REVISIONS: u8 = b'r';
+/// The kinds of records that go with their model.
+pub(super) const OWNED: [u8; 4] = [VERSIONS, CHECKPOINTS, MANIFESTS, REVISIONS];
 
 /// Key of a model.
 pub(super) fn model(id: &ModelId) -> Vec<u8> {
@@ -45,6 +49,16 @@ pub(super) fn checkpoint(uid: u64, number: VersionNumber) -> Vec<u8> {
 /// Key of a manifest.
 pub(super) fn manifest(uid: u64, revision: Revision) -> Vec<u8> {
     owned(MANIFESTS, uid, revision.0)
+}
+
+/// Prefix of the keys of the versions that answer in a revision.
+pub(super) fn revision(uid: u64, revision: Revision) -> Vec<u8> {
+    owned(REVISIONS, uid, revision.0)
+}
+
+/// Key of a version among those that answer in a revision.
+pub(super) fn version_in(uid: u64, revision: Revision, number: VersionNumber) -> Vec<u8> {
+    [self::revision(uid, revision), number.0.to_be_bytes().to_vec()].concat()
 }
 
 /// Key of a job.

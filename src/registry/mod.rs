@@ -18,6 +18,7 @@ mod job;
 pub(crate) mod key;
 mod lineage;
 mod manifest;
+mod manifests;
 mod model;
 mod publish;
 mod quotas;
@@ -25,6 +26,7 @@ mod receipt;
 pub(crate) mod record;
 mod report;
 mod retention;
+mod revisions;
 mod salvage;
 mod vectors;
 mod version;
@@ -50,6 +52,7 @@ pub use vectors::{Design, FileName, PretrainedVectors};
 pub use version::{Mode, Origin, Version};
 
 use arrays::Arrays;
+use manifests::Manifests;
 
 pub use crate::store::Batch;
 
@@ -66,6 +69,7 @@ pub struct Registry {
     /// Held by whoever reads a record in order to change it, and while blobs are put or swept.
     writer: Mutex<Writer>,
     arrays: Arrays,
+    manifests: Manifests,
     quotas: Quotas,
 }
 
@@ -83,8 +87,8 @@ impl Registry {
     /// [`crate::error::Error::Corrupt`] for a damaged record; what the store says when it cannot be written.
     pub fn open(store: Store) -> Result<Self> {
         let writer = Mutex::new(Writer { receipts_swept: Instant::now() });
-        let (arrays, quotas) = Default::default();
-        let registry = Self { store, writer, arrays, quotas };
+        let (arrays, manifests, quotas) = Default::default();
+        let registry = Self { store, writer, arrays, manifests, quotas };
         registry.interrupt_jobs()?;
         let mut batch = Batch::freeing();
         registry.drop_expired_receipts(&mut batch, SystemTime::now())?;
@@ -92,9 +96,10 @@ impl Registry {
             registry.store.commit(batch)?;
         }
         let live = registry.uids()?;
-        for kind in [key::VERSIONS, key::CHECKPOINTS, key::MANIFESTS] {
+        for kind in key::OWNED {
             key::sweep_owners(&registry.store, Tree::Catalog, kind, &live)?;
         }
+        registry.index_versions()?;
         let removed = registry.sweep_blobs()?;
         if removed > 0 {
             tracing::info!(removed, "removed blobs that no version names");

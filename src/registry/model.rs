@@ -161,6 +161,7 @@ impl Model {
             sequence: self.sequence,
             created: timestamp(self.created),
             word_vectors: self.word_vectors.as_ref().map(PretrainedVectors::to_record),
+            indexed_versions: self.latest_version,
         }
     }
 

@@ -33,7 +33,7 @@ pub struct Version {
     pub job: Option<JobId>,
     /// What training measured.
     pub report: Option<Report>,
-    /// For an imported version: what it has of those it was made from.
+    /// What it has of those it was made from, where that is stored with it; [`super::Registry::lineage`] tells of any.
     pub lineage: Option<Lineage>,
     /// Leaves that came with it, at once, and whose rows were fitted to examples.
     pub fitted: Vec<LeafId>,

@@ -214,6 +214,24 @@ impl Manifest {
         self.active().flat_map(Class::leaves).collect()
     }
 
+    /// Memory that it takes, in bytes, nearly.
+    pub fn memory_bytes(&self) -> usize {
+        // A name shares its bytes with other manifests where these were made from one another; an entry of a set or a table
+        // takes about as much again as what it holds.
+        let class = |class: &Class| {
+            let ids = match &class.state {
+                ClassState::Active(leaves) => leaves.len(),
+                ClassState::Retired(successors) => successors.len(),
+                ClassState::Group | ClassState::Removed => 0,
+            };
+            2 * size_of::<(ClassId, Class)>() + class.name.as_str().len() + 2 * ids * size_of::<ClassId>()
+        };
+        let classes: usize = self.classes.values().map(class).sum();
+        let former =
+            self.former_names.keys().map(|name| 2 * size_of::<(ClassName, ClassId)>() + name.as_str().len());
+        size_of::<Self>() + classes + former.sum::<usize>() + self.reason.len() + self.author.len()
+    }
+
     /// Whether the active classes are those of another manifest and own the same leaves, whatever their names.
     pub fn has_leaves_of(&self, other: &Self) -> bool {
         self.active()
