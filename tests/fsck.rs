@@ -8,7 +8,7 @@ use std::path::Path;
 use support::{Daemon, texts};
 use taxond::{
     config::{Config, Settings},
-    proto::v1::Learn,
+    proto::v1::{self, Learn},
     server::{self, DataReport, Repaired},
 };
 
@@ -141,6 +141,20 @@ async fn a_model_without_a_whole_version_keeps_its_examples_and_learns_anew() {
     let mut daemon = Daemon::start(dir.path()).await;
     support::assert_succeeded(&daemon.train(support::train_request()).await);
     assert_eq!(daemon.ask(support::BANK, &support::QUESTIONS).await.version, "models/bank/versions/2");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_damaged_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    stopped(dir.path()).await;
+    flip_where(dir.path(), "catalog", 0, |key| key[0] == b'r');
+    let Repaired { lost, report } = repair(dir.path());
+    assert!(report.damage.is_empty() && lost.len() == 1, "{report:?} {lost:?}");
+    let mut daemon = Daemon::start(dir.path()).await;
+    let request = v1::GetHistoryRequest { model: support::BANK.into(), ..Default::default() };
+    let entries = daemon.taxonomy.get_history(request).await.unwrap().into_inner().entries;
+    assert!(entries.iter().all(|entry| !entry.versions.is_empty()), "{entries:?}");
     daemon.stop().await;
 }
 

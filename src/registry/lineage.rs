@@ -29,7 +29,7 @@ pub struct Lineage {
 }
 
 /// The classes that a version answers in, and those of the version that it was made from.
-pub(super) struct Manifests<'a> {
+pub(super) struct Revisions<'a> {
     pub(super) own: &'a Manifest,
     pub(super) parent: &'a Manifest,
 }
@@ -86,8 +86,8 @@ impl Lineage {
     }
 
     /// What a version has that no training measured, from what the version has that it was made from.
-    fn inherit(self, version: &Version, manifests: &Manifests<'_>) -> Self {
-        let Manifests { own, parent } = manifests;
+    fn inherit(self, version: &Version, revisions: &Revisions<'_>) -> Self {
+        let Revisions { own, parent } = revisions;
         let Self { learnt, learnt_leaves, mut rejection, mut fitted_leaves } = self;
         let learnt = match version.origin {
             Origin::Training => true,
@@ -136,7 +136,7 @@ impl Registry {
         let mut parent = manifest(&version)?;
         for version in passed.into_iter().rev() {
             let own = manifest(&version)?;
-            lineage = lineage.inherit(&version, &Manifests { own: &own, parent: &parent });
+            lineage = lineage.inherit(&version, &Revisions { own: &own, parent: &parent });
             parent = own;
         }
         Ok(lineage)
@@ -155,7 +155,7 @@ impl Registry {
         let Some(parent) = self.parent_in(model, version)? else { return Ok(None) };
         let classes = self.manifest_of(model, parent.revision)?;
         let inherited = self.lineage(&parent)?;
-        Ok(Some(inherited.inherit(version, &Manifests { own, parent: &classes })))
+        Ok(Some(inherited.inherit(version, &Revisions { own, parent: &classes })))
     }
 
     /// The rejection curve of a version.
@@ -211,3 +211,6 @@ impl Registry {
         bytes.map(|bytes| decode(&model.id.version_name(number), &bytes)).transpose()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     AliasName, JobId, Model, Registry, Version,
     delete::put_deleted,
-    key::{self, CHECKPOINTS},
+    key::{self, CHECKPOINTS, REVISIONS},
     publish::put_model,
 };
 use crate::{
@@ -34,6 +34,8 @@ pub enum Dispensable {
     Receipt,
     /// Of the tensors of versions: those are given up by [`Registry::give_up_damaged_versions`].
     Tensors,
+    /// That a version answers in a revision, which the key says alone: the value is empty.
+    Index,
 }
 
 impl Dispensable {
@@ -45,6 +47,7 @@ impl Dispensable {
             Tree::Receipts => Some(Self::Receipt),
             Tree::Chunks => Some(Self::Tensors),
             Tree::Catalog if record.first() == Some(&CHECKPOINTS) => Some(Self::Tensors),
+            Tree::Catalog if record.first() == Some(&REVISIONS) => Some(Self::Index),
             Tree::Catalog | Tree::Examples => None,
         }
     }

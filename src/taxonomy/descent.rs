@@ -162,6 +162,31 @@ mod tests {
         }
     }
 
+    /// [`Owners::of`] by its definition, for one class.
+    fn owners(earlier: &Manifest, later: &Manifest, id: ClassId) -> BTreeSet<ClassId> {
+        let mut alive = later.heirs(id);
+        let leaves: BTreeSet<LeafId> = alive.iter().flat_map(|heir| later.classes[heir].leaves()).collect();
+        alive.insert(id);
+        let came_of = |owner: &&Class| {
+            owner.leaves().any(|leaf| leaves.contains(&leaf))
+                || !later.descendants(owner.id).is_disjoint(&alive)
+        };
+        earlier.active().filter(came_of).map(|owner| owner.id).collect()
+    }
+
+    #[test]
+    fn owners_are_those_of_the_definition() {
+        let history = history();
+        for (at, later) in history.iter().enumerate() {
+            for earlier in &history[..at] {
+                let all = Owners::new(earlier, later);
+                for id in later.classes.keys() {
+                    assert_eq!(all.of(*id), owners(earlier, later, *id), "class {id} of revision {at}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn successors_that_form_a_circle_end() {
         // No change makes one, but a file from outside may.
