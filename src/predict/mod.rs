@@ -1,6 +1,7 @@
 //! Answering: versions kept in memory, and the threads that compute for all requests.
 
 mod batcher;
+mod budget;
 mod live;
 mod pace;
 mod predictor;
