@@ -182,7 +182,7 @@ async fn retired_classes_name_the_active_ones_they_live_on_in() {
         manifest.classes.iter().find(|class| class.name == name).unwrap().clone()
     };
     let then = first.manifest.unwrap();
-    let request = v1::GetManifestRequest { name: BANK.into() };
+    let request = v1::GetManifestRequest { name: BANK.into(), ..Default::default() };
     let now = daemon.taxonomy.get_manifest(request).await.unwrap().into_inner().manifest.unwrap();
     let (withdraw, cash) = (find(&then, "withdraw").id, find(&now, "cash").id);
     let old = find(&now, "withdraw under 20k");

@@ -14,8 +14,8 @@ use taxond::{
     error::Error,
     model::{Array, Preset},
     registry::{
-        Epoch, JobRecord, JobState, LostClass, Mode, Origin, Publication, RECEIPT_LIFETIME, Receipt,
-        Registry, RejectionPoint, Report, Retention, Selector, Tensors,
+        AliasName, Epoch, JobRecord, JobState, LostClass, Mode, Origin, Publication, RECEIPT_LIFETIME,
+        Receipt, Registry, RejectionPoint, Report, Retention, Selector, Tensors,
     },
     store::{Batch, Store, Tree},
     taxonomy::{LeafId, VersionNumber},
@@ -413,4 +413,23 @@ fn the_files_stay_small_however_many_versions_come_and_go() {
     assert!(live >= KEPT * 400_000 && file <= 3 * live + (128 << 20), "{file} bytes for {live}");
     let blobs = std::fs::read_dir(dir.path().join("db/blobs")).map_or(0, Iterator::count);
     assert_eq!(blobs, 0, "sled neither syncs nor reclaims those");
+}
+
+#[test]
+fn a_model_has_so_many_aliases_that_its_record_stays_small() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let registry = reopen(dir.path());
+    let bank = id("bank");
+    registry.create_model(&bank, Preset::Default, None).expect("created");
+    registry
+        .publish(publication(&bank, Tensors::New(checkpoint(1, 1, 10)), Some(manifest(1, ""))))
+        .expect("published");
+    let alias = |number: u32| AliasName::new(&format!("alias-{number}")).expect("a valid name");
+    // One more is `serving`.
+    for number in 1..1000 {
+        registry.set_alias(&bank, alias(number), VersionNumber(1), None, None).expect("set");
+    }
+    let refused = registry.set_alias(&bank, alias(1000), VersionNumber(1), None, None).expect_err("too many");
+    assert_eq!(kind(&refused), "ALIASES");
+    registry.set_alias(&bank, alias(7), VersionNumber(1), None, None).expect("it is there already");
 }

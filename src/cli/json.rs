@@ -130,6 +130,7 @@ pub(crate) fn class(class: &Class) -> Value {
         "successors": class.successors,
         "parent": class.parent,
         "former_names": class.former_names,
+        "omitted_former_names": class.omitted_former_names,
         "heirs": class.heirs,
     })
 }
@@ -146,6 +147,7 @@ pub(crate) fn manifest(manifest: &Manifest) -> Value {
         "author": manifest.author,
         "create_time": time(manifest.create_time.as_ref()),
         "classes": manifest.classes.iter().map(class).collect::<Vec<_>>(),
+        "omitted_classes": manifest.omitted_classes,
     })
 }
 
@@ -173,6 +175,7 @@ pub(crate) fn history_entry(entry: &HistoryEntry) -> Value {
         "reason": entry.reason,
         "class_count": entry.class_count,
         "versions": entry.versions.iter().map(version).collect::<Vec<_>>(),
+        "omitted_versions": entry.omitted_versions,
     })
 }
 

@@ -40,6 +40,7 @@ mod models;
 mod names;
 mod outlet;
 mod output;
+mod pages;
 mod place;
 mod predict;
 mod progress;

@@ -19,6 +19,9 @@ use crate::{
     taxonomy::{Manifest, Revision, VersionNumber},
 };
 
+/// Aliases of a model at most: its record holds all of them, and every answer about it.
+const MAX_ALIASES: usize = 1000;
+
 impl Registry {
     /// Makes a model that has no version yet.
     ///
@@ -106,7 +109,8 @@ impl Registry {
     /// Points an alias to a version.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for a model or version that does not exist; [`Error::Conflict`] when the sequence is another.
+    /// [`Error::NotFound`] for a model or version that does not exist; [`Error::Conflict`] when the sequence is another;
+    /// [`Error::Exhausted`] with reason `ALIASES`.
     pub fn set_alias(
         &self,
         id: &ModelId,
@@ -120,6 +124,17 @@ impl Registry {
         model.expect_sequence(expected_sequence)?;
         self.version_of(&model, number)?;
         let name = id.alias_name(&alias);
+        if model.aliases.len() >= MAX_ALIASES && !model.aliases.contains_key(&alias) {
+            return Err(Error::Exhausted {
+                reason: "ALIASES",
+                description: format!(
+                    "{} has {} aliases, and a model may have {MAX_ALIASES}; point one of them to the version",
+                    id.name(),
+                    model.aliases.len()
+                ),
+                retry_after: None,
+            });
+        }
         model.aliases.insert(alias, number);
         let mut batch = Batch::new();
         put_model(&mut batch, &mut model);
@@ -187,20 +202,25 @@ impl Registry {
         before: Option<VersionNumber>,
         limit: usize,
     ) -> Result<Vec<Version>> {
-        let model = self.model(id)?;
+        self.versions_before(&self.model(id)?, before).take(limit).collect()
+    }
+
+    /// Versions of a model below a number, newest first, each read when it is asked for.
+    pub fn versions_before(
+        &self,
+        model: &Model,
+        before: Option<VersionNumber>,
+    ) -> impl Iterator<Item = Result<Version>> + use<> {
         let before = before.map(|number| key::version(model.uid, number));
-        self.store
-            .scan_back(Tree::Catalog, &key::owner(key::VERSIONS, model.uid), before.as_deref())
-            .map(|entry| {
-                let (key, bytes) = entry?;
-                let number = VersionNumber(key::number(&key));
-                let record: storage::Version = decode(&id.version_name(number), &bytes)?;
-                Ok((number, record))
-            })
-            .filter(|entry| entry.as_ref().map_or(true, |(_, record)| !record.deleted))
-            .take(limit)
-            .map(|entry| entry.and_then(|(number, record)| Version::from_record(id.clone(), number, record)))
-            .collect()
+        let prefix = key::owner(key::VERSIONS, model.uid);
+        let id = model.id.clone();
+        let versions = self.store.scan_back(Tree::Catalog, &prefix, before.as_deref()).map(move |entry| {
+            let (key, bytes) = entry?;
+            let number = VersionNumber(key::number(&key));
+            let record: storage::Version = decode(&id.version_name(number), &bytes)?;
+            (!record.deleted).then(|| Version::from_record(id.clone(), number, record)).transpose()
+        });
+        versions.filter_map(Result::transpose)
     }
 
     /// One manifest.

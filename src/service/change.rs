@@ -108,10 +108,12 @@ impl Services {
             Some(job) => Some((job, version.model.clone(), self.jobs.watch(job)?)),
             None => None,
         };
+        let (splits, omitted_splits) = self.divided(&version, &divisions)?;
         let applied = v1::ChangeApplied {
             job: job.map(|job| job.name()).unwrap_or_default(),
             seconds: started.elapsed().as_secs_f64(),
-            splits: self.divided(&version, &divisions)?,
+            splits,
+            omitted_splits,
             ..self.applied(version)?
         };
         Ok((First::Applied(Box::new(applied)), followed))
@@ -162,8 +164,10 @@ impl Services {
     fn preview(&self, order: &ChangeOrder) -> Result<v1::ChangePreview> {
         let preview = self.jobs.preview(order)?;
         let manifest = convert::manifest(&order.model, &preview.manifest);
+        let (splits, omitted_splits) = convert::divided(&preview.divisions, &preview.manifest);
         Ok(v1::ChangePreview {
-            splits: convert::divided(&preview.divisions, &preview.manifest),
+            splits,
+            omitted_splits,
             manifest: Some(manifest),
             validation_accuracy_before: preview.accuracy.map(|(before, _)| before),
             validation_accuracy_after: preview.accuracy.map(|(_, after)| after),
@@ -179,21 +183,22 @@ impl Services {
 
     /// A version and the manifest it answers in.
     pub(super) fn applied(&self, version: Version) -> Result<v1::ChangeApplied> {
-        let manifest = self.registry.manifest(&version.model, version.revision)?;
+        let manifest = self.registry.shared_manifest(&version.model, version.revision)?;
         Ok(v1::ChangeApplied {
             manifest: Some(convert::manifest(&version.model, &manifest)),
             version: Some(convert::version(version)),
             job: String::new(),
             seconds: 0.0,
             splits: Vec::new(),
+            omitted_splits: 0,
         })
     }
 
-    fn divided(&self, version: &Version, divisions: &[Division]) -> Result<Vec<v1::DividedClass>> {
+    fn divided(&self, version: &Version, divisions: &[Division]) -> Result<(Vec<v1::DividedClass>, u32)> {
         if divisions.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
-        let manifest = self.registry.manifest(&version.model, version.revision)?;
+        let manifest = self.registry.shared_manifest(&version.model, version.revision)?;
         Ok(convert::divided(divisions, &manifest))
     }
 }

@@ -6,6 +6,7 @@ use super::{
     Services, caller,
     check::{self, Violations},
     convert, name,
+    page::{self, PAGE_BYTES, Page},
     repeat::{self, Call},
     status::status,
     stream,
@@ -79,13 +80,12 @@ impl DatasetService for Services {
                 let meanings = services.meanings(&id)?;
                 let filter = services.list_filter(&id, request.filter, &request.label)?;
                 let uid = services.registry.model(&id)?.uid;
-                let mut page = services.dataset.list(uid, &filter, &meanings, after, size)?;
-                let fitting = check::fitting(page.iter().map(|example| example.text.len()));
-                let more = page.len() == size || fitting < page.len();
-                page.truncate(fitting);
-                let next = page.last().filter(|_| more).map(|example| example.id.to_string());
+                let examples = services.dataset.list(uid, &filter, &meanings, after, size)?.into_iter();
+                let examples = examples.map(|example| Ok((example.id, convert::example(example, &meanings))));
+                let page = Page::new(size).fill(examples)?;
+                let next = page.next().map(u64::to_string);
                 Ok(v1::ListExamplesResponse {
-                    examples: page.into_iter().map(|example| convert::example(example, &meanings)).collect(),
+                    examples: page.items,
                     next_page_token: next.unwrap_or_default(),
                 })
             })
@@ -105,23 +105,35 @@ impl DatasetService for Services {
                 let meanings = services.meanings(&id)?;
                 let stats = services.dataset.stats(uid)?;
                 let conflicts = services.dataset.conflicts(uid, &meanings, MAX_CONFLICTS)?;
-                let labels = stats.labels.into_iter().map(|(label, counts)| v1::LabelStats {
-                    class_name: convert::class_name(&meanings, &label),
-                    label: label.to_string(),
-                    train: counts.train,
-                    validation: counts.validation,
+                let after: Option<String> = check::page_token(&request.page_token)?;
+                let first_conflicts: Vec<v1::Conflict> = match &after {
+                    None => conflicts.shown.into_iter().map(|of| convert::conflict(of, &meanings)).collect(),
+                    Some(_) => Vec::new(),
+                };
+                let beside: usize = first_conflicts.iter().map(page::item_bytes).sum();
+                let following = stats
+                    .labels
+                    .into_iter()
+                    .filter(|(label, _)| after.as_deref().is_none_or(|after| label.as_str() > after));
+                let labels = following.map(|(label, counts)| {
+                    let of = v1::LabelStats {
+                        class_name: convert::class_name(&meanings, &label),
+                        label: label.to_string(),
+                        train: counts.train,
+                        validation: counts.validation,
+                    };
+                    Ok((of.label.clone(), of))
                 });
+                let page = Page::new(usize::MAX).within(PAGE_BYTES.saturating_sub(beside)).fill(labels)?;
+                let next = page.next().cloned();
                 Ok(v1::GetStatsResponse {
                     total: stats.train + stats.validation,
                     train: stats.train,
                     validation: stats.validation,
-                    labels: labels.collect(),
+                    labels: page.items,
                     conflicts: conflicts.texts,
-                    first_conflicts: conflicts
-                        .shown
-                        .into_iter()
-                        .map(|examples| convert::conflict(examples, &meanings))
-                        .collect(),
+                    first_conflicts,
+                    next_page_token: next.unwrap_or_default(),
                 })
             })
             .await?;

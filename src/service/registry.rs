@@ -3,7 +3,8 @@
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
-    Answers, Services, caller, check, convert, convert::ModelFacts, name, repeat::Call, status::status,
+    Answers, Services, caller, check, convert, convert::ModelFacts, name, page::Page, repeat::Call,
+    status::status,
 };
 use crate::{
     error::{Error, Result},
@@ -65,8 +66,10 @@ impl RegistryService for Services {
                 let page = services.registry.models(after.as_ref(), size)?;
                 let next = page.last().filter(|_| page.len() == size).map(|model| model.id.to_string());
                 let seen = page.into_iter().filter(|model| caller.identity().sees(&model.id));
-                let models = seen.map(|model| services.model(model)).collect::<Result<_>>()?;
-                Ok(v1::ListModelsResponse { models, next_page_token: next.unwrap_or_default() })
+                let models = seen.map(|model| Ok((model.id.to_string(), services.model(model)?)));
+                let page = Page::new(size).fill(models)?;
+                let next = if page.ended_by_bytes() { page.next().cloned() } else { next };
+                Ok(v1::ListModelsResponse { models: page.items, next_page_token: next.unwrap_or_default() })
             })
             .await?;
         Ok(Response::new(response))
@@ -119,11 +122,15 @@ impl RegistryService for Services {
                 let id = name::model(&caller, "model", &request.model)?;
                 let size = check::page_size(request.page_size)?;
                 let before = check::page_token(&request.page_token)?.map(VersionNumber);
-                let page = services.registry.versions(&id, before, size)?;
-                let next =
-                    page.last().filter(|_| page.len() == size).map(|version| version.number.to_string());
+                let model = services.registry.model(&id)?;
+                let versions = services.registry.versions_before(&model, before).map(|version| {
+                    let version = without_curve(version?);
+                    Ok((version.number, convert::version(version)))
+                });
+                let page = Page::new(size).fill(versions)?;
+                let next = page.next().map(|number| number.to_string());
                 Ok(v1::ListVersionsResponse {
-                    versions: page.into_iter().map(without_curve).map(convert::version).collect(),
+                    versions: page.items,
                     next_page_token: next.unwrap_or_default(),
                 })
             })
@@ -206,7 +213,7 @@ impl Services {
         let manifest = match model.serving() {
             Some(number) => {
                 let version = self.registry.version(&model.id, number)?;
-                Some(self.registry.manifest(&model.id, version.revision)?)
+                Some(self.registry.shared_manifest(&model.id, version.revision)?)
             }
             None => None,
         };
@@ -220,7 +227,7 @@ impl Services {
     }
 }
 
-/// Curves of many versions would make a page larger than clients take.
+/// Curves of many versions would make pages of few.
 fn without_curve(mut version: Version) -> Version {
     version.report.iter_mut().for_each(|report| {
         report.curve.clear();

@@ -1,5 +1,7 @@
 //! TaxonomyService.
 
+use std::{fmt, str::FromStr};
+
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
@@ -7,20 +9,44 @@ use super::{
     change::{First, Lesson, Terms, answer, lesson, terms},
     check::{self, Violations},
     convert, edit, name,
+    page::Page,
     repeat::Call,
     status::status,
     stream,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     proto::v1::{
         self, add_classes_response, apply_changes_response, merge_classes_response, remove_classes_response,
         split_class_response, taxonomy_service_server::TaxonomyService,
     },
     registry::Selector,
-    taxonomy::{Edit, Revision},
+    taxonomy::{ClassId, Edit, Revision},
     train::{Edits, UndoOrder},
 };
+
+/// Where a page of the classes of a manifest begins: behind a class, in the revision of the page before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ClassesAfter {
+    revision: Revision,
+    class: ClassId,
+}
+
+impl fmt::Display for ClassesAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.revision, self.class)
+    }
+}
+
+impl FromStr for ClassesAfter {
+    type Err = ();
+
+    fn from_str(token: &str) -> Result<Self, ()> {
+        let (revision, class) = token.split_once('.').ok_or(())?;
+        let revision = revision.parse().map(Revision).map_err(|_| ())?;
+        Ok(Self { revision, class: class.parse().map(ClassId).map_err(|_| ())? })
+    }
+}
 
 #[async_trait]
 impl TaxonomyService for Services {
@@ -76,17 +102,31 @@ impl TaxonomyService for Services {
     ) -> Result<Response<v1::GetManifestResponse>, Status> {
         let (request, caller) = caller::of(request);
         let (id, revision) = name::manifest(&caller, "name", &request.name).map_err(status)?;
-        let manifest = self
+        let response = self
             .blocking(move |services| {
                 let registry = &services.registry;
-                let revision = match revision {
+                let after: Option<ClassesAfter> = check::page_token(&request.page_token)?;
+                if let (Some(asked), Some(after)) = (revision, &after)
+                    && asked != after.revision
+                {
+                    let description = format!("leads on in revision {}, not in {asked}", after.revision);
+                    return Err(Error::invalid("page_token", description));
+                }
+                let revision = match after.as_ref().map(|after| after.revision).or(revision) {
                     Some(revision) => revision,
                     None => registry.version(&id, registry.resolve(&id, &Selector::Serving)?)?.revision,
                 };
-                Ok(convert::manifest(&id, &registry.manifest(&id, revision)?))
+                let manifest = registry.shared_manifest(&id, revision)?;
+                let class = after.map(|after| after.class);
+                let (page, next) = convert::manifest_page(&id, &manifest, class)?;
+                let next = next.map(|class| ClassesAfter { revision, class }.to_string());
+                Ok(v1::GetManifestResponse {
+                    manifest: Some(page),
+                    next_page_token: next.unwrap_or_default(),
+                })
             })
             .await?;
-        Ok(Response::new(v1::GetManifestResponse { manifest: Some(manifest) }))
+        Ok(Response::new(response))
     }
 
     async fn list_manifests(
@@ -99,10 +139,14 @@ impl TaxonomyService for Services {
                 let id = name::model(&caller, "model", &request.model)?;
                 let size = check::page_size(request.page_size)?;
                 let before = check::page_token(&request.page_token)?.map(Revision);
-                let page = services.registry.manifests(&id, before, size)?;
-                let next = page.last().filter(|_| page.len() == size).map(|m| m.revision.to_string());
+                let model = services.registry.model(&id)?;
+                let manifests = services.registry.manifests_before(&model, before).map(|manifest| {
+                    manifest.map(|manifest| (manifest.revision, convert::manifest(&id, &manifest)))
+                });
+                let page = Page::new(size).fill(manifests)?;
+                let next = page.next().map(|revision| revision.to_string());
                 Ok(v1::ListManifestsResponse {
-                    manifests: page.iter().map(|manifest| convert::manifest(&id, manifest)).collect(),
+                    manifests: page.items,
                     next_page_token: next.unwrap_or_default(),
                 })
             })

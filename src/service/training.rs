@@ -11,6 +11,7 @@ use super::{
     Answers, Services, author, caller,
     check::{self, MAX_TEXTS, Violations},
     convert, dataset, name,
+    page::{self, PAGE_BYTES, Page},
     repeat::Call,
     status::status,
     stream,
@@ -118,8 +119,10 @@ impl TrainingService for Services {
                 let page = services.registry.jobs(model.as_ref(), before, size)?;
                 let next = page.last().filter(|_| page.len() == size).map(|job| job.id.to_string());
                 let seen = page.into_iter().filter(|job| caller.identity().sees(&job.model));
-                let jobs = seen.map(|job| services.job(job)).collect();
-                Ok(v1::ListJobsResponse { jobs, next_page_token: next.unwrap_or_default() })
+                let jobs = seen.map(|job| Ok((job.id.to_string(), services.job(job))));
+                let page = Page::new(size).fill(jobs)?;
+                let next = if page.ended_by_bytes() { page.next().cloned() } else { next };
+                Ok(v1::ListJobsResponse { jobs: page.items, next_page_token: next.unwrap_or_default() })
             })
             .await?;
         Ok(Response::new(response))
@@ -249,6 +252,9 @@ impl Evaluation {
                 f1: class.f1,
             })
             .collect();
+        // Those with the most texts stay where not all fit.
+        classes.sort_by(|a, b| b.support.cmp(&a.support).then_with(|| a.name.cmp(&b.name)));
+        let (mut classes, omitted) = page::fitting(classes, PAGE_BYTES, false, page::item_bytes);
         classes.sort_by(|a, b| a.name.cmp(&b.name));
         let confused = self.confusion.confused(MAX_CONFUSED).into_iter().map(|pair| v1::ConfusedPair {
             label: name(pair.label),
@@ -264,6 +270,7 @@ impl Evaluation {
             classes,
             confused: confused.collect(),
             unknown_labels: self.unknown,
+            omitted_classes: omitted as u32,
             unknown_label_names: self.unknown_names.iter().map(ToString::to_string).collect(),
         }
     }

@@ -8,6 +8,12 @@ use std::{
 use super::{ClassId, ClassName, LeafId, Revision, VersionNumber};
 use crate::error::Result;
 
+/// Classes of a change that its description names at most.
+const MAX_NAMED: usize = 100;
+/// Bytes of a description at most.
+const MAX_DESCRIPTION_BYTES: usize = 16 << 10;
+const ELLIPSIS: &str = " ...";
+
 /// A category: a stable id, a name, and the leaves whose probabilities it sums.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Class {
@@ -239,15 +245,26 @@ impl Manifest {
             .eq(other.active().map(|class| (class.id, &class.state)))
     }
 
-    /// The change in words.
+    /// The change in words: at most 100 classes of each change by name, and at most 16 KiB.
     pub fn describe(&self) -> String {
-        self.describe_change(&self.change)
+        let mut words = self.describe_change(&self.change);
+        if words.len() > MAX_DESCRIPTION_BYTES {
+            words.truncate(words.floor_char_boundary(MAX_DESCRIPTION_BYTES - ELLIPSIS.len()));
+            words.push_str(ELLIPSIS);
+        }
+        words
     }
 
     fn describe_change(&self, change: &Change) -> String {
         let name =
             |id: &ClassId| self.classes.get(id).map_or_else(|| format!("#{id}"), |c| c.name.to_string());
-        let list = |ids: &[ClassId]| ids.iter().map(name).collect::<Vec<_>>().join(", ");
+        let list = |ids: &[ClassId]| {
+            let named = ids.iter().take(MAX_NAMED).map(name).collect::<Vec<_>>().join(", ");
+            match ids.len().saturating_sub(MAX_NAMED) {
+                0 => named,
+                more => format!("{named} and {more} more"),
+            }
+        };
         match change {
             Change::Create => format!("create {} classes", self.classes.len()),
             Change::Add(ids) => format!("add {}", list(ids)),

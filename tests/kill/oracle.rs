@@ -167,7 +167,10 @@ impl State {
         };
         let mut classes = None;
         if model.aliases.contains_key("serving") {
-            let manifest = clients.taxonomy.get_manifest(v1::GetManifestRequest { name: name.clone() }).await;
+            let manifest = clients
+                .taxonomy
+                .get_manifest(v1::GetManifestRequest { name: name.clone(), ..Default::default() })
+                .await;
             let manifest = manifest.expect("it serves").into_inner().manifest.expect("a manifest");
             let active = manifest.classes.iter().filter(|class| class.state() == v1::ClassState::Active);
             classes = Some((manifest.revision, sorted(active.map(|class| class.name.as_str()))));

@@ -10,8 +10,9 @@ use crate::{
         failure::Failure,
         json, names,
         output::{self, Rows, count},
+        pages,
     },
-    proto::v1::{Conflict, GetStatsRequest},
+    proto::v1::Conflict,
 };
 
 #[derive(Debug, Args)]
@@ -24,8 +25,7 @@ pub(in crate::cli) struct Stats {
 impl Stats {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
         let connection = Connection::open(global).await?;
-        let request = connection.request(GetStatsRequest { model: self.model.clone() });
-        let stats = connection.dataset().get_stats(request).await?.into_inner();
+        let stats = pages::stats(&connection, &self.model).await?;
         if global.json {
             let labels = stats.labels.iter().map(|l| {
                 json!({"label": l.label, "class_name": l.class_name, "train": l.train, "validation": l.validation})

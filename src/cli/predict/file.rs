@@ -69,7 +69,7 @@ impl Predict {
         if let Some(head) = sheet.head().filter(|_| !global.json) {
             rows.head(&head)?;
         }
-        let ranges = calls(&sheet.texts);
+        let ranges = calls(&sheet.texts, self.top_k);
         let request = connection.patient(Request::new(tokio_stream::iter(self.messages(model, sheet))));
         let mut answers = connection.predict().predict_stream(request).await?.into_inner();
         let mut view = ProgressView::new(global.json || rows.is_terminal());
@@ -111,7 +111,7 @@ impl Predict {
             level: self.level,
             manifest_revision: self.revision,
         });
-        calls(&sheet.texts).into_iter().map(move |range| PredictStreamRequest {
+        calls(&sheet.texts, self.top_k).into_iter().map(move |range| PredictStreamRequest {
             texts: sheet.texts[range].to_vec(),
             ..opening.take().unwrap_or_default()
         })

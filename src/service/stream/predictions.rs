@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result, Violation},
     predict::Asked,
     proto::v1,
-    service::{Answers, Services, caller::Caller, check::Violations, convert, predict, status::status},
+    service::{Answers, Services, caller::Caller, check::Violations, convert, predict, size, status::status},
 };
 
 /// Messages of a stream that are worked on at once.
@@ -91,7 +91,7 @@ async fn ask(
         None => opening.insert(message),
     };
     let question = predict::question(caller, request(opening, texts), true)?;
-    services.predictor.predict_in_turn(question).await
+    services.predictor.predict_in_turn(question, size::check_predict).await
 }
 
 async fn answer(asked: Result<Asked, Status>) -> Result<v1::PredictStreamResponse, Status> {
