@@ -226,11 +226,9 @@ mod tests {
     /// The bytes that the entries take, counted one by one.
     fn counted(tokens: &Tokens) -> u64 {
         let generations = tokens.read();
-        let entry = |(bag, numbers): (&Box<[u32]>, &Numbers)| {
-            size_of_val(&**numbers) + size_of_val(&**bag) + ENTRY_BYTES
-        };
         let entries = generations.young.tokens.iter().chain(&generations.old.tokens);
-        entries.map(entry).sum::<usize>() as u64
+        let bytes = entries.map(|(bag, numbers)| size_of_val(&**numbers) + size_of_val(&**bag) + ENTRY_BYTES);
+        bytes.sum::<usize>() as u64
     }
 
     #[test]
