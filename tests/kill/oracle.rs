@@ -1,14 +1,17 @@
 //! What a model must look like, by what the daemon acknowledged.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use taxond::proto::v1::{
     self, CreateModelRequest, DeleteExamplesRequest, DeleteModelRequest, ExampleFilter, ImportVersionRequest,
     LabelledText, Learn, MergeClassesRequest, RelabelExamplesRequest, SetAliasRequest, UndoChangeRequest,
 };
+use tokio::{sync::mpsc, time::sleep};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
-use super::Clients;
+use super::clients::Clients;
 
 /// Labels of the examples, which are classes of the model as it comes.
 pub(crate) const LABELS: [&str; 4] = ["withdraw under 20k", "withdraw over 20k", "balance", "card lost"];
@@ -34,6 +37,8 @@ pub(crate) enum Call {
     Import,
     Promote,
     Add(Vec<LabelledText>),
+    /// A stream of two messages is reset after the first one and so many microseconds, then sent whole, with the same request id.
+    AddAfterReset(Vec<LabelledText>, u64),
     Relabel { part: String, label: &'static str },
     Remove { part: String },
     Merge,
@@ -57,7 +62,7 @@ impl Call {
                 state.aliases.insert("serving".into(), 1);
                 state.classes = Some((1, sorted(LABELS)));
             }
-            Self::Add(texts) => {
+            Self::Add(texts) | Self::AddAfterReset(texts, _) => {
                 state.examples.extend(texts.iter().map(|text| (text.text.clone(), text.label.clone())));
             }
             Self::Relabel { part, label } => {
@@ -114,6 +119,28 @@ impl Call {
                 let request = v1::AddExamplesRequest { model, examples: examples.clone(), request_id };
                 clients.dataset.add_examples(tokio_stream::once(request)).await.map(drop)
             }
+            Self::AddAfterReset(examples, after) => {
+                let (first, second) = examples.split_at(examples.len() / 2);
+                let first = v1::AddExamplesRequest { model, examples: first.to_vec(), request_id };
+                let second = v1::AddExamplesRequest { examples: second.to_vec(), ..Default::default() };
+                let (sender, receiver) = mpsc::channel(2);
+                sender.send(first.clone()).await.expect("the receiver is there");
+                tokio::select! {
+                    // Done before, or the daemon is gone, which the second call meets as well.
+                    _early = clients.dataset.clone().add_examples(ReceiverStream::new(receiver)) => {}
+                    // The call is dropped, which resets its stream.
+                    () = sleep(Duration::from_micros(*after)) => {}
+                }
+                drop(sender);
+                loop {
+                    let whole = tokio_stream::iter([first.clone(), second.clone()]);
+                    match clients.dataset.add_examples(whole).await {
+                        // The daemon has not noticed the reset yet.
+                        Err(status) if is_under_way(&status) => sleep(Duration::from_millis(1)).await,
+                        outcome => return outcome.map(drop),
+                    }
+                }
+            }
             Self::Relabel { part: of, label } => {
                 let request = RelabelExamplesRequest {
                     model,
@@ -147,6 +174,18 @@ impl Call {
             }
         }
     }
+}
+
+/// Whether the daemon refuses a call as long as one before it has not ended.
+fn is_under_way(status: &Status) -> bool {
+    let refused = matches!(status.code(), Code::Unavailable | Code::Aborted);
+    // A connection that was cut gives no details.
+    refused && status.get_error_details().error_info().is_some() && !is_closed(status)
+}
+
+/// Whether the daemon refuses all writes until it is started again.
+pub(crate) fn is_closed(status: &Status) -> bool {
+    status.message().contains("read-only")
 }
 
 impl State {

@@ -7,6 +7,7 @@
     reason = "shared by test files, each of which uses a part"
 )]
 
+pub mod process;
 pub mod raw;
 pub mod tls;
 
