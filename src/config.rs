@@ -10,7 +10,7 @@ mod resolved;
 mod traces;
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,6 +23,7 @@ pub use traces::Traces;
 
 use crate::{
     error::{Error, Result},
+    file,
     model::{AnswerWeights, DeviceChoice},
 };
 
@@ -39,6 +40,7 @@ const DEFAULT_MAX_MODELS: usize = 10_000;
 const DEFAULT_MAX_CLASSES: usize = 10_000;
 /// Also the most: their fingerprints are in memory while some are added.
 const DEFAULT_MAX_EXAMPLES: u64 = 1_000_000;
+const DEFAULT_MAX_HEAVY_CALLS: usize = 32;
 const DEFAULT_KEEP_VERSIONS: usize = 50;
 const DEFAULT_SCRUB_HOURS: f64 = 24.0;
 const DEFAULT_LOG: &str = "info";
@@ -95,8 +97,8 @@ pub struct Config {
     pub insecure: bool,
     /// Folder of the word vectors that models may start from, which must be there. Default: none.
     pub vectors_dir: Option<PathBuf>,
-    /// Memory that a training may take, in bytes, 16 MiB to 64 TiB; one that is estimated at more is refused. Default:
-    /// half of the memory that the machine, or the control group of the daemon, has.
+    /// Memory that the trainings in progress may take together, in bytes, 16 MiB to 64 TiB; one that is estimated at more is
+    /// refused. Default: half of the memory that the machine, or the control group of the daemon, has.
     pub training_memory_limit: u64,
     /// By how much the validation accuracy of what was learnt may be below that of the version it replaces, 0 to 1. Default
     /// 0.
@@ -110,6 +112,12 @@ pub struct Config {
     pub max_classes: usize,
     /// Examples that a model may have, 1 to 1,000,000. Default 1,000,000.
     pub max_examples: u64,
+    /// Calls under way that read all examples of a model or compute for long, and as many uploads and downloads, 1 to 10,000; one
+    /// identity has at most half of them. Default 32.
+    pub max_heavy_calls: usize,
+    /// Memory that calls may take together, in bytes, 1 MiB to 64 TiB; one identity has at most half of it, unless for one call alone.
+    /// Default: a quarter of the memory that the machine, or the control group of the daemon, has.
+    pub heavy_call_bytes: u64,
     /// Bytes that are to stay free on the disk of the store, 0 to 64 TiB: below that nothing comes in. Default: 256 MiB, or a
     /// tenth of a smaller disk.
     pub min_free_bytes: Option<u64>,
@@ -166,6 +174,12 @@ pub struct Settings {
     /// Connections that may be open, over TCP and over the socket each [default: 1024]
     #[arg(long, env = "TAXOND_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
+    /// Of these, such of one IP address or user as carried no call of somebody who may call [default: half]
+    #[arg(long, env = "TAXOND_MAX_CONNECTIONS_PER_PEER", value_name = "N")]
+    pub max_connections_per_peer: Option<usize>,
+    /// Seconds that a connection may take to its first call before it is closed; 0 for any time [default: 10]
+    #[arg(long, env = "TAXOND_FIRST_CALL_SECONDS", value_name = "SECONDS")]
+    pub first_call_seconds: Option<f64>,
     /// Seconds after which a connection without a call, or a stream without a message, is closed; 0 for never [default: 3600]
     #[arg(long, env = "TAXOND_IDLE_SECONDS", value_name = "SECONDS")]
     pub idle_seconds: Option<f64>,
@@ -235,7 +249,7 @@ pub struct Settings {
     /// Folder of the word vectors that models may start from [default: none]
     #[arg(long, env = "TAXOND_VECTORS_DIR", value_name = "DIR")]
     pub vectors_dir: Option<PathBuf>,
-    /// Memory that a training may take, in bytes [default: half of what the machine or container has]
+    /// Memory of all trainings in progress, in bytes [default: half of what the machine or container has]
     #[arg(long, env = "TAXOND_TRAINING_MEMORY_LIMIT", value_name = "BYTES")]
     pub training_memory_limit: Option<u64>,
     /// By how much the validation accuracy may fall by what was learnt, 0 to 1 [default: 0]
@@ -253,6 +267,12 @@ pub struct Settings {
     /// Examples that a model may have [default: 1000000]
     #[arg(long, env = "TAXOND_MAX_EXAMPLES", value_name = "N")]
     pub max_examples: Option<u64>,
+    /// Calls that compute or read many examples, and uploads and downloads each, at once [default: 32]
+    #[arg(long, env = "TAXOND_MAX_HEAVY_CALLS", value_name = "N")]
+    pub max_heavy_calls: Option<usize>,
+    /// Memory that such calls may take together, in bytes [default: a quarter of what the machine or container has]
+    #[arg(long, env = "TAXOND_HEAVY_CALL_BYTES", value_name = "BYTES")]
+    pub heavy_call_bytes: Option<u64>,
     /// Bytes that are to stay free on the disk of the store [default: 256 MiB, or a tenth of a smaller disk]
     #[arg(long, env = "TAXOND_MIN_FREE_BYTES", value_name = "BYTES")]
     pub min_free_bytes: Option<u64>,
@@ -276,7 +296,7 @@ impl Settings {
     /// # Errors
     /// The file cannot be read, is not TOML, or holds a key or a value that does not exist; the message has the line.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path)
+        let text = file::read_to_string(path)
             .map_err(|e| Error::io(format!("cannot read the configuration {}", path.display()), e))?;
         Self::from_toml(&text).map_err(|what| Error::invalid(path.display().to_string(), what))
     }
@@ -299,6 +319,8 @@ impl Settings {
             tls_client_ca: self.tls_client_ca.or(base.tls_client_ca),
             auth_file: self.auth_file.or(base.auth_file),
             max_connections: self.max_connections.or(base.max_connections),
+            max_connections_per_peer: self.max_connections_per_peer.or(base.max_connections_per_peer),
+            first_call_seconds: self.first_call_seconds.or(base.first_call_seconds),
             idle_seconds: self.idle_seconds.or(base.idle_seconds),
             rate_limit: self.rate_limit.or(base.rate_limit),
             metrics_listen: self.metrics_listen.or(base.metrics_listen),
@@ -327,6 +349,8 @@ impl Settings {
             max_models: self.max_models.or(base.max_models),
             max_classes: self.max_classes.or(base.max_classes),
             max_examples: self.max_examples.or(base.max_examples),
+            max_heavy_calls: self.max_heavy_calls.or(base.max_heavy_calls),
+            heavy_call_bytes: self.heavy_call_bytes.or(base.heavy_call_bytes),
             min_free_bytes: self.min_free_bytes.or(base.min_free_bytes),
             keep_versions: self.keep_versions.or(base.keep_versions),
             keep_days: self.keep_days.or(base.keep_days),
@@ -391,6 +415,10 @@ impl Config {
         within("max_classes", max_classes, 2, 1_000_000)?;
         let max_examples = settings.max_examples.unwrap_or(DEFAULT_MAX_EXAMPLES);
         within("max_examples", max_examples, 1, DEFAULT_MAX_EXAMPLES)?;
+        let max_heavy_calls = settings.max_heavy_calls.unwrap_or(DEFAULT_MAX_HEAVY_CALLS);
+        within("max_heavy_calls", max_heavy_calls, 1, 10_000)?;
+        let heavy_call_bytes = settings.heavy_call_bytes.unwrap_or_else(|| memory() / 4);
+        within("heavy_call_bytes", heavy_call_bytes, MIB, MAX_MEMORY)?;
         let min_free_bytes = settings.min_free_bytes;
         min_free_bytes.map_or(Ok(()), |bytes| within("min_free_bytes", bytes, 0, MAX_MEMORY))?;
         let keep_days = settings.keep_days.unwrap_or(0.0);
@@ -429,6 +457,8 @@ impl Config {
             max_models,
             max_classes,
             max_examples,
+            max_heavy_calls,
+            heavy_call_bytes,
             min_free_bytes,
             keep_versions: settings.keep_versions.unwrap_or(DEFAULT_KEEP_VERSIONS),
             keep_days,
@@ -459,8 +489,20 @@ fn memory() -> u64 {
     // A container sees its own group as the root, a unit of systemd as a path below it.
     let group = system.process(own).and_then(|process| process.cgroup_limits());
     let limits = group.into_iter().chain(system.cgroup_limits()).map(|limits| limits.total_memory);
-    let memory = limits.chain([system.total_memory()]).filter(|&bytes| bytes > 0).min();
+    let memory = limits.chain([system.total_memory(), address_space()]).filter(|&bytes| bytes > 0).min();
     memory.unwrap_or(MAX_MEMORY).clamp(32 * MIB, MAX_MEMORY)
+}
+
+/// Bytes of memory that `ulimit -v` leaves this process.
+#[cfg(target_os = "linux")]
+fn address_space() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::As).current.unwrap_or(MAX_MEMORY)
+}
+
+/// Bytes of memory that the system leaves this process.
+#[cfg(not(target_os = "linux"))]
+fn address_space() -> u64 {
+    MAX_MEMORY
 }
 
 fn within<T: PartialOrd + std::fmt::Display>(field: &str, value: T, low: T, high: T) -> Result<()> {

@@ -78,6 +78,9 @@ pub enum Error {
     /// The work was cancelled.
     #[error("cancelled")]
     Cancelled,
+    /// The time that the client allowed is over.
+    #[error("the deadline of the call passed before it was answered; what it was to do may have been done")]
+    DeadlineExceeded,
     /// The daemon is shutting down or not ready.
     #[error("{0}")]
     Unavailable(String),
@@ -153,6 +156,7 @@ impl Error {
             | Self::AlreadyExists { .. }
             | Self::Invalid(_)
             | Self::Cancelled
+            | Self::DeadlineExceeded
             | Self::Unavailable(_)
             | Self::Corrupt { .. }
             | Self::Io { .. }
@@ -177,6 +181,17 @@ impl Error {
     /// One wrong field.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::Invalid(vec![Violation { field: field.into(), description: description.into() }])
+    }
+
+    /// So many bytes of memory cannot be had.
+    pub fn out_of_memory(bytes: usize) -> Self {
+        Self::Exhausted {
+            reason: "MEMORY",
+            description: format!(
+                "the system gives no {bytes} bytes of memory for this call; nothing of it was stored"
+            ),
+            retry_after: Some(Duration::from_secs(1)),
+        }
     }
 
     /// A failed call of the operating system.

@@ -14,17 +14,22 @@
 //! - [`registry`] keeps models, versions, manifests, aliases and jobs.
 //! - [`dataset`] keeps labelled examples and the split.
 //! - [`store`] is the only room that knows the database: sealed values, transactions, blobs.
+//! - [`admission`] bounds the calls under way and the memory that they take.
+//! - [`cancel`] tells work whether it shall go on; [`file`] opens files without waiting.
 //! - [`allocator`] has the system's allocator keep little of what is free.
 //! - [`measure`] counts on the way of requests, without locks.
 //! - [`error`] names what can go wrong; [`proto`] is generated.
 //!
 //! What the fuzzers in `fuzz/` run stands beside what it tries, and by name in `fuzzing`, which is there for them and for tests alone.
 
+pub mod admission;
 pub mod allocator;
+pub mod cancel;
 pub mod cli;
 pub mod config;
 pub mod dataset;
 pub mod error;
+pub mod file;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

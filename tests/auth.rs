@@ -184,6 +184,54 @@ async fn lists_leave_out_what_is_out_of_bounds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_probably_meant_is_told_of_models_that_the_caller_may_see() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut open = Daemon::start(dir.path()).await;
+    // The nearest of all is out of the shopkeeper's sight, and the nearest in sight is told all the same.
+    for id in ["shop-male", "bank", "sh0p-mail"] {
+        open.create(id).await;
+    }
+    open.stop().await;
+    let auth = [("admin", "admin", &[][..]), ("shopkeeper", "admin", &["shop-*"][..])];
+    let settings = support::identities::settings(dir.path(), &auth);
+    let daemon = Daemon::start_with(dir.path(), settings).await;
+    let mut walked = 0;
+    for (path, (field, by_name)) in &model_fields() {
+        let rpc = rpcs().find(|rpc| rpc.path == path.as_str()).unwrap();
+        let message = async |id: &str, token: &str| {
+            let name = if *by_name { format!("models/{id}") } else { id.to_owned() };
+            let result = raw::call(&daemon.channel, rpc.path, with_string(*field, &name), Some(token)).await;
+            let status = result.err().filter(|status| status.code() == Code::NotFound)?;
+            // The message stands in the details as well, and clients compare the two.
+            assert!(String::from_utf8_lossy(status.details()).contains(status.message()), "{status}");
+            Some(status.message().to_owned())
+        };
+        if let Some(of_shopkeeper) = message("shop-mail", "shopkeeper").await
+            && of_shopkeeper.contains("models/shop-mail")
+        {
+            walked += 1;
+            assert!(of_shopkeeper.ends_with("did you mean 'models/shop-male'?"), "{path}: {of_shopkeeper}");
+            let of_admin = message("shop-mail", "admin").await.unwrap();
+            assert!(of_admin.contains("did you mean 'models/sh"), "{path}: {of_admin}");
+            let none = message("shop-with-another-name", "shopkeeper").await.unwrap();
+            assert!(!none.contains("did you mean"), "{path}: {none}");
+        }
+    }
+    assert!(walked > 20, "{walked} RPCs say that a model was not found");
+    let question = v1::PredictStreamRequest {
+        model: "models/shop-mail".into(),
+        texts: vec!["hello".into()],
+        ..Default::default()
+    };
+    let request = signed("shopkeeper", tokio_stream::once(question));
+    let mut answers = daemon.predict.clone().predict_stream(request).await.unwrap().into_inner();
+    let refused = answers.message().await.unwrap_err();
+    assert!(refused.message().ends_with("did you mean 'models/shop-male'?"), "{refused}");
+    drop(answers);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_file_counts_for_open_connections_and_a_wrong_one_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let settings = guarded(dir.path());

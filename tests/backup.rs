@@ -258,6 +258,11 @@ async fn a_folder_is_restored_whole_or_not_opened() {
     assert!(error.to_string().contains("the backup is damaged: it ends too early"), "{error}");
     let error = Store::open(&cut, StoreOptions::default()).unwrap_err();
     assert!(matches!(error, Error::Precondition { reason: "NOT_RESTORED", .. }), "{error}");
+    assert!(!cut.join("db").exists(), "a part takes no room");
+    // As a kill would leave it.
+    fs::create_dir(cut.join("db")).unwrap();
+    fs::write(cut.join("db/db"), b"half").unwrap();
+    assert_eq!(restore(&cut, &file).unwrap().examples, texts().len() as u64);
     let error = restore(&cut, &file).unwrap_err();
     assert!(matches!(error, Error::Precondition { reason: "DATA_DIR_NOT_EMPTY", .. }), "{error}");
 
@@ -308,6 +313,61 @@ fn a_database_written_anew_is_smaller_and_holds_the_same() {
     assert_eq!(copied(&open(dir.path())).len(), all.len() + 2);
     Store::compact(dir.path(), StoreOptions::default()).unwrap();
     assert_eq!(copied(&open(dir.path())).len(), all.len() + 2);
+}
+
+#[test]
+fn a_database_is_written_anew_into_another_folder_and_the_first_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    let store = open(&from);
+    (0..40).for_each(|round| pair(&store, &format!("key {}", round % 7), value(round)));
+    let all = copied(&store);
+    drop(store);
+    let sizes = Store::compact_to(&from, &to, StoreOptions::default()).unwrap();
+    assert!(sizes.after <= sizes.before, "{sizes:?}");
+    for path in [&from, &to] {
+        let store = open(path);
+        assert_eq!(copied(&store), all, "{}", path.display());
+        // Syncs are numbered on from where the first was.
+        pair(&store, "last", value(3));
+        drop(store);
+        assert_eq!(copied(&open(path)).len(), all.len() + 2, "{}", path.display());
+    }
+
+    let error = Store::compact_to(&from, &to, StoreOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::Precondition { reason: "DATA_DIR_NOT_EMPTY", .. }), "{error}");
+    for inside in [from.clone(), from.join("new"), dir.path().join("to/../from/new")] {
+        let error = Store::compact_to(&from, &inside, StoreOptions::default()).unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{}: {error}", inside.display());
+    }
+    assert_eq!(copied(&open(&from)).len(), all.len() + 2);
+}
+
+#[test]
+fn damage_leaves_nothing_of_a_database_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    let store = open(&from);
+    (0..9).for_each(|round| pair(&store, &format!("key {round}"), value(round)));
+    drop(store);
+    {
+        let db = sled::Config::new().path(from.join("db")).segment_size(2 << 20).open().unwrap();
+        let tree = db.open_tree("jobs").unwrap();
+        let (key, sealed) = tree.iter().nth(5).unwrap().unwrap();
+        let mut sealed = sealed.to_vec();
+        *sealed.last_mut().unwrap() ^= 1;
+        tree.insert(key, sealed).unwrap();
+        db.flush().unwrap();
+    }
+    let error = Store::compact(&from, StoreOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert!(!from.join("compacted").exists());
+    let error = Store::compact_to(&from, &to, StoreOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert!(!to.join("db").exists());
+    // It is not taken for a new folder either.
+    let error = Store::open(&to, StoreOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::Precondition { reason: "NOT_RESTORED", .. }), "{error}");
 }
 
 #[test]

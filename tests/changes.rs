@@ -123,7 +123,7 @@ async fn a_rename_changes_the_name_and_nothing_else() {
         assert_eq!(probability(new, "card lost"), probability(old, "card lost"));
     }
     // The examples follow, and nothing is to be learnt anew.
-    let stats = v1::GetStatsRequest { model: BANK.into() };
+    let stats = v1::GetStatsRequest { model: BANK.into(), ..Default::default() };
     let stats = daemon.dataset.get_stats(stats).await.unwrap().into_inner();
     let label = stats.labels.iter().find(|label| label.label == "balance").unwrap();
     assert_eq!(label.class_name, "Kontostand");

@@ -256,16 +256,11 @@ fn the_receipt_comes_with_the_commit_and_holds_its_answer() {
     let dir = tempfile::tempdir().expect("a folder");
     let (registry, dataset, model) = with_model(dir.path());
     add(&dataset, &model, pairs(&[("a", "card")]));
-    let receipt = Receipt {
-        request_id: "mend-1".to_owned(),
-        fingerprint: [1; 32],
-        outcome: String::new(),
-        created: SystemTime::now(),
-    };
+    let receipt = Receipt::new("", "mend-1", [1; 32], SystemTime::now());
     let correction = dataset.relabel(&model, &ids(&[1]), &none(), &label("cash")).expect("found");
-    assert_eq!(registry.receipt("mend-1").expect("readable"), None);
+    assert_eq!(registry.receipt("", "mend-1").expect("readable"), None);
     let told = correction.commit(Some(receipt)).expect("committed");
-    let kept = registry.receipt("mend-1").expect("readable").expect("kept");
+    let kept = registry.receipt("", "mend-1").expect("readable").expect("kept");
     assert_eq!(serde_json::from_str::<Relabelled>(&kept.outcome).expect("JSON"), told);
 }
 
@@ -280,7 +275,7 @@ fn who_reads_sees_all_of_a_correction_or_nothing() {
         let reader = scope.spawn(|| {
             let mut reads = 0;
             while !done.load(Ordering::Acquire) || reads == 0 {
-                let stats = dataset.stats(model.uid).expect("readable");
+                let stats = dataset.stats(model.uid, &Meanings::new(None)).expect("readable");
                 assert_eq!((stats.train + stats.validation, stats.labels.len()), (2000, 1), "{stats:?}");
                 reads += 1;
             }

@@ -6,9 +6,10 @@ use std::{collections::BTreeSet, path::Path, time::SystemTime};
 
 use store_fixtures::{id, kind, label, open};
 use taxond::{
-    dataset::{Added, Dataset, Filter, LabelStats, Meanings, Split},
+    dataset::{Added, Dataset, Filter, Meanings, SideCounts, Split},
     model::Preset,
     registry::{Model, Receipt, Registry},
+    store::{Batch, Store, Tree},
     taxonomy::ClassName,
 };
 
@@ -57,6 +58,62 @@ fn a_session_without_a_commit_leaves_nothing() {
     let ids: Vec<u64> = all.iter().map(|example| example.id).collect();
     assert_eq!(ids, [1, 2, 3, 4, 5]);
     assert_eq!(all[4].label, label("cash"), "the abandoned example of this id was overwritten");
+}
+
+/// A record of an example, written as a session writes it and left as a crash leaves it.
+fn leave_behind(path: &Path, uid: u64, ids: std::ops::RangeInclusive<u64>) {
+    let store = open(path);
+    let mut batch = Batch::new();
+    for id in ids {
+        let key = [&b"x"[..], &uid.to_be_bytes(), &id.to_be_bytes()].concat();
+        batch.put(Tree::Examples, key, vec![7; 40_000]);
+    }
+    store.append_durably(batch).expect("written");
+}
+
+/// How many examples are stored, committed or not, and their bytes.
+fn stored(store: &Store) -> (usize, usize) {
+    let examples = store.scan(Tree::Examples, b"x", None).map(|entry| entry.expect("whole").1.len());
+    examples.fold((0, 0), |(count, bytes), length| (count + 1, bytes + length))
+}
+
+#[test]
+fn what_is_not_committed_takes_no_room() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let registry = Registry::open(store.clone()).expect("it opens");
+    let dataset = Dataset::open(store.clone(), &registry.uids().expect("readable")).expect("it opens");
+    let models = ["bank", "cards", "empty"]
+        .map(|name| registry.create_model(&id(name), Preset::Default, None).expect("created"));
+    for model in &models[..2] {
+        add(&dataset, model, texts(0..2000, "card"));
+    }
+    let before = stored(&store);
+    assert_eq!(before.0, 4000);
+
+    // Dropped before it is committed, while another model is written to.
+    let mut refused = dataset.add(&models[0]).expect("begun");
+    refused.push(texts(2000..6000, "card")).expect("pushed");
+    let mut other = dataset.add(&models[1]).expect("begun");
+    other.push(texts(2000..2001, "card")).expect("pushed");
+    assert_eq!(stored(&store).0, 8001);
+    drop(refused);
+    assert_eq!(other.commit(None).expect("committed").total, 2001);
+    assert_eq!(stored(&store).0, 4001);
+    let before = stored(&store);
+    drop((registry, dataset, store));
+
+    // Left by a crash, of a model with examples and of one without.
+    leave_behind(dir.path(), models[0].uid, 2001..=2300);
+    leave_behind(dir.path(), models[2].uid, 1..=3);
+    let store = open(dir.path());
+    assert_eq!(stored(&store).0, before.0 + 303);
+    drop(store);
+    let (registry, dataset) = reopen(dir.path());
+    let counts = models.map(|model| dataset.all(model.uid).expect("readable").len());
+    assert_eq!(counts, [2000, 2001, 0]);
+    drop((registry, dataset));
+    assert_eq!(stored(&open(dir.path())), before);
 }
 
 #[test]
@@ -146,17 +203,18 @@ fn lists_page_and_filter_and_counts_agree() {
     assert_eq!(ids(Some(&label("card")), 59, 10), [60]);
     assert_eq!(ids(Some(&label("none")), 0, 10), [0; 0]);
 
-    let stats = dataset.stats(model.uid).expect("readable");
+    let stats = dataset.stats(model.uid, &Meanings::new(None)).expect("readable");
     let all = dataset.all(model.uid).expect("readable");
     let on = |class: &str, split| {
         all.iter().filter(|e| e.label == label(class) && e.split == split).count() as u64
     };
     for class in ["card", "cash"] {
-        let counted = LabelStats { train: on(class, Split::Train), validation: on(class, Split::Validation) };
+        let counted = SideCounts { train: on(class, Split::Train), validation: on(class, Split::Validation) };
         assert_eq!(stats.labels[&label(class)], counted);
         assert!(counted.validation > 0, "a hundred texts have some on either side");
     }
     assert_eq!(stats.train + stats.validation, 100);
+    assert_eq!(stats.small_classes, []);
     assert_eq!(
         stats.labels.keys().cloned().collect::<BTreeSet<_>>(),
         BTreeSet::from([label("card"), label("cash")])
@@ -167,16 +225,11 @@ fn lists_page_and_filter_and_counts_agree() {
 fn the_receipt_comes_with_the_commit_and_holds_its_answer() {
     let dir = tempfile::tempdir().expect("a folder");
     let (registry, dataset, model) = with_model(dir.path());
-    let receipt = || Receipt {
-        request_id: "load-1".to_owned(),
-        fingerprint: [1; 32],
-        outcome: String::new(),
-        created: SystemTime::now(),
-    };
+    let receipt = || Receipt::new("", "load-1", [1; 32], SystemTime::now());
     let mut session = dataset.add(&model).expect("begun");
     session.push(texts(0..3, "card")).expect("pushed");
-    assert_eq!(registry.receipt("load-1").expect("readable"), None);
+    assert_eq!(registry.receipt("", "load-1").expect("readable"), None);
     let added = session.commit(Some(receipt())).expect("committed");
-    let kept = registry.receipt("load-1").expect("readable").expect("kept");
+    let kept = registry.receipt("", "load-1").expect("readable").expect("kept");
     assert_eq!(serde_json::from_str::<Added>(&kept.outcome).expect("JSON"), added);
 }

@@ -61,7 +61,7 @@ async fn what_does_not_exist_is_not_found_by_name() {
     assert_not_found(&daemon.training.get_job(request).await.unwrap_err(), "taxond.v1/Job", "jobs/99");
     let request = v1::CancelJobRequest { name: "jobs/99".into() };
     assert_not_found(&daemon.training.cancel_job(request).await.unwrap_err(), "taxond.v1/Job", "jobs/99");
-    let request = v1::GetManifestRequest { name: "models/bank/manifests/7".into() };
+    let request = v1::GetManifestRequest { name: "models/bank/manifests/7".into(), ..Default::default() };
     let status = daemon.taxonomy.get_manifest(request).await.unwrap_err();
     assert_not_found(&status, "taxond.v1/Manifest", "models/bank/manifests/7");
     let request = v1::SetAliasRequest { model: BANK.into(), version: 9, ..Default::default() };
@@ -152,8 +152,12 @@ async fn a_stream_with_one_bad_example_stores_none() {
     let status = daemon.dataset.add_examples(tokio_stream::iter(messages)).await.unwrap_err();
     assert_violation(&status, "examples[3].text", "got ' '");
     assert_violation(&status, "examples[4].label", "empty");
-    let stats =
-        daemon.dataset.get_stats(v1::GetStatsRequest { model: BANK.into() }).await.unwrap().into_inner();
+    let stats = daemon
+        .dataset
+        .get_stats(v1::GetStatsRequest { model: BANK.into(), ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(stats.total, 0);
 
     // The same after an empty stream, and the model takes examples as before.

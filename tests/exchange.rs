@@ -58,7 +58,7 @@ async fn answers(daemon: &mut Daemon, model: &str) -> v1::PredictResponse {
 }
 
 async fn manifest(daemon: &mut Daemon, model: &str) -> v1::Manifest {
-    let request = v1::GetManifestRequest { name: model.into() };
+    let request = v1::GetManifestRequest { name: model.into(), ..Default::default() };
     let manifest = daemon.taxonomy.get_manifest(request).await.unwrap().into_inner().manifest.unwrap();
     v1::Manifest { name: String::new(), parent_revision: 0, undoable: false, ..manifest }
 }

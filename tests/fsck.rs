@@ -8,7 +8,7 @@ use std::path::Path;
 use support::{Daemon, texts};
 use taxond::{
     config::{Config, Settings},
-    proto::v1::Learn,
+    proto::v1::{self, Learn},
     server::{self, DataReport, Repaired},
 };
 
@@ -124,6 +124,17 @@ async fn a_repair_gives_up_the_damaged_version_and_example_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_service_time_starts_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    stopped(dir.path()).await;
+    flip_where(dir.path(), "catalog", 0, |key| key[0] == b't');
+    assert_eq!(fsck(dir.path()).unwrap().damage.len(), 1);
+    let Repaired { lost, report } = repair(dir.path());
+    assert!(lost.len() == 1 && lost[0].contains("service time"), "{lost:?}");
+    assert_eq!((report.damage.len(), report.versions), (0, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_model_without_a_whole_version_keeps_its_examples_and_learns_anew() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::trained(dir.path()).await;
@@ -141,6 +152,20 @@ async fn a_model_without_a_whole_version_keeps_its_examples_and_learns_anew() {
     let mut daemon = Daemon::start(dir.path()).await;
     support::assert_succeeded(&daemon.train(support::train_request()).await);
     assert_eq!(daemon.ask(support::BANK, &support::QUESTIONS).await.version, "models/bank/versions/2");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_damaged_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    stopped(dir.path()).await;
+    flip_where(dir.path(), "catalog", 0, |key| key[0] == b'r');
+    let Repaired { lost, report } = repair(dir.path());
+    assert!(report.damage.is_empty() && lost.len() == 1, "{report:?} {lost:?}");
+    let mut daemon = Daemon::start(dir.path()).await;
+    let request = v1::GetHistoryRequest { model: support::BANK.into(), ..Default::default() };
+    let entries = daemon.taxonomy.get_history(request).await.unwrap().into_inner().entries;
+    assert!(entries.iter().all(|entry| !entry.versions.is_empty()), "{entries:?}");
     daemon.stop().await;
 }
 

@@ -45,11 +45,9 @@ fn write(path: &Path) {
             Some(manifest(revision, "because")),
         );
         publication.parent = (revision > 1).then(|| VersionNumber(revision - 1));
-        publication.receipt = (revision == 3).then(|| Receipt {
-            request_id: "request".into(),
-            fingerprint: [7; 32],
-            outcome: String::new(),
-            created: SystemTime::now() + Duration::from_secs(100 * 365 * 24 * 3600),
+        publication.receipt = (revision == 3).then(|| {
+            let created = SystemTime::now() + Duration::from_secs(100 * 365 * 24 * 3600);
+            Receipt::new("", "request", [7; 32], created)
         });
         registry.publish(publication).unwrap();
     }
@@ -91,7 +89,12 @@ fn check(path: &Path) {
     assert_eq!(found, [(1, "cash please", "card"), (2, "取款 三万", "取款"), (4, "my card", "card")]);
     let [job] = &registry.jobs(None, None, 9).unwrap()[..] else { panic!("one job") };
     assert_eq!((job.state, &job.versions[..]), (JobState::Succeeded, &[VersionNumber(3)][..]));
-    assert_eq!(registry.receipt("request").unwrap().unwrap().outcome, "models/bank/versions/3");
+    assert_eq!(registry.receipt("", "request").unwrap().unwrap().outcome, "models/bank/versions/3");
+    // Earlier builds kept no identity: whoever repeats that very request gets its answer.
+    assert_eq!(registry.receipt("ada", "request").unwrap(), None);
+    let of_anybody = |fingerprint| registry.receipt_of_anybody("request", fingerprint).unwrap();
+    assert_eq!(of_anybody(&[7; 32]).unwrap().outcome, "models/bank/versions/3");
+    assert_eq!(of_anybody(&[8; 32]), None);
 
     // And it is written on.
     registry.publish(publication(&bank, Tensors::Same(VersionNumber(3)), Some(manifest(4, "")))).unwrap();

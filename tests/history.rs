@@ -132,7 +132,31 @@ async fn a_name_that_cannot_be_kept_is_refused_and_nothing_is_changed() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::trained(dir.path()).await;
     let long = "x".repeat(129);
-    for (user, part) in [("", "got 0 bytes"), (long.as_str(), "got 129 bytes")] {
+    // A name in UTF-8 is kept as it is, beside its like in ASCII or alone.
+    let in_utf8 = |name: &str, new_name: &str| {
+        let mut request = Request::new(rename("balance", new_name));
+        let value = tonic::metadata::BinaryMetadataValue::from_bytes(name.as_bytes());
+        request.metadata_mut().insert_bin("taxond-user-bin", value);
+        request
+    };
+    let status = daemon.taxonomy.rename_class(in_utf8("张\u{202e}伟", "x")).await.unwrap_err();
+    assert!(status.message().starts_with("taxond-user-bin: must hold no control"), "{status}");
+    let manifest = daemon
+        .taxonomy
+        .rename_class(in_utf8("张伟", "how much"))
+        .await
+        .unwrap()
+        .into_inner()
+        .manifest
+        .unwrap();
+    assert_eq!(manifest.author, "张伟");
+    daemon.undo().await;
+    let kept = history(&mut daemon, 0).await.len();
+    for (user, part) in [
+        ("", "got 0 bytes"),
+        (long.as_str(), "got 129 bytes"),
+        ("x via admin", "behind which the history names the identity"),
+    ] {
         let refusals = [
             daemon.taxonomy.rename_class(by(user, rename("balance", "x"))).await.unwrap_err(),
             daemon.taxonomy.undo_change(by(user, undo(""))).await.unwrap_err(),
@@ -146,7 +170,7 @@ async fn a_name_that_cannot_be_kept_is_refused_and_nothing_is_changed() {
             assert!(violation.description.contains(part), "{status}");
         }
     }
-    assert_eq!(history(&mut daemon, 0).await.len(), 1);
+    assert_eq!(history(&mut daemon, 0).await.len(), kept);
     for (request, code) in [
         (v1::GetHistoryRequest { model: "models/none".into(), ..Default::default() }, Code::NotFound),
         (v1::GetHistoryRequest { model: "bank".into(), ..Default::default() }, Code::InvalidArgument),
@@ -182,7 +206,7 @@ async fn retired_classes_name_the_active_ones_they_live_on_in() {
         manifest.classes.iter().find(|class| class.name == name).unwrap().clone()
     };
     let then = first.manifest.unwrap();
-    let request = v1::GetManifestRequest { name: BANK.into() };
+    let request = v1::GetManifestRequest { name: BANK.into(), ..Default::default() };
     let now = daemon.taxonomy.get_manifest(request).await.unwrap().into_inner().manifest.unwrap();
     let (withdraw, cash) = (find(&then, "withdraw").id, find(&now, "cash").id);
     let old = find(&now, "withdraw under 20k");

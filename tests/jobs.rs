@@ -125,7 +125,8 @@ async fn a_cancelled_job_keeps_what_its_best_epoch_learnt_without_promoting_it()
 }
 
 async fn manifest(daemon: &mut Daemon, revision: u64) -> v1::Manifest {
-    let request = v1::GetManifestRequest { name: format!("{BANK}/manifests/{revision}") };
+    let request =
+        v1::GetManifestRequest { name: format!("{BANK}/manifests/{revision}"), ..Default::default() };
     daemon.taxonomy.get_manifest(request).await.unwrap().into_inner().manifest.unwrap()
 }
 

@@ -66,7 +66,7 @@ async fn list(daemon: &mut Daemon, filter: ExampleFilter) -> Vec<v1::Example> {
 }
 
 async fn stats(daemon: &mut Daemon) -> v1::GetStatsResponse {
-    let request = v1::GetStatsRequest { model: BANK.into() };
+    let request = v1::GetStatsRequest { model: BANK.into(), ..Default::default() };
     daemon.dataset.get_stats(request).await.unwrap().into_inner()
 }
 

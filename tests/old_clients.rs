@@ -126,7 +126,7 @@ async fn what_a_revision_does_not_know_is_marked_and_what_is_gone_is_named() {
     remove(&mut daemon, "card lost").await;
 
     let answer = ask_in(&mut daemon, 1).await;
-    let manifest = v1::GetManifestRequest { name: "models/bank/manifests/1".into() };
+    let manifest = v1::GetManifestRequest { name: "models/bank/manifests/1".into(), ..Default::default() };
     let manifest = daemon.taxonomy.get_manifest(manifest).await.unwrap().into_inner().manifest.unwrap();
     let known = |id| manifest.classes.iter().find(|class| class.id == id);
     let id = manifest.classes.iter().find(|class| class.name == "card lost").unwrap().id;

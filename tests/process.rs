@@ -1,5 +1,6 @@
 //! The daemon as a process: what signals do to it, and what it tells a service manager.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
@@ -9,12 +10,18 @@ use std::{
     os::unix::net::UnixDatagram,
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
 use support::{BANK, Daemon, long_train_request};
-use taxond::proto::v1::{self, job_event::Event, training_service_client::TrainingServiceClient};
+use taxond::proto::v1::{
+    self, job_event::Event, registry_service_client::RegistryServiceClient,
+    training_service_client::TrainingServiceClient,
+};
 use tonic::transport::Channel;
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 /// `taxond serve` as a process.
 struct Process {
@@ -143,8 +150,9 @@ async fn a_hang_up_takes_the_log_level_and_names_what_needs_a_restart() {
     assert!(told.contains("threads") && !told.contains("listen"), "{told}");
     config(dir.path(), "threads = 'many'");
     process.signal("HUP");
-    process.log_until("stays as it was");
-    process.log_until("threads = 'many'");
+    // Whatever the cause holds, it stays one line.
+    let told = process.log_until("stays as it was");
+    assert!(told.contains("threads = 'many'"), "{told}");
     // It still serves, and says more than before.
     drop(process.connect().await);
     process.log_until("DEBUG");
@@ -178,4 +186,142 @@ fn a_configuration_is_shown_with_where_it_comes_from_and_checked_with_its_files(
     assert_eq!(run(&["check"]), (Some(0), serde_json::json!({"sound": true})));
     let (code, error) = run(&["check", "--auth-file", "/not/there"]);
     assert!(code == Some(3) && error.to_string().contains("/not/there"), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fifo_in_place_of_a_file_is_named_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let file = config(dir.path(), "");
+    let serve = |arguments: &[&str]| {
+        // A start that waited for the fifo would be ended by nothing but this.
+        let mut command = Command::new("timeout");
+        command.args(["--signal=KILL", "60", env!("CARGO_BIN_EXE_taxond")]);
+        let output = command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).output();
+        let output = output.expect("the program runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let path = |path: &Path| path.display().to_string();
+    // The folder is as a daemon leaves it.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async { Daemon::start(&data).await.stop().await });
+    for name in ["lock", "format", "high-water", "db/db", "db/conf"] {
+        let (at, away) = (data.join(name), dir.path().join("away"));
+        fs::rename(&at, &away).unwrap();
+        assert!(Command::new("mkfifo").arg(&at).status().unwrap().success());
+        let (code, log) = serve(&["--config", &path(&file)]);
+        assert!(
+            code == Some(1) && log.contains(&path(&at)) && log.contains("a fifo"),
+            "{name}: {code:?} {log}"
+        );
+        fs::rename(&away, &at).unwrap();
+    }
+    let fifo = dir.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let (file, fifo) = (path(&file), path(&fifo));
+    for arguments in [
+        vec!["--config", &fifo],
+        vec!["--config", &file, "--auth-file", &fifo],
+        vec!["--config", &file, "--tls-cert", &fifo, "--tls-key", &fifo],
+    ] {
+        let (code, log) = serve(&arguments);
+        assert!(code.is_some_and(|code| code > 0) && log.contains("a fifo"), "{arguments:?}: {code:?} {log}");
+        assert!(log.contains(&fifo), "{log}");
+    }
+    runtime.block_on(async { Daemon::start(&data).await.stop().await });
+}
+
+/// Where a data folder goes while a daemon has it open, and the path that the daemon then names.
+type Harm = (fn(&Path), &'static str);
+
+const HARMS: [Harm; 7] = [
+    (|data| fs::remove_dir_all(data).unwrap(), ""),
+    (|data| fs::rename(data, data.with_extension("away")).unwrap(), ""),
+    (
+        |data| {
+            fs::rename(data, data.with_extension("away")).unwrap();
+            fs::create_dir(data).unwrap();
+        },
+        "",
+    ),
+    (|data| fs::remove_file(data.join("db/db")).unwrap(), "db/db"),
+    (|data| fs::remove_file(data.join("format")).unwrap(), "format"),
+    (|data| fs::remove_file(data.join("high-water")).unwrap(), "high-water"),
+    (
+        |data| {
+            fs::remove_file(data.join("lock")).unwrap();
+            fs::write(data.join("lock"), "").unwrap();
+        },
+        "lock",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_that_is_lost_ends_acknowledging() {
+    for (harm, name) in HARMS {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = Process::start(&config(dir.path(), ""), None);
+        let channel = process.connect().await;
+        let mut registry = RegistryServiceClient::new(channel.clone());
+        let create = |id: &str| v1::CreateModelRequest {
+            model_id: id.into(),
+            request_id: format!("create {id}"),
+            ..Default::default()
+        };
+        registry.create_model(create("before")).await.unwrap();
+        let data = dir.path().join("data");
+        harm(&data);
+        let lost = if name.is_empty() { data.clone() } else { data.join(name) };
+        // A repeat must not be answered with the receipt of the call that was refused.
+        for id in ["after", "after", "other"] {
+            let refused = registry.create_model(create(id)).await.unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::Unavailable, "{name}: {refused}");
+            for part in [lost.to_str().unwrap(), " was ", "then restart taxond"] {
+                assert!(refused.message().contains(part), "{name}: {refused}");
+            }
+        }
+        let get = v1::GetModelRequest { name: "models/before".into() };
+        registry.get_model(get).await.expect("what is there is read on");
+        assert_eq!(status_of(&channel, "taxond.v1.RegistryService", false).await, ServingStatus::NotServing);
+        assert_eq!(status_of(&channel, "taxond.v1.PredictService", true).await, ServingStatus::Serving);
+        process.log_until(&format!("{} was ", lost.display()));
+        process.signal("TERM");
+        assert_eq!(process.end(), Some(1), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_that_is_lost_shows_without_a_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = Process::start(&config(dir.path(), ""), None);
+    let channel = process.connect().await;
+    fs::remove_dir_all(dir.path().join("data")).unwrap();
+    assert_eq!(status_of(&channel, "taxond.v1.DatasetService", false).await, ServingStatus::NotServing);
+    process.log_until("the store takes no writes");
+    process.signal("TERM");
+    assert_eq!(process.end(), Some(1));
+
+    // The stop itself looks as well: here it comes before anything else does.
+    let process = Process::start(&config(dir.path(), ""), None);
+    fs::remove_dir_all(dir.path().join("data")).unwrap();
+    process.signal("TERM");
+    assert_eq!(process.end(), Some(1));
+}
+
+/// Follows the health of a service until it serves, or does not.
+async fn status_of(channel: &Channel, service: &str, serves: bool) -> ServingStatus {
+    let mut health = HealthClient::new(channel.clone());
+    let request = HealthCheckRequest { service: service.into() };
+    let mut watched = health.watch(request).await.unwrap().into_inner();
+    let follow = async {
+        loop {
+            let status = watched.message().await.unwrap().expect("it is watched for ever").status();
+            if (status == ServingStatus::Serving) == serves {
+                return status;
+            }
+        }
+    };
+    // What never comes is a failure and no hang.
+    tokio::time::timeout(Duration::from_secs(60), follow).await.expect("the health changes")
 }

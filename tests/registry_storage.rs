@@ -14,8 +14,8 @@ use taxond::{
     error::Error,
     model::{Array, Preset},
     registry::{
-        Epoch, JobRecord, JobState, LostClass, Mode, Origin, Publication, RECEIPT_LIFETIME, Receipt,
-        Registry, RejectionPoint, Report, Retention, Selector, Tensors,
+        AliasName, Epoch, JobRecord, JobState, LostClass, Mode, Origin, Publication, RECEIPT_LIFETIME,
+        Receipt, Registry, RejectionPoint, Report, Retention, Selector, Tensors,
     },
     store::{Batch, Store, Tree},
     taxonomy::{LeafId, VersionNumber},
@@ -32,7 +32,7 @@ fn files_beside_the_log(path: &Path) -> Vec<String> {
 }
 
 fn receipt(request_id: &str, created: SystemTime) -> Option<Receipt> {
-    Some(Receipt { request_id: request_id.to_owned(), fingerprint: [7; 32], outcome: String::new(), created })
+    Some(Receipt::new("", request_id, [7; 32], created))
 }
 
 fn epoch(epoch: u32) -> Epoch {
@@ -275,8 +275,9 @@ fn what_a_crash_leaves_of_a_deletion_goes_at_the_next_start() {
     let records = |store: &Store| {
         [Tree::Catalog, Tree::Examples, Tree::Chunks].map(|tree| store.scan(tree, &[], None).count())
     };
-    // The counters; then of each model its record, version, checkpoint and manifest; extent and example; three blobs.
-    assert_eq!(records(&store), [1 + 2 * 4, 2 * 2, 2 * 3]);
+    // The counters and the service time; then of each model its record, version, checkpoint, manifest, and the version in the
+    // index; extent and example; three blobs.
+    assert_eq!(records(&store), [2 + 2 * 5, 2 * 2, 2 * 3]);
     // The crash came right after the commit that removed the record.
     let mut batch = Batch::new();
     batch.delete(Tree::Catalog, *b"mbank");
@@ -286,7 +287,7 @@ fn what_a_crash_leaves_of_a_deletion_goes_at_the_next_start() {
     let store = open(dir.path());
     let registry = Registry::open(store.clone()).expect("it opens");
     let dataset = Dataset::open(store.clone(), &registry.uids().expect("readable")).expect("it opens");
-    assert_eq!(records(&store), [1 + 4, 2, 3]);
+    assert_eq!(records(&store), [2 + 5, 2, 3]);
     let weather = registry.model(&id("weather")).expect("untouched");
     assert_eq!(dataset.all(weather.uid).expect("readable").len(), 1);
     assert_eq!(registry.checkpoint(&weather.id, VersionNumber(1)).expect("whole"), checkpoint(0, 0, 10));
@@ -368,9 +369,9 @@ fn receipts_are_kept_for_a_day_and_come_with_their_change() {
     registry.publish(version).expect("published");
 
     let outcome = |registry: &Registry, request_id: &str| {
-        registry.receipt(request_id).expect("readable").map(|receipt| receipt.outcome)
+        registry.receipt("", request_id).expect("readable").map(|receipt| receipt.outcome)
     };
-    assert_eq!(registry.receipt("one").expect("readable").expect("kept").fingerprint, [7; 32]);
+    assert_eq!(registry.receipt("", "one").expect("readable").expect("kept").fingerprint, [7; 32]);
     let check = |registry: &Registry| {
         assert_eq!(outcome(registry, "one").as_deref(), Some("models/bank"));
         assert_eq!(outcome(registry, "two"), None, "a call that failed left nothing to repeat");
@@ -404,7 +405,7 @@ fn the_files_stay_small_however_many_versions_come_and_go() {
         );
         next.parent = None;
         registry.publish(next).expect("published");
-        registry.retire(&bank, retention, SystemTime::now()).expect("retired");
+        registry.retire(&bank, retention).expect("retired");
     }
     let kept: Vec<u64> =
         registry.versions(&bank, None, 9).expect("readable").iter().map(|version| version.number.0).collect();
@@ -413,4 +414,23 @@ fn the_files_stay_small_however_many_versions_come_and_go() {
     assert!(live >= KEPT * 400_000 && file <= 3 * live + (128 << 20), "{file} bytes for {live}");
     let blobs = std::fs::read_dir(dir.path().join("db/blobs")).map_or(0, Iterator::count);
     assert_eq!(blobs, 0, "sled neither syncs nor reclaims those");
+}
+
+#[test]
+fn a_model_has_so_many_aliases_that_its_record_stays_small() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let registry = reopen(dir.path());
+    let bank = id("bank");
+    registry.create_model(&bank, Preset::Default, None).expect("created");
+    registry
+        .publish(publication(&bank, Tensors::New(checkpoint(1, 1, 10)), Some(manifest(1, ""))))
+        .expect("published");
+    let alias = |number: u32| AliasName::new(&format!("alias-{number}")).expect("a valid name");
+    // One more is `serving`.
+    for number in 1..1000 {
+        registry.set_alias(&bank, alias(number), VersionNumber(1), None, None).expect("set");
+    }
+    let refused = registry.set_alias(&bank, alias(1000), VersionNumber(1), None, None).expect_err("too many");
+    assert_eq!(kind(&refused), "ALIASES");
+    registry.set_alias(&bank, alias(7), VersionNumber(1), None, None).expect("it is there already");
 }

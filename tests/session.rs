@@ -201,7 +201,7 @@ async fn a_restart_serves_the_same_bits_in_the_same_classes() {
 
     let mut daemon = Daemon::start(dir.path()).await;
     assert_eq!(daemon.ask(BANK, &QUESTIONS).await, before);
-    let request = GetManifestRequest { name: BANK.into() };
+    let request = GetManifestRequest { name: BANK.into(), ..Default::default() };
     let manifest = daemon.taxonomy.get_manifest(request).await.unwrap().into_inner().manifest.unwrap();
     assert_eq!(manifest.description, "merge withdraw under 20k, withdraw over 20k into withdraw");
     assert!(manifest.undoable);

@@ -404,15 +404,28 @@ async fn each_strategy_learns_as_it_says() {
 async fn what_the_gate_refuses_is_promoted_by_force_only() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::trained(dir.path()).await;
-    // Nothing is left to learn a class from that the validation examples still ask for.
+    // Of a class that the validation examples still ask for, ten examples are left that train, against a hundred that tell
+    // otherwise.
     let filter = v1::ExampleFilter {
         class_name: "balance".into(),
         split: v1::Split::Train.into(),
         ..Default::default()
     };
-    let request =
-        v1::DeleteExamplesRequest { model: BANK.into(), filter: Some(filter), ..Default::default() };
-    daemon.dataset.delete_examples(request).await.unwrap();
+    let request = v1::ListExamplesRequest {
+        model: BANK.into(),
+        filter: Some(filter),
+        page_size: 1000,
+        ..Default::default()
+    };
+    let train = daemon.dataset.list_examples(request).await.unwrap().into_inner().examples;
+    let ids = train[10..].iter().map(|example| example.id).collect();
+    let request = v1::RelabelExamplesRequest {
+        model: BANK.into(),
+        filter: Some(v1::ExampleFilter { ids, ..Default::default() }),
+        label: "card lost".into(),
+        ..Default::default()
+    };
+    daemon.dataset.relabel_examples(request).await.unwrap();
     let ruin = |force: bool| v1::TrainRequest { learn: Learn::Scratch.into(), force, ..train_request() };
     let events = daemon.train(ruin(false)).await;
     assert_eq!(published(&events), [("fit".to_owned(), false)]);

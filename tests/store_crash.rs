@@ -116,7 +116,7 @@ fn a_correction_that_a_kill_interrupts_is_whole_or_not_there() {
         let registry = Registry::open(store.clone()).expect("it opens");
         let dataset = Dataset::open(store, &registry.uids().expect("readable")).expect("it opens");
         let model = registry.model(&id("bank")).expect("acknowledged first");
-        let stats = dataset.stats(model.uid).expect("readable");
+        let stats = dataset.stats(model.uid, &Meanings::new(None)).expect("readable");
         assert_eq!((stats.train + stats.validation, stats.labels.len()), (20_000, 1), "{stats:?}");
         assert_eq!(dataset.count(model.uid).expect("readable"), 20_000);
     }

@@ -181,7 +181,8 @@ async fn change(daemon: &mut Daemon, step: &Step) -> String {
 
 /// The active classes of a manifest.
 async fn classes(daemon: &mut Daemon, revision: u64) -> BTreeMap<u32, String> {
-    let request = v1::GetManifestRequest { name: format!("{BANK}/manifests/{revision}") };
+    let request =
+        v1::GetManifestRequest { name: format!("{BANK}/manifests/{revision}"), ..Default::default() };
     let manifest = daemon.taxonomy.get_manifest(request).await.unwrap().into_inner().manifest.unwrap();
     let active = manifest.classes.into_iter().filter(|class| class.state() == v1::ClassState::Active);
     active.map(|class| (class.id, class.name)).collect()

@@ -56,6 +56,28 @@ async fn versions_beyond_the_limit_go_and_what_is_needed_stays() {
     daemon.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_refused_takes_no_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::with_examples(dir.path()).await;
+    let message = |numbers: std::ops::Range<usize>, label: &str| {
+        let texts = numbers.map(|number| (format!("text {number}"), label.to_owned()));
+        let examples = texts.map(|(text, label)| v1::LabelledText { text, label }).collect();
+        v1::AddExamplesRequest { model: BANK.into(), examples, ..Default::default() }
+    };
+    let stream = vec![message(0..3000, "parcel"), message(3000..3001, "")];
+    let refused = daemon.dataset.add_examples(tokio_stream::iter(stream)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    let again = message(0..10, "parcel");
+    let added = daemon.dataset.add_examples(tokio_stream::once(again)).await.unwrap().into_inner();
+    assert_eq!((added.added, added.total), (10, texts().len() as u64 + 10));
+    daemon.stop().await;
+
+    let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    let stored = store.scan(Tree::Examples, b"x", None).count();
+    assert_eq!(stored, texts().len() + 10, "nothing is left of what was refused");
+}
+
 #[test]
 fn damage_is_found_by_reading_everything() {
     let dir = tempfile::tempdir().unwrap();

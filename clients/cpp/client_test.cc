@@ -69,7 +69,8 @@ void CreateAddTrainPredictMergeUndo(taxond::Client& client) {
   CHECK(small >= 0 && large > 0.5);
   auto merge = Merge(model);
   merge.set_learn(pb::LEARN_NONE);
-  CHECK(client.Merge(merge).job().empty());
+  const auto merged = client.Merge(merge);
+  CHECK(merged.job().empty() && merged.manifest().author() == "张伟");
   CHECK(std::abs(Probability(client, model, "withdraw") - small - large) < 1e-6);
   client.Undo(model);
   CHECK(Probability(client, model, "withdraw large") == large);
@@ -131,7 +132,7 @@ int main(int count, char** arguments) {
   std::ifstream file(arguments[2]);
   g_service_config.assign(std::istreambuf_iterator<char>(file), {});
   CHECK(!g_service_config.empty());
-  taxond::Client client(arguments[1], g_service_config);
+  taxond::Client client(arguments[1], g_service_config, grpc::InsecureChannelCredentials(), "张伟");
   CreateAddTrainPredictMergeUndo(client);
   AnErrorSaysWhatIsWrong(client);
   ACallIsRepeatedUnderTheSameRequestId();

@@ -26,6 +26,14 @@ pb::Job Follow(grpc::ClientReader<Response>& stream, const Client::Listener& lis
   return job;
 }
 
+// Says who calls, in the context of a call.
+void SayUser(grpc::ClientContext& context, const std::string& user) {
+  if (user.empty()) return;
+  const bool plain = std::all_of(user.begin(), user.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  // Metadata is ASCII; names in other scripts go as bytes.
+  context.AddMetadata(plain ? "taxond-user" : "taxond-user-bin", user);
+}
+
 std::string Describe(const pb::Job& job) {
   return job.name() + " " + pb::JobState_Name(job.state()) + ": " + job.message();
 }
@@ -37,7 +45,8 @@ Error::Error(const grpc::Status& status) : std::runtime_error(status.error_messa
 JobError::JobError(pb::Job job) : std::runtime_error(Describe(job)), job_(std::move(job)) {}
 
 Client::Client(const std::string& address, const std::string& service_config,
-               std::shared_ptr<grpc::ChannelCredentials> credentials) {
+               std::shared_ptr<grpc::ChannelCredentials> credentials, std::string user)
+    : user_(std::move(user)) {
   grpc::ChannelArguments arguments;
   // Else gRPC sends the path of the socket, percent-encoded, which the daemon's HTTP/2 takes for no host at all.
   if (address.rfind("unix:", 0) == 0) arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
@@ -55,6 +64,7 @@ pb::Model Client::CreateModel(const std::string& model_id) {
   request.set_model_id(model_id);
   request.set_request_id(NewRequestId());
   grpc::ClientContext context;
+  SayUser(context, user_);
   pb::CreateModelResponse response;
   Check(registry_->CreateModel(&context, request, &response));
   return response.model();
@@ -65,12 +75,14 @@ void Client::DeleteModel(const std::string& model) {
   request.set_name(model);
   request.set_request_id(NewRequestId());
   grpc::ClientContext context;
+  SayUser(context, user_);
   pb::DeleteModelResponse response;
   Check(registry_->DeleteModel(&context, request, &response));
 }
 
 pb::AddExamplesResponse Client::AddExamples(const std::string& model, const std::vector<Example>& examples) {
   grpc::ClientContext context;
+  SayUser(context, user_);
   pb::AddExamplesResponse response;
   auto stream = dataset_->AddExamples(&context, &response);
   pb::AddExamplesRequest request;
@@ -95,6 +107,7 @@ pb::AddExamplesResponse Client::AddExamples(const std::string& model, const std:
 pb::Job Client::Train(pb::TrainRequest request, const Listener& listener) {
   if (request.request_id().empty()) request.set_request_id(NewRequestId());
   grpc::ClientContext context;
+  SayUser(context, user_);
   return Follow(*training_->Train(&context, request), listener);
 }
 
@@ -102,11 +115,13 @@ pb::Job Client::Watch(const std::string& job, const Listener& listener) {
   pb::WatchJobRequest request;
   request.set_name(job);
   grpc::ClientContext context;
+  SayUser(context, user_);
   return Follow(*training_->WatchJob(&context, request), listener);
 }
 
 pb::PredictResponse Client::Predict(const pb::PredictRequest& request) {
   grpc::ClientContext context;
+  SayUser(context, user_);
   pb::PredictResponse response;
   Check(predict_->Predict(&context, request, &response));
   return response;
@@ -116,6 +131,7 @@ pb::ChangeApplied Client::Merge(pb::MergeClassesRequest request) {
   if (request.request_id().empty()) request.set_request_id(NewRequestId());
   request.set_detach(true);
   grpc::ClientContext context;
+  SayUser(context, user_);
   auto stream = taxonomy_->MergeClasses(&context, request);
   pb::ChangeApplied applied;
   pb::MergeClassesResponse response;
@@ -132,6 +148,7 @@ pb::UndoChangeResponse Client::Undo(const std::string& model, const std::string&
   request.set_reason(reason);
   request.set_request_id(NewRequestId());
   grpc::ClientContext context;
+  SayUser(context, user_);
   pb::UndoChangeResponse response;
   Check(taxonomy_->UndoChange(&context, request, &response));
   return response;

@@ -52,9 +52,11 @@ class Client {
   using Listener = std::function<void(const pb::JobEvent&)>;
 
   // `address` is host:port or unix:///path. `service_config` is the text of deploy/grpc-service-config.json, by which gRPC
-  // repeats calls where the daemon is away; none are repeated if it is empty.
+  // repeats calls where the daemon is away; none are repeated if it is empty. `user` is who calls, kept as the author of
+  // changes: 1 to 128 bytes of UTF-8, or empty.
   explicit Client(const std::string& address, const std::string& service_config = "",
-                  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials());
+                  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials(),
+                  std::string user = "");
 
   pb::Model CreateModel(const std::string& model_id);
   void DeleteModel(const std::string& model);
@@ -81,6 +83,7 @@ class Client {
   std::unique_ptr<pb::TrainingService::Stub> training_;
   std::unique_ptr<pb::TaxonomyService::Stub> taxonomy_;
   std::unique_ptr<pb::PredictService::Stub> predict_;
+  std::string user_;
 };
 
 // A random request id, which makes a call safe to repeat: the daemon answers a repeat with the first answer.

@@ -3,11 +3,14 @@ package taxond
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"math"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -23,7 +26,7 @@ const small, large = "取款两万以下", "取款两万以上"
 func connect(t *testing.T, id string) (context.Context, *Client, string) {
 	t.Helper()
 	ctx := context.Background()
-	client, err := Dial(ctx, os.Getenv("TAXOND_ADDR"), grpc.WithInsecure())
+	client, err := Dial(ctx, os.Getenv("TAXOND_ADDR"), grpc.WithInsecure(), WithUser("张伟"))
 	check(t, err)
 	t.Cleanup(func() { client.Close() })
 	created, err := client.Registry.CreateModel(ctx, &pb.CreateModelRequest{ModelId: id})
@@ -74,8 +77,11 @@ func TestCreateAddTrainPredictMergeUndo(t *testing.T) {
 	if job, err := client.Watch(ctx, applied.GetJob(), nil); err != nil {
 		t.Fatalf("%v: %v", job, err)
 	}
-	_, err = client.Taxonomy.UndoChange(ctx, &pb.UndoChangeRequest{Model: model})
+	undone, err := client.Taxonomy.UndoChange(ctx, &pb.UndoChangeRequest{Model: model})
 	check(t, err)
+	if author := undone.GetManifest().GetAuthor(); author != "张伟" {
+		t.Fatalf("the author is %q", author)
+	}
 	for name, probability := range ask() {
 		if before[name] != probability {
 			t.Fatalf("%s was %v before the merge and is %v after the undo", name, before[name], probability)
@@ -121,6 +127,43 @@ func TestAJobThatIsCancelledIsAnError(t *testing.T) {
 	var failed *JobError
 	if !errors.As(err, &failed) || failed.Job.GetState() != pb.JobState_JOB_STATE_CANCELLED {
 		t.Fatalf("got %v", err)
+	}
+}
+
+func TestAnUploadThatIsCancelledStoresNothing(t *testing.T) {
+	ctx, client, _ := connect(t, "whole")
+	_, err := client.Registry.CreateModel(ctx, &pb.CreateModelRequest{ModelId: "half"})
+	check(t, err)
+	example := func(text string) []*pb.LabelledText { return []*pb.LabelledText{{Text: text, Label: "a"}} }
+	for _, pause := range []time.Duration{0, 1, 10, 50, 100} {
+		first := &pb.AddExamplesRequest{
+			Model: "models/half", RequestId: fmt.Sprintf("half-%d", pause), Examples: example(fmt.Sprintf("one %d", pause)),
+		}
+		given, cancel := context.WithCancel(ctx)
+		stream, err := client.Dataset.AddExamples(given)
+		check(t, err)
+		check(t, stream.Send(first))
+		time.Sleep(pause * time.Millisecond)
+		cancel()
+		for {
+			whole, err := client.Dataset.AddExamples(ctx)
+			check(t, err)
+			check(t, whole.Send(first))
+			// EOF means that the daemon has ended the call; CloseAndRecv says why.
+			if err := whole.Send(&pb.AddExamplesRequest{Examples: example(fmt.Sprintf("two %d", pause))}); err != io.EOF {
+				check(t, err)
+			}
+			added, err := whole.CloseAndRecv()
+			// The daemon may not have noticed yet that the first call was given up.
+			if code := status.Code(err); code == codes.Aborted || code == codes.Unavailable {
+				continue
+			}
+			check(t, err)
+			if added.GetAdded() != 2 {
+				t.Fatalf("after %d ms the repeat added %d of 2 examples", pause, added.GetAdded())
+			}
+			break
+		}
 	}
 }
 

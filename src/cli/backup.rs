@@ -24,7 +24,7 @@ impl Backup {
         let mut stream = connection.admin().backup(request).await?.into_inner();
         if self.file == Path::new("-") {
             let bytes = download::to_stdout(&mut stream, |message| message.data).await?;
-            eprintln!("backup sent ({})", output::bytes(bytes));
+            output::aside(format!("backup sent ({})", output::bytes(bytes)));
             return Ok(());
         }
         let bytes = download::to_file(&self.file, &mut stream, |message| message.data).await?;

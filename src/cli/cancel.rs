@@ -26,7 +26,7 @@ impl Cancel {
             0 => String::new(),
             _ => "; the versions it had published stay".to_owned(),
         };
-        // The training thread lets go at its next step, which the answer does not wait for.
+        // One that computes a long step ends after it, for which the answer does not wait.
         let state = match job.state() {
             JobState::Running => "is about to end".to_owned(),
             state => format!("is {}", json::job_state(state)),

@@ -9,8 +9,9 @@ use crate::{
         failure::Failure,
         json, names,
         output::{self, Rows},
+        pages,
     },
-    proto::v1::{Class, ClassState, GetManifestRequest, Manifest},
+    proto::v1::{Class, ClassState, Manifest},
 };
 
 #[derive(Debug, Args)]
@@ -33,9 +34,7 @@ impl Classes {
             Some(revision) => format!("{}/manifests/{revision}", self.model),
             None => self.model,
         };
-        let request = connection.request(GetManifestRequest { name });
-        let manifest =
-            connection.taxonomy().get_manifest(request).await?.into_inner().manifest.unwrap_or_default();
+        let manifest = pages::manifest(&connection, &name).await?;
         let living = |class: &Class| matches!(class.state(), ClassState::Active | ClassState::Group);
         let shown = manifest.classes.iter().filter(|class| self.all || living(class));
         if global.json {

@@ -2,7 +2,10 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use crate::cli::failure::{Exit, Failure};
+use crate::{
+    cli::failure::{Exit, Failure},
+    text::visible,
+};
 
 /// Asks whether what is about to happen is wanted. Where nobody can be asked, it is not.
 ///
@@ -13,7 +16,7 @@ pub(super) fn confirm(what: &str) -> Result<(), Failure> {
     if !(io::stdin().is_terminal() && questions.is_terminal()) {
         return Err(Failure::new(Exit::Usage, what).with_hint("say --yes if that is wanted"));
     }
-    write!(questions, "{what}; go on? [y/N] ")?;
+    write!(questions, "{}; go on? [y/N] ", visible(what))?;
     questions.flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

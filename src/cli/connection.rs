@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::{
     IntoRequest as _, Request, Status,
-    metadata::AsciiMetadataValue,
+    metadata::{AsciiMetadataValue, BinaryMetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
@@ -19,6 +19,7 @@ use crate::{
         predict_service_client::PredictServiceClient, registry_service_client::RegistryServiceClient,
         taxonomy_service_client::TaxonomyServiceClient, training_service_client::TrainingServiceClient,
     },
+    text::person,
 };
 
 /// Patience with the handshake.
@@ -27,9 +28,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer taken: a page of a thousand manifests with a thousand classes each is far over tonic's 4 MiB.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
-
-/// Longest name of a user that the daemon takes, in bytes.
-const MAX_USER_BYTES: usize = 128;
 
 /// A connection to the daemon.
 #[derive(Debug, Clone)]
@@ -62,7 +60,7 @@ impl Connection {
             })?;
         }
         let channel = endpoint.connect().await.map_err(|e| Failure::unreachable(&addr, root_cause(&e)))?;
-        let signature = Signature::new(credentials::authorization(global)?);
+        let signature = Signature::new(global.user.as_deref(), credentials::authorization(global)?);
         Ok(Self { channel, signature, timeout: global.timeout })
     }
 
@@ -116,28 +114,43 @@ pub(crate) type Signed = InterceptedService<Channel, Signature>;
 /// Says who calls: for the history of what is changed, and the token.
 #[derive(Debug, Clone)]
 pub(crate) struct Signature {
-    user: Option<AsciiMetadataValue>,
+    user: Option<User>,
     authorization: Option<AsciiMetadataValue>,
 }
 
+/// The name of a user as it is sent: what is not ASCII goes as bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum User {
+    Ascii(AsciiMetadataValue),
+    Other(BinaryMetadataValue),
+}
+
 impl Signature {
-    /// The user is that of the environment. A name that the daemon would refuse is left out, and it takes the address instead.
-    fn new(authorization: Option<AsciiMetadataValue>) -> Self {
-        let mut names = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    /// The user that was named, else that of the environment, of which a name that the daemon would refuse is left out: it takes
+    /// the address instead.
+    fn new(named: Option<&str>, authorization: Option<AsciiMetadataValue>) -> Self {
+        let environment = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+        let mut names = named.map(str::to_owned).into_iter().chain(environment);
         Self { user: names.find_map(|name| user(&name)), authorization }
     }
 }
 
-fn user(name: &str) -> Option<AsciiMetadataValue> {
-    let printable = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    let sound = printable && name.len() <= MAX_USER_BYTES && !name.trim().is_empty();
-    name.parse().ok().filter(|_| sound)
+fn user(name: &str) -> Option<User> {
+    let name = person(name).ok()?;
+    if name.is_ascii() {
+        return name.parse().ok().map(User::Ascii);
+    }
+    Some(User::Other(BinaryMetadataValue::from_bytes(name.as_bytes())))
 }
 
 impl Interceptor for Signature {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(user) = &self.user {
-            request.metadata_mut().insert("taxond-user", user.clone());
+        match &self.user {
+            Some(User::Ascii(name)) => drop(request.metadata_mut().insert("taxond-user", name.clone())),
+            Some(User::Other(name)) => {
+                drop(request.metadata_mut().insert_bin("taxond-user-bin", name.clone()));
+            }
+            None => {}
         }
         if let Some(authorization) = &self.authorization {
             request.metadata_mut().insert("authorization", authorization.clone());
@@ -161,8 +174,10 @@ mod tests {
 
     #[test]
     fn only_names_that_the_daemon_takes_are_sent() {
-        assert_eq!(user("ada").unwrap(), "ada");
-        for name in ["", " ", "zoë", "a\tb", &"x".repeat(129)] {
+        assert_eq!(user("ada"), Some(User::Ascii(AsciiMetadataValue::from_static("ada"))));
+        let other = |name: &str| Some(User::Other(BinaryMetadataValue::from_bytes(name.as_bytes())));
+        assert_eq!((user("张伟"), user("zoe\u{308}")), (other("张伟"), other("zo\u{eb}")));
+        for name in ["", " ", "a\tb", "x via admin", "\u{202e}ada", &"x".repeat(129)] {
             assert!(user(name).is_none(), "{name:?}");
         }
     }

@@ -1,15 +1,17 @@
 //! Files that come as a stream of messages.
 
 use std::{
-    ffi::OsString,
     fs::{self, File},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use tonic::Streaming;
 
-use crate::cli::failure::{Exit, Failure};
+use crate::cli::{
+    failure::{Exit, Failure},
+    outlet::partial,
+};
 
 /// Writes the bytes of a stream to a file, to the disk, and returns how many there were. Under its name the file appears only
 /// when it is whole.
@@ -21,7 +23,7 @@ pub(super) async fn to_file<T>(
     stream: &mut Streaming<T>,
     bytes: fn(T) -> Vec<u8>,
 ) -> Result<u64, Failure> {
-    let failed = |error: io::Error| cannot_write(out, &error);
+    let failed = |error: io::Error| Failure::write(out, &error);
     let partial = partial(out);
     let written = async {
         let mut file = File::create(&partial).map_err(failed)?;
@@ -47,7 +49,8 @@ pub(super) async fn to_file<T>(
 /// # Errors
 /// What the daemon said, or that nobody reads.
 pub(super) async fn to_stdout<T>(stream: &mut Streaming<T>, bytes: fn(T) -> Vec<u8>) -> Result<u64, Failure> {
-    let failed = |error: io::Error| cannot_write(Path::new("standard output"), &error);
+    let failed =
+        |error: io::Error| Failure::new(Exit::Failed, format!("cannot write standard output: {error}"));
     let mut out = io::stdout();
     let written = to_writer(&mut out, stream, bytes, failed).await?;
     out.flush().map_err(failed)?;
@@ -67,15 +70,4 @@ async fn to_writer<T>(
         written += bytes.len() as u64;
     }
     Ok(written)
-}
-
-fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(Exit::Failed, format!("cannot write {}: {error}", path.display()))
-}
-
-/// `bank.safetensors.partial` beside `bank.safetensors`, where the file stands until it is whole.
-fn partial(out: &Path) -> PathBuf {
-    let mut name = OsString::from(out);
-    name.push(".partial");
-    name.into()
 }

@@ -1,12 +1,12 @@
 //! Why a command failed: what to print, what to do about it, and the exit code that tells causes apart.
 
-use std::{fmt, io};
+use std::{fmt, io, path::Path};
 
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::error::Error;
+use crate::{cli::output::bytes, error::Error, server};
 
 /// Shown at the end of `--help`.
 pub(crate) const EXIT_CODES: &str = "\
@@ -79,6 +79,22 @@ impl Failure {
         Self::new(exit, format!("cannot read {path}: {error}"))
     }
 
+    /// A file that cannot be written. On a full disk, it says what is free and what to do.
+    pub(crate) fn write(path: &Path, error: &io::Error) -> Self {
+        let failure = Self::new(Exit::Failed, format!("cannot write {}: {error}", path.display()));
+        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return failure;
+        }
+        // What was written is removed, so that some is free again.
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let free =
+            server::free_bytes(folder).map_or_else(String::new, |free| format!(" ({} free)", bytes(free)));
+        failure.with_hint(format!(
+            "the disk of {} is full{free}; make room on it, or name a file on another disk",
+            folder.display()
+        ))
+    }
+
     /// A daemon that does not answer.
     pub(crate) fn unreachable(addr: &str, cause: impl fmt::Display) -> Self {
         Self::new(Exit::Unreachable, format!("cannot reach the daemon at {addr}: {cause}")).with_hint(
@@ -133,6 +149,7 @@ impl From<Error> for Failure {
             | Error::Conflict { .. } => Exit::Invalid,
             Error::Exhausted { .. }
             | Error::Cancelled
+            | Error::DeadlineExceeded
             | Error::Unauthenticated { .. }
             | Error::Denied { .. }
             | Error::Unavailable(_)
@@ -164,9 +181,8 @@ impl From<Status> for Failure {
             Code::DataLoss => (Exit::Failed, "DATA_LOSS"),
             Code::Internal => (Exit::Failed, "INTERNAL"),
             // The connection ended before the call was sent, as where a certificate is not taken.
-            Code::Cancelled if broken && !status.message().contains("Timeout") => {
-                (Exit::Unreachable, "UNAVAILABLE")
-            }
+            Code::Cancelled if timed_out(&status) => (Exit::Failed, "DEADLINE_EXCEEDED"),
+            Code::Cancelled if broken => (Exit::Unreachable, "UNAVAILABLE"),
             Code::Cancelled => (Exit::Failed, "CANCELLED"),
             Code::Unknown | Code::Ok if broken => (Exit::Unreachable, "UNAVAILABLE"),
             Code::Unknown | Code::Ok => (Exit::Failed, "UNKNOWN"),
@@ -178,6 +194,11 @@ impl From<Status> for Failure {
         let hint = hint(&status, exit);
         Self { exit, code, details: details(&status, &message), message, hint }
     }
+}
+
+/// Whether this side gave up: tonic's client answers CANCELLED when the time is over that `--timeout` allows.
+fn timed_out(status: &Status) -> bool {
+    status.code() == Code::Cancelled && status.message().contains("Timeout")
 }
 
 /// What the details of a status add to its message.
@@ -213,9 +234,7 @@ fn hint(status: &Status, exit: Exit) -> Option<String> {
                 .into(),
         ),
         Code::DeadlineExceeded => Some("allow more time with --timeout SECONDS".into()),
-        Code::Cancelled if status.message().contains("Timeout") => {
-            Some("allow more time with --timeout SECONDS".into())
-        }
+        Code::Cancelled if timed_out(status) => Some("allow more time with --timeout SECONDS".into()),
         Code::ResourceExhausted => {
             let delay = found.retry_info().and_then(|retry| retry.retry_delay)?;
             Some(format!("try again in {:.1} s", delay.as_secs_f64()))
@@ -281,6 +300,17 @@ mod tests {
         let status =
             Status::with_error_details(Code::InvalidArgument, "top_k: must be 1 to 1000, got 0", found);
         assert_eq!(Failure::from(status).to_string(), "top_k: must be 1 to 1000, got 0");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bank.safetensors");
+        let failure = Failure::write(&file, &io::ErrorKind::StorageFull.into()).to_string();
+        let disk = format!("the disk of {} is full", folder.path().display());
+        assert!(failure.contains(&disk) && failure.contains("on another disk"), "{failure}");
+        let other = Failure::write(&file, &io::ErrorKind::PermissionDenied.into()).to_string();
+        assert!(!other.contains("is full"), "{other}");
     }
 
     #[test]

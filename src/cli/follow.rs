@@ -88,7 +88,10 @@ impl Follower {
                     let job = if self.name.is_empty() { format!("{}: ", event.job) } else { String::new() };
                     self.view.note(format!("{job}training {}", names::short(&accepted.model)));
                 }
-                Some(Event::Planned(plan)) => self.view.note(planned(plan)),
+                Some(Event::Planned(plan)) => {
+                    self.view.note(planned(plan));
+                    plan.warnings.iter().for_each(|warning| self.view.note(format!("warning: {warning}")));
+                }
                 Some(Event::Progress(progress)) => self.view.training(progress),
                 Some(Event::Published(version)) if self.results == Results::Sentences => {
                     self.view.aside(|| output::line(format!("{}{}", self.name, published(version))))?;

@@ -66,7 +66,10 @@ fn lines(entry: &HistoryEntry) -> Vec<String> {
     let mut lines =
         vec![format!("revision {}, {}{by}", entry.revision, output::moment(entry.create_time.as_ref()))];
     let because = (!entry.reason.is_empty()).then(|| format!("because: {}", entry.reason));
-    let below = [entry.description.clone()].into_iter().chain(because).chain(entry.versions.iter().map(of));
+    let omitted = (entry.omitted_versions > 0)
+        .then(|| format!("{} older versions; `taxond versions` lists them", entry.omitted_versions));
+    let below = [entry.description.clone()].into_iter().chain(because).chain(omitted);
+    let below = below.chain(entry.versions.iter().map(of));
     lines.extend(below.flat_map(|text| output::wrapped(&text, INDENT)));
     lines
 }

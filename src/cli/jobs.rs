@@ -52,7 +52,7 @@ impl Jobs {
                 rows.push([
                     job.name.clone(),
                     names::short(&job.model).to_owned(),
-                    json::job_state(job.state()),
+                    state(&job),
                     match job.mode() {
                         // Not known before the job is planned.
                         TrainingMode::Unspecified => String::new(),
@@ -76,6 +76,16 @@ impl Jobs {
     }
 }
 
+/// The state of a job, and what it waits for.
+fn state(job: &Job) -> String {
+    let state = json::job_state(job.state());
+    match (job.waiting, job.jobs_ahead) {
+        (true, _) => format!("{state} (waiting)"),
+        (false, 0) => state,
+        (false, ahead) => format!("{state} ({ahead} ahead)"),
+    }
+}
+
 /// How long a job took, or how long it will still take.
 fn span(job: &Job) -> String {
     if let (Some(from), Some(to)) = (&job.create_time, &job.end_time) {
@@ -91,6 +101,18 @@ fn span(job: &Job) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_job_waits_for_stands_beside_its_state() {
+        let mut job = Job::default();
+        job.set_state(JobState::Queued);
+        assert_eq!(state(&job), "queued");
+        job.jobs_ahead = 3;
+        assert_eq!(state(&job), "queued (3 ahead)");
+        let mut job = Job { waiting: true, ..Job::default() };
+        job.set_state(JobState::Running);
+        assert_eq!(state(&job), "running (waiting)");
+    }
 
     #[test]
     fn jobs_took_or_have_left() {

@@ -130,6 +130,7 @@ pub(crate) fn class(class: &Class) -> Value {
         "successors": class.successors,
         "parent": class.parent,
         "former_names": class.former_names,
+        "omitted_former_names": class.omitted_former_names,
         "heirs": class.heirs,
     })
 }
@@ -146,6 +147,7 @@ pub(crate) fn manifest(manifest: &Manifest) -> Value {
         "author": manifest.author,
         "create_time": time(manifest.create_time.as_ref()),
         "classes": manifest.classes.iter().map(class).collect::<Vec<_>>(),
+        "omitted_classes": manifest.omitted_classes,
     })
 }
 
@@ -173,6 +175,7 @@ pub(crate) fn history_entry(entry: &HistoryEntry) -> Value {
         "reason": entry.reason,
         "class_count": entry.class_count,
         "versions": entry.versions.iter().map(version).collect::<Vec<_>>(),
+        "omitted_versions": entry.omitted_versions,
     })
 }
 
@@ -204,6 +207,8 @@ pub(crate) fn job(job: &Job) -> Value {
         "end_time": time(job.end_time.as_ref()),
         "continues": job.continues,
         "continued_by": job.continued_by,
+        "waiting": job.waiting,
+        "jobs_ahead": job.jobs_ahead,
     })
 }
 
@@ -228,6 +233,9 @@ pub(crate) fn event(event: &JobEvent) -> Value {
                 "train_examples": planned.train_examples,
                 "validation_examples": planned.validation_examples,
                 "epochs": planned.epochs,
+                "warnings": planned.warnings,
+                "small_classes": planned.small_classes,
+                "small_class_count": planned.small_class_count,
             }),
         ),
         Some(Event::Progress(of)) => ("progress", progress(of)),

@@ -33,6 +33,7 @@ mod import;
 mod input;
 mod jobs;
 mod json;
+mod log;
 mod man;
 mod manifests;
 mod merge;
@@ -40,6 +41,7 @@ mod models;
 mod names;
 mod outlet;
 mod output;
+mod pages;
 mod place;
 mod predict;
 mod progress;
@@ -62,6 +64,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::text::person;
 use failure::{EXIT_CODES, Exit, Failure};
 #[cfg(any(test, fuzzing))]
 pub(crate) use input::fuzzing;
@@ -127,6 +130,16 @@ pub(crate) struct Global {
         value_name = "FILE"
     )]
     pub(crate) token_file: Option<PathBuf>,
+    /// Name that the history keeps of who changes something [default: that of the environment]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        env = "TAXOND_USER",
+        value_name = "NAME",
+        value_parser = person
+    )]
+    pub(crate) user: Option<String>,
     /// Print JSON documents, one a line, instead of tables
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
@@ -284,12 +297,12 @@ fn report(failure: &Failure, json: bool) {
         return;
     }
     if json {
-        eprintln!("{}", failure.to_json());
+        output::json_aside(&failure.to_json());
     } else if failure.exit == Exit::Interrupted {
         // What the user asked for is no error.
-        eprintln!("{failure}");
+        output::aside(failure.to_string());
     } else {
-        eprintln!("error: {failure}");
+        output::aside(format!("error: {failure}"));
     }
 }
 

@@ -3,13 +3,16 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, IsTerminal as _, Write},
     path::{Path, PathBuf},
 };
 
 use flate2::{Compression, write::GzEncoder};
 
-use crate::cli::failure::{Exit, Failure};
+use crate::cli::{
+    failure::{Exit, Failure},
+    output::Visible,
+};
 
 /// What rows go to.
 #[derive(Debug)]
@@ -28,7 +31,10 @@ impl Outlet {
     pub(crate) fn open(out: Option<&Path>) -> Result<(Self, Packer), Failure> {
         let Some(out) = out else {
             let outlet = Self { name: "the standard output".into(), place: None };
-            return Ok((outlet, Packer::Plain(BufWriter::new(Box::new(io::stdout())))));
+            let out = io::stdout();
+            let sink: Box<dyn Write + Send> =
+                if out.is_terminal() { Box::new(Visible::new(out)) } else { Box::new(out) };
+            return Ok((outlet, Packer::Plain(BufWriter::new(sink))));
         };
         // A pipe or a device is no file that another could take the place of.
         let is_special = fs::metadata(out).is_ok_and(|of| !of.is_file());
@@ -68,9 +74,24 @@ impl Outlet {
         match (error.kind(), &self.place) {
             // Nobody reads any more.
             (io::ErrorKind::BrokenPipe, None) => Failure::new(Exit::Failed, ""),
-            _ => Failure::new(Exit::Failed, format!("cannot write {}: {error}", self.name)),
+            (_, Some((partial, _))) => Failure::write(partial, error),
+            (_, None) => Failure::new(Exit::Failed, format!("cannot write {}: {error}", self.name)),
         }
     }
+}
+
+/// Writes a file that appears when it is whole. Where that fails, nothing is left of it, and a file that was
+/// there stays.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write_whole(out: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let partial = partial(out);
+    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, out)).map_err(|error| {
+        // One that cannot be removed is overwritten by the next.
+        let _removed = fs::remove_file(&partial);
+        Failure::write(out, &error)
+    })
 }
 
 /// `answers.csv.partial` beside `answers.csv`.
@@ -163,6 +184,21 @@ mod tests {
         let (outlet, _packer) = Outlet::open(Some(&folder.path().join("b.csv"))).unwrap();
         outlet.discard();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_whole_file_replaces_another_and_a_failure_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("bank.html");
+        fs::write(&out, "old").unwrap();
+        write_whole(&out, "new").unwrap();
+        assert_eq!(fs::read(&out).unwrap(), b"new");
+        // A folder cannot be replaced by a file.
+        let taken = folder.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        let failure = write_whole(&taken, "new").unwrap_err();
+        assert!(failure.to_string().contains("taken"), "{failure}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

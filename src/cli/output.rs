@@ -1,25 +1,72 @@
-//! What goes to the standard output: tables for people, JSON lines for programs.
+//! What goes to the standard output and beside it: tables for people, JSON lines for programs. Everything that a user may have
+//! written passes here on its way to a terminal, and what a terminal would obey is made visible.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent, presets::NOTHING};
 use serde_json::Value;
 
-use crate::cli::failure::Failure;
+use crate::{
+    cli::failure::Failure,
+    text::{visible, visible_json, visible_lines},
+};
 
 /// Width of a table where there is no terminal to ask.
 const WIDTH: u16 = 80;
 /// Wider lines are hard to read.
 const MAX_WIDTH: u16 = 120;
 
-/// Prints a line.
+/// Prints a line, or several.
 pub(crate) fn line(text: impl AsRef<str>) -> Result<(), Failure> {
-    Ok(writeln!(io::stdout().lock(), "{}", text.as_ref())?)
+    Ok(writeln!(io::stdout().lock(), "{}", visible_lines(text.as_ref()))?)
 }
 
 /// Prints a JSON document on a line of its own.
 pub(crate) fn json(value: &Value) -> Result<(), Failure> {
-    line(value.to_string())
+    Ok(writeln!(io::stdout().lock(), "{}", visible_json(&value.to_string()))?)
+}
+
+/// Prints a line, or several, to the standard error, beside what the command answers.
+pub(crate) fn aside(text: impl AsRef<str>) {
+    eprintln!("{}", visible_lines(text.as_ref()));
+}
+
+/// Prints a JSON document to the standard error.
+pub(crate) fn json_aside(value: &Value) {
+    eprintln!("{}", visible_json(&value.to_string()));
+}
+
+/// Rows for a terminal: what it would obey is made visible. Files and pipes get rows as they are.
+#[derive(Debug)]
+pub(crate) struct Visible<W> {
+    to: W,
+    /// The beginning of a character that is not whole yet.
+    rest: Vec<u8>,
+}
+
+impl<W: io::Write> Visible<W> {
+    pub(crate) fn new(to: W) -> Self {
+        Self { to, rest: Vec::new() }
+    }
+}
+
+impl<W: io::Write> io::Write for Visible<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.rest.extend_from_slice(bytes);
+        // A character has four bytes at most, and its first says how many.
+        let tail = self.rest.iter().rev().take(3).position(|byte| *byte >= 0xc0).map_or(0, |at| at + 1);
+        let first = self.rest.len() - tail;
+        let needs = self.rest.get(first).map_or(0, |byte| byte.leading_ones() as usize);
+        let whole = if needs > tail { first } else { self.rest.len() };
+        let rest = self.rest.split_off(whole);
+        let text = std::mem::replace(&mut self.rest, rest);
+        self.to.write_all(visible_lines(&String::from_utf8_lossy(&text)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// A table under construction. Columns whose title begins with `>` are aligned right.
@@ -60,7 +107,7 @@ impl Rows {
     }
 
     pub(crate) fn push<const N: usize>(&mut self, cells: [String; N]) {
-        self.table.add_row(cells.map(Cell::new));
+        self.table.add_row(cells.map(|cell| Cell::new(visible(&cell))));
     }
 
     /// The table as text, or `nothing` if it has no row.
@@ -84,7 +131,7 @@ pub(crate) fn wrapped(text: &str, indent: usize) -> Vec<String> {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     let width = usize::from(WIDTH).saturating_sub(indent + 2);
-    table.set_width(u16::try_from(width).unwrap_or(WIDTH)).add_row([text]);
+    table.set_width(u16::try_from(width).unwrap_or(WIDTH)).add_row([visible(text)]);
     if let Some(column) = table.column_mut(0) {
         column.set_padding((0, 0));
     }
@@ -190,6 +237,27 @@ mod tests {
             ["取款", "'card lost'", r"'it'\''s'", "''"]
         );
         assert_eq!(excerpt("取 款\n两万", 3), "取 款…");
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_visible_in_tables_lines_and_rows() {
+        let mut rows = Rows::new(&["reason"]);
+        rows.push(["\u{1b}[31mred\nsecond line".into()]);
+        assert_eq!(rows.render("").lines().last(), Some(r"\u{1b}[31mred\nsecond line"));
+        assert_eq!(
+            wrapped("because: \u{1b}]0;x\u{7}\nby admin", 2),
+            [r"  because: \u{1b}]0;x\u{7}\nby admin"]
+        );
+
+        // Wherever the bytes are cut.
+        let text = "取\t款\u{9b}31m\u{202e}👩\u{1b}\n".as_bytes();
+        for cut in 0..text.len() {
+            let mut shown = Visible::new(Vec::new());
+            shown.write_all(&text[..cut]).unwrap();
+            shown.write_all(&text[cut..]).unwrap();
+            let shown = String::from_utf8(shown.to).unwrap();
+            assert_eq!(shown, "取\t款\\u{9b}31m\\u{202e}👩\\u{1b}\n", "cut at {cut}");
+        }
     }
 
     #[test]

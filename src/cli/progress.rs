@@ -8,8 +8,9 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::{
-    cli::output::{count, percent, seconds},
+    cli::output::{self, count, percent, seconds},
     proto::v1::Progress,
+    text::visible,
 };
 
 /// Time between two plain lines of the same epoch.
@@ -60,14 +61,14 @@ impl ProgressView {
                 bar.set_style(style("{bar:24.cyan} {percent:>3}%  {msg}"));
                 bar.set_length(progress.steps.max(1));
                 bar.set_position(progress.step);
-                bar.set_message(format!("{name}{}", describe(progress)));
+                bar.set_message(visible(&format!("{name}{}", describe(progress))).into_owned());
             }
             Kind::Lines { last, epoch } => {
                 let now = Instant::now();
                 let due = last.is_none_or(|last| now.duration_since(last) >= LINE_EVERY);
                 if due || *epoch != progress.epoch {
                     (*last, *epoch) = (Some(now), progress.epoch);
-                    eprintln!("{name}{}", describe(progress));
+                    output::aside(format!("{name}{}", describe(progress)));
                 }
             }
             Kind::Hidden => {}
@@ -86,7 +87,7 @@ impl ProgressView {
             Kind::Lines { last, .. } => {
                 let now = Instant::now();
                 if last.is_some_and(|last| now.duration_since(last) >= LINE_EVERY) {
-                    eprintln!("{} of {} {what}", count(done), count(total));
+                    output::aside(format!("{} of {} {what}", count(done), count(total)));
                 }
                 if last.is_none_or(|last| now.duration_since(last) >= LINE_EVERY) {
                     *last = Some(now);
@@ -99,7 +100,7 @@ impl ProgressView {
     /// Prints a line beside the bar.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
         if !matches!(self.kind, Kind::Hidden) {
-            self.aside(|| eprintln!("{}{}", self.name, text.as_ref()));
+            self.aside(|| output::aside(format!("{}{}", self.name, text.as_ref())));
         }
     }
 

@@ -1,6 +1,6 @@
 //! `taxond serve`
 
-use std::{env, io::IsTerminal as _, path::PathBuf};
+use std::{env, io::IsTerminal as _, path::PathBuf, time::Duration};
 
 use clap::Args;
 use tracing_subscriber::{
@@ -8,7 +8,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    cli::failure::Failure,
+    cli::{failure::Failure, log},
     config::{Config, LogFormat, Settings},
     error::{Error, Result},
     server::{Process, ServiceManager, SetLog, TraceExporter},
@@ -16,6 +16,9 @@ use crate::{
 
 /// Without it a client that sends answers to pings which nobody sent fills the log: HTTP/2's library warns of each.
 const PONGS: &str = "h2::proto::ping_pong=error";
+
+/// How long the collector of spans may take for the last of them.
+const COLLECTOR_ENDS: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -59,7 +62,8 @@ impl Serve {
         let outcome = crate::server::serve(config, process).await;
         if let Some(exporter) = exporter {
             // It waits for the collector.
-            let _closed = tokio::task::spawn_blocking(|| exporter.close()).await;
+            let closed = tokio::task::spawn_blocking(|| exporter.close());
+            let _closed_or_too_slow = tokio::time::timeout(COLLECTOR_ENDS, closed).await;
         }
         Ok(outcome?)
     }
@@ -72,10 +76,13 @@ fn start_logging(config: &Config, exporter: Option<&TraceExporter>) -> Result<Se
     // https://no-color.org
     let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = std::io::stderr().is_terminal() && !plain;
-    let log = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let log = match config.log_format {
-        LogFormat::Pretty => log.boxed(),
-        LogFormat::Json => log.json().boxed(),
+        LogFormat::Pretty => {
+            fmt::layer().with_writer(std::io::stderr).with_ansi(colours).fmt_fields(log::fields()).boxed()
+        }
+        LogFormat::Json => {
+            fmt::layer().json().with_writer(|| log::JsonLines(std::io::stderr())).with_ansi(false).boxed()
+        }
     };
     let failed = |cause: &dyn std::fmt::Display| Error::Internal(format!("the log: {cause}"));
     tracing_subscriber::registry()

@@ -10,8 +10,9 @@ use crate::{
         failure::Failure,
         json, names,
         output::{self, Rows},
+        pages,
     },
-    proto::v1::{GetJobRequest, GetManifestRequest, GetModelRequest, GetVersionRequest},
+    proto::v1::{GetJobRequest, GetModelRequest, GetVersionRequest},
 };
 
 /// Characters of a value on a line; `--json` prints all.
@@ -46,11 +47,7 @@ impl Show {
                 let version = connection.registry().get_version(request).await?.into_inner().version;
                 version.as_ref().map(json::version)
             }
-            Thing::Manifest(name) => {
-                let request = connection.request(GetManifestRequest { name });
-                let manifest = connection.taxonomy().get_manifest(request).await?.into_inner().manifest;
-                manifest.as_ref().map(json::manifest)
-            }
+            Thing::Manifest(name) => Some(json::manifest(&pages::manifest(&connection, &name).await?)),
             Thing::Job(name) => {
                 let request = connection.request(GetJobRequest { name });
                 connection.training().get_job(request).await?.into_inner().job.as_ref().map(json::job)

@@ -4,10 +4,13 @@ use clap::{Args, ValueEnum};
 use rand::{TryRng as _, rngs::SysRng};
 use serde_json::json;
 
-use crate::cli::{
-    Global,
-    failure::{Exit, Failure},
-    output,
+use crate::{
+    cli::{
+        Global,
+        failure::{Exit, Failure},
+        output,
+    },
+    text::person,
 };
 
 /// What tokens begin with, so that a scanner of secrets knows them.
@@ -16,6 +19,7 @@ const PREFIX: &str = "taxond_";
 #[derive(Debug, Args)]
 pub(super) struct Token {
     /// Name of whoever will have the token
+    #[arg(value_parser = person)]
     name: String,
     /// What it lets do
     #[arg(long, value_enum, default_value_t = Role::Predict)]

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50061);
 const DEFAULT_MAX_CONNECTIONS: usize = 1024;
+const DEFAULT_FIRST_CALL_SECONDS: f64 = 10.0;
 const DEFAULT_IDLE_SECONDS: f64 = 3600.0;
 /// What `listen` says where there is no TCP port.
 const NONE: &str = "none";
@@ -23,6 +24,12 @@ pub struct Network {
     pub tls: Option<Tls>,
     /// Connections that may be open, over TCP and over the socket each, 1 to 1,000,000. Default 1024.
     pub max_connections: usize,
+    /// Connections of one peer, an IP address (of IPv6, its /64 network) or a user, that carried no call of somebody who may call,
+    /// 1 to 1,000,000. Default: half of `max_connections`.
+    pub max_connections_per_peer: usize,
+    /// How long a connection may be without its first call, up to a hundred years; for ever where there is none. Default ten
+    /// seconds.
+    pub first_call: Option<Duration>,
     /// How long a connection may be without a call, and a PredictStream without a message, up to a hundred years; for ever where there is none. Default an hour.
     pub idle: Option<Duration>,
     /// Calls a second of each identity, 1 to 1,000,000. Default: not limited.
@@ -49,7 +56,7 @@ pub struct UnixSocket {
     pub path: PathBuf,
     /// Numbers of users.
     pub allow_uids: Vec<u32>,
-    /// Numbers of groups; the primary group of the process that connects counts.
+    /// Numbers of groups: the primary group of the process that connects counts, on Linux also its supplementary ones.
     pub allow_gids: Vec<u32>,
 }
 
@@ -74,13 +81,29 @@ impl Network {
         }
         let max_connections = settings.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS);
         within("max_connections", max_connections, 1, 1_000_000)?;
+        let max_connections_per_peer =
+            settings.max_connections_per_peer.unwrap_or_else(|| max_connections.div_ceil(2));
+        within("max_connections_per_peer", max_connections_per_peer, 1, 1_000_000)?;
+        let first_call = settings.first_call_seconds.unwrap_or(DEFAULT_FIRST_CALL_SECONDS);
+        within("first_call_seconds", first_call, 0.0, MAX_DAYS * 86_400.0)?;
+        let first_call = (first_call > 0.0).then(|| Duration::from_secs_f64(first_call));
         let idle = settings.idle_seconds.unwrap_or(DEFAULT_IDLE_SECONDS);
         within("idle_seconds", idle, 0.0, MAX_DAYS * 86_400.0)?;
         let idle = (idle > 0.0).then(|| Duration::from_secs_f64(idle));
         let rate_limit = settings.rate_limit.filter(|&limit| limit > 0);
         within("rate_limit", rate_limit.unwrap_or(1), 1, 1_000_000)?;
         let metrics_listen = metrics_listen(settings)?;
-        Ok(Self { listen, unix, tls, max_connections, idle, rate_limit, metrics_listen })
+        Ok(Self {
+            listen,
+            unix,
+            tls,
+            max_connections,
+            max_connections_per_peer,
+            first_call,
+            idle,
+            rate_limit,
+            metrics_listen,
+        })
     }
 }
 

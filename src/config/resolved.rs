@@ -9,10 +9,24 @@ fn millis(time: Option<Duration>) -> u64 {
     time.map_or(0, |time| time.as_millis() as u64)
 }
 
+fn seconds(time: Option<Duration>) -> f64 {
+    time.map_or(0.0, |time| time.as_secs_f64())
+}
+
 impl Config {
     /// Every setting with the value that holds; what is off stays absent.
     pub fn resolved(&self) -> Settings {
-        let Network { listen, unix, tls, max_connections, idle, rate_limit, metrics_listen } = &self.network;
+        let Network {
+            listen,
+            unix,
+            tls,
+            max_connections,
+            max_connections_per_peer,
+            first_call,
+            idle,
+            rate_limit,
+            metrics_listen,
+        } = &self.network;
         let (unix, tls) = (unix.as_ref(), tls.as_ref());
         Settings {
             listen: Some(listen.map_or_else(|| "none".to_owned(), |address| address.to_string())),
@@ -24,7 +38,9 @@ impl Config {
             tls_client_ca: tls.and_then(|tls| tls.client_ca.clone()),
             auth_file: self.auth_file.clone(),
             max_connections: Some(*max_connections),
-            idle_seconds: Some(idle.map_or(0.0, |idle| idle.as_secs_f64())),
+            max_connections_per_peer: Some(*max_connections_per_peer),
+            first_call_seconds: Some(seconds(*first_call)),
+            idle_seconds: Some(seconds(*idle)),
             rate_limit: Some(rate_limit.unwrap_or(0)),
             metrics_listen: metrics_listen.map(|address| address.to_string()),
             data_dir: Some(self.data_dir.clone()),
@@ -53,6 +69,8 @@ impl Config {
             max_models: Some(self.max_models),
             max_classes: Some(self.max_classes),
             max_examples: Some(self.max_examples),
+            max_heavy_calls: Some(self.max_heavy_calls),
+            heavy_call_bytes: Some(self.heavy_call_bytes),
             min_free_bytes: self.min_free_bytes,
             keep_versions: Some(self.keep_versions),
             keep_days: Some(self.keep_days),
@@ -85,11 +103,11 @@ impl Settings {
     pub fn values(&self) -> Vec<(&'static str, Option<String>)> {
         values!(self;
             listen, unix_socket, unix_allow_uids, unix_allow_gids, tls_cert, tls_key, tls_client_ca, auth_file,
-            max_connections, idle_seconds, rate_limit, metrics_listen, insecure, data_dir, device, tf32, threads, predict_queue,
+            max_connections, max_connections_per_peer, first_call_seconds, idle_seconds, rate_limit, metrics_listen, insecure, data_dir, device, tf32, threads, predict_queue,
             predict_queue_millis, predict_standing_millis, predict_weights,
             cache_bytes, feature_cache_bytes, model_cache_bytes, pin, training_niceness, drain_seconds, log,
             log_format, otlp_endpoint, otlp_share, vectors_dir, training_memory_limit, gate_accuracy, gate_class_f1, max_models, max_classes,
-            max_examples, min_free_bytes,
+            max_examples, max_heavy_calls, heavy_call_bytes, min_free_bytes,
             keep_versions, keep_days, keep_bytes, scrub_hours,
         )
     }

@@ -28,6 +28,7 @@ fn the_shipped_file_holds_every_field_with_its_default() {
         otlp_endpoint: settings.otlp_endpoint.clone(),
         training_memory_limit: settings.training_memory_limit,
         min_free_bytes: settings.min_free_bytes,
+        heavy_call_bytes: settings.heavy_call_bytes,
         ..Settings::default()
     };
     assert!(machine.data_dir.is_some() && machine.threads.is_some());
@@ -91,6 +92,8 @@ fn nonsense_is_refused_by_field_and_value() {
         (Settings { gate_accuracy: Some(-0.1), ..none() }, "gate_accuracy", "got -0.1"),
         (Settings { gate_class_f1: Some(2.0), ..none() }, "gate_class_f1", "got 2"),
         (Settings { min_free_bytes: Some(u64::MAX), ..none() }, "min_free_bytes", "got 18446744073709551615"),
+        (Settings { max_heavy_calls: Some(0), ..none() }, "max_heavy_calls", "got 0"),
+        (Settings { heavy_call_bytes: Some(9), ..none() }, "heavy_call_bytes", "got 9"),
         (Settings { keep_days: Some(-1.0), ..none() }, "keep_days", "got -1"),
         (Settings { scrub_hours: Some(f64::INFINITY), ..none() }, "scrub_hours", "got inf"),
         (Settings { drain_seconds: Some(f64::NAN), ..none() }, "drain_seconds", "got NaN"),

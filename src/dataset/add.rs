@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::{
     Dataset, Example, Extent,
@@ -17,9 +18,9 @@ use crate::{
     taxonomy::{ClassId, ClassName},
 };
 
-/// Adds examples to a model. What is pushed is written behind the end of the model's examples, where nobody sees it;
-/// [`commit`](Self::commit) moves the end. Dropped without a commit, it leaves nothing that counts: the next session
-/// overwrites it.
+/// Adds examples to a model. What is pushed is written behind the end of the model's examples, where nobody
+/// sees it; [`commit`](Self::commit) moves the end. Dropped without a commit, it removes what it wrote, which
+/// takes about as long as writing did; what a crash leaves of it is removed by the next start.
 #[derive(Debug)]
 pub struct AddSession {
     claim: Claim,
@@ -30,6 +31,8 @@ pub struct AddSession {
     conflicts: u64,
     fresh: BTreeSet<Fingerprint>,
     now: SystemTime,
+    /// Where the stored examples end while this is not committed; none once committing has begun.
+    uncommitted: Option<u64>,
 }
 
 /// What a session did.
@@ -56,8 +59,8 @@ impl Dataset {
         let mut claim = self.claim(model, Writing::Adding)?;
         claim.seen()?;
         let extent = self.extent(model.uid)?;
-        let (fresh, now) = (BTreeSet::new(), SystemTime::now());
-        Ok(AddSession { claim, extent, added: 0, duplicates: 0, conflicts: 0, fresh, now })
+        let (fresh, now, uncommitted) = (BTreeSet::new(), SystemTime::now(), Some(extent.end));
+        Ok(AddSession { claim, extent, added: 0, duplicates: 0, conflicts: 0, fresh, now, uncommitted })
     }
 }
 
@@ -112,10 +115,25 @@ impl AddSession {
             total: self.extent.count,
             conflicts: self.conflicts,
         };
+        // Where a commit fails, it may be durable all the same: the next start knows whether it is.
+        self.uncommitted = None;
         self.claim.commit(self.extent, receipt, &added)?;
         if let Some(seen) = &mut self.claim.seen {
             seen.extend(std::mem::take(&mut self.fresh));
         }
         Ok(added)
+    }
+}
+
+impl Drop for AddSession {
+    fn drop(&mut self) {
+        let Some(end) = self.uncommitted.filter(|end| self.extent.end > *end) else { return };
+        // Of a model that was deleted nothing is left to remove, and the lock of its state may be held.
+        if self.claim.check_deleted().is_err() {
+            return;
+        }
+        if let Err(cause) = self.claim.dataset.remove_behind(self.claim.uid, end) {
+            warn!(%cause, model = %self.claim.model, "examples that were not committed stay until the next start");
+        }
     }
 }

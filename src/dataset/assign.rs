@@ -41,6 +41,7 @@ impl Dataset {
     pub(super) fn assigned(&self, uid: u64) -> Result<HashMap<u64, Vec<ClassId>>> {
         let mut assigned: HashMap<u64, Vec<ClassId>> = HashMap::new();
         for entry in self.store.scan(Tree::Examples, &owner(ASSIGNED, uid), None) {
+            self.cancel.check()?;
             let (key, bytes) = entry?;
             let record: storage::AssignedExamples = decode("what a split did to the examples", &bytes)?;
             let mut id = 0u64;

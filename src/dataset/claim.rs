@@ -14,6 +14,9 @@ use crate::{
     store::{Batch, Tree},
 };
 
+/// Bytes of a fingerprint in a set, about.
+const FINGERPRINT_BYTES: u64 = 2 * size_of::<Fingerprint>() as u64;
+
 /// What is known of a model beside what is stored.
 #[derive(Debug, Default)]
 pub(super) struct ModelState {
@@ -116,6 +119,8 @@ impl Claim {
         let seen = match self.seen.take() {
             Some(seen) => seen,
             None => {
+                let count = self.dataset.count(self.uid)?;
+                self.dataset.cancel.take_memory(count * FINGERPRINT_BYTES)?;
                 let examples = self.dataset.examples(self.uid, 0)?;
                 examples.map(|example| Ok(Fingerprint::of(&example?))).collect::<Result<_>>()?
             }

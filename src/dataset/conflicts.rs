@@ -21,7 +21,7 @@ impl Dataset {
     pub fn conflicts(&self, uid: u64, meanings: &Meanings, shown: usize) -> Result<Conflicts> {
         let state = self.state(uid);
         let _nothing_changes = state.read();
-        let found = find(self.examples(uid, 0)?, meanings)?;
+        let found = self.conflicting(uid, meanings)?;
         let texts = found.len() as u64;
         let in_full = |ids: Vec<u64>| self.examples_of(uid, ids)?.collect();
         let shown = found.into_iter().take(shown).map(in_full).collect::<Result<_>>()?;
@@ -29,11 +29,16 @@ impl Dataset {
     }
 }
 
+impl Dataset {
+    /// As [`find`], of all examples of a model.
+    pub(super) fn conflicting(&self, uid: u64, meanings: &Meanings) -> Result<Vec<Vec<u64>>> {
+        self.cancel.take_memory(self.count(uid)? * size_of::<(TextKey, u64, LearntAs)>() as u64)?;
+        find(self.examples(uid, 0)?, meanings)
+    }
+}
+
 /// The ids of the examples of each text in conflict, ascending; the texts by their first id.
-pub(super) fn find(
-    examples: impl Iterator<Item = Result<Example>>,
-    meanings: &Meanings,
-) -> Result<Vec<Vec<u64>>> {
+fn find(examples: impl Iterator<Item = Result<Example>>, meanings: &Meanings) -> Result<Vec<Vec<u64>>> {
     let mut labelled: Vec<(TextKey, u64, LearntAs)> = Vec::new();
     for example in examples {
         let example = example?;

@@ -8,6 +8,7 @@ use super::{
     Dataset, Example, Extent, Filter, Meanings,
     claim::{Claim, Writing},
     example::Fingerprint,
+    held,
 };
 use crate::{
     error::Result,
@@ -83,16 +84,16 @@ impl Dataset {
                 if meanings.class_id_of(&relabelled) == meanings.class_id_of(&example) {
                     correction.outcome.unchanged += 1;
                 } else {
-                    correction.change(&relabelled);
+                    correction.change(&relabelled)?;
                 }
                 continue;
             }
             let (before, after) = (Fingerprint::of(&example), Fingerprint::of(&relabelled));
             if correction.claim.seen()?.contains(&after) || !correction.came.insert(after) {
-                correction.remove(example.id, before);
+                correction.remove(example.id, before)?;
                 correction.outcome.duplicates += 1;
             } else {
-                correction.change(&relabelled);
+                correction.change(&relabelled)?;
                 correction.gone.push(before);
             }
         }
@@ -108,7 +109,7 @@ impl Dataset {
         let mut correction = self.correction::<Deleted>(model, filter)?;
         for example in self.matching(model.uid, filter, meanings, 0)? {
             let example = example?;
-            correction.remove(example.id, Fingerprint::of(&example));
+            correction.remove(example.id, Fingerprint::of(&example))?;
             correction.outcome.deleted += 1;
         }
         correction.outcome.total = correction.extent.count;
@@ -130,18 +131,22 @@ impl Dataset {
 }
 
 impl Correction<Relabelled> {
-    fn change(&mut self, example: &Example) {
+    fn change(&mut self, example: &Example) -> Result<()> {
+        self.claim.dataset.cancel.take_memory(held(example))?;
         let (id, example) = (example.id, Some(example.record()));
         self.changes.push(storage::ExampleChange { id, example });
         self.outcome.relabelled += 1;
+        Ok(())
     }
 }
 
 impl<T> Correction<T> {
-    fn remove(&mut self, id: u64, fingerprint: Fingerprint) {
+    fn remove(&mut self, id: u64, fingerprint: Fingerprint) -> Result<()> {
+        self.claim.dataset.cancel.take_memory(size_of::<storage::ExampleChange>() as u64)?;
         self.changes.push(storage::ExampleChange { id, example: None });
         self.extent.count -= 1;
         self.gone.push(fingerprint);
+        Ok(())
     }
 }
 
@@ -152,7 +157,8 @@ impl<T: Serialize> Correction<T> {
     /// # Errors
     /// [`Error::NotFound`](crate::error::Error::NotFound) when the model was deleted meanwhile; what the store says.
     pub fn commit(mut self, receipt: Option<Receipt>) -> Result<T> {
-        self.extent.journal = self.claim.dataset.write_journal(self.claim.uid, self.changes)?;
+        let written = self.claim.dataset.write_journal(self.claim.uid, self.changes);
+        self.extent.journal = written.inspect_err(|_| self.claim.dataset.clear_journal(self.claim.uid))?;
         self.claim.commit(self.extent, receipt, &self.outcome)?;
         if let Some(seen) = &mut self.claim.seen {
             for fingerprint in &self.gone {

@@ -29,7 +29,7 @@ pub struct Example {
     /// The last class that it had been sent to when it got its label: what splits said up to then counts no more, and is
     /// not among [`assigned`](Self::assigned).
     pub settled: ClassId,
-    /// Side of the split.
+    /// Side of the split: as stored that of the text's hash, after [`hold_out`](super::hold_out) that of a training.
     pub split: Split,
     /// When it was stored.
     pub created: SystemTime,

@@ -21,13 +21,18 @@ use std::{
 use rayon::prelude::*;
 use tracing::warn;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    file,
+};
 
 const MAGIC: &[u8; 8] = b"taxondf2";
 /// Bytes before the ids.
 const HEAD: usize = 20;
 const HASH: usize = 32;
 const CHECKSUM: usize = 8;
+/// Extension of a file that is being written.
+const UNFINISHED: &str = "new";
 /// Rows that a thread reads at a time.
 const BLOCK: usize = 256;
 
@@ -161,8 +166,14 @@ fn checksum(place: usize, numbers: &[u8]) -> [u8; CHECKSUM] {
 }
 
 impl FeatureCache {
-    /// Opens the folder, which is made when something is to be kept.
+    /// Opens the folder, which is made when something is to be kept. Removes files that a crash left
+    /// unfinished.
     pub fn new(folder: PathBuf, budget: u64) -> Self {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if entry.path().extension().is_some_and(|extension| extension == UNFINISHED) {
+                let _counted_in_the_budget_otherwise = fs::remove_file(entry.path());
+            }
+        }
         Self { folder, budget }
     }
 
@@ -194,7 +205,7 @@ impl FeatureCache {
         read: impl FnOnce(&Head, &File) -> std::io::Result<Option<T>>,
     ) -> Option<T> {
         let path = self.path(uid, encoder);
-        let file = File::options().read(true).append(true).open(&path).ok()?;
+        let file = file::open(File::options().read(true).append(true), &path).ok()?;
         let found = Head::read(&file).and_then(|head| head.map_or(Ok(None), |head| read(&head, &file)));
         if let Ok(Some(found)) = found {
             let _only_the_order_suffers = file.set_modified(SystemTime::now());
@@ -216,9 +227,11 @@ impl FeatureCache {
         let path = self.path(uid, encoder);
         let write = || {
             fs::create_dir_all(&self.folder)?;
-            let new = path.with_extension("new");
-            features.write(File::create(&new)?)?;
-            fs::rename(&new, &path)?;
+            let new = path.with_extension(UNFINISHED);
+            let written = File::create(&new).and_then(|file| features.write(file));
+            written.and_then(|()| fs::rename(&new, &path)).inspect_err(|_| {
+                let _removed_by_the_next_start = fs::remove_file(&new);
+            })?;
             self.make_room(&path)
         };
         write().map_err(|source| Error::io("keeping features", source))
@@ -312,6 +325,21 @@ mod tests {
             fs::write(&path, &good[..at]).unwrap();
             assert_eq!(cache.load(1, &[7; 32], &[3]), None, "cut at {at}");
         }
+    }
+
+    #[test]
+    fn an_unfinished_file_is_removed() {
+        let (folder, cache) = cache(1 << 20);
+        cache.store(1, &[7; 32], &features(3)).unwrap();
+        let unfinished = cache.path(2, &[7; 32]).with_extension(UNFINISHED);
+        fs::write(&unfinished, "half").unwrap();
+        let cache = FeatureCache::new(folder.path().join("features"), 1 << 20);
+        assert!(!unfinished.exists());
+        assert_eq!(cache.load(1, &[7; 32], &[3, 5, 12]), Some(features(3)));
+        // A file that cannot take its name leaves nothing either.
+        fs::create_dir(cache.path(2, &[7; 32])).unwrap();
+        cache.store(2, &[7; 32], &features(3)).unwrap_err();
+        assert!(!unfinished.exists());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Dataset, Example, Meanings, Split, conflicts, example_key};
+use super::{Dataset, Example, Meanings, Split, example_key};
 use crate::{
     error::{Error, Resource, Result},
     registry::ModelId,
@@ -62,7 +62,7 @@ impl Dataset {
         after: u64,
     ) -> Result<impl Iterator<Item = Result<Example>> + use<'a>> {
         let conflicting = match filter.conflicting {
-            true => Some(conflicts::find(self.examples(uid, 0)?, meanings)?.into_iter().flatten().collect()),
+            true => Some(self.conflicting(uid, meanings)?.into_iter().flatten().collect()),
             false => None::<BTreeSet<u64>>,
         };
         let matches = move |example: &Example| {
@@ -78,6 +78,7 @@ impl Dataset {
     pub(super) fn check_ids(&self, uid: u64, model: &ModelId, filter: &Filter) -> Result<()> {
         let end = self.whole_extent(uid)?.end;
         for &id in &filter.ids {
+            self.cancel.check()?;
             if id > end || !self.store.contains(Tree::Examples, &example_key(uid, id))? {
                 return Err(Error::not_found(Resource::Example, format!("{}/examples/{id}", model.name())));
             }

@@ -6,6 +6,7 @@
 //! after it, bit by bit, while who reads them waits; last, the journal is cleared. A start applies a journal that it finds.
 
 use prost::Message as _;
+use tracing::warn;
 
 use super::{Dataset, Extent, example_key, extent_key};
 use crate::{
@@ -50,6 +51,13 @@ impl Dataset {
             self.append_record(uid, &mut records, &mut journal)?;
         }
         Ok(records)
+    }
+
+    /// Removes what was written down and not decided.
+    pub(super) fn clear_journal(&self, uid: u64) {
+        if let Err(cause) = self.store.delete_prefix(Tree::Examples, &owner(JOURNAL, uid)) {
+            warn!(%cause, uid, "the journal of a refused correction stays until the next start");
+        }
     }
 
     /// Does what the journal of a model says, if that is decided, and clears it. A repeat changes nothing more.

@@ -17,6 +17,7 @@ mod correct;
 mod example;
 mod features;
 mod filter;
+mod hold_out;
 mod journal;
 mod meanings;
 mod salvage;
@@ -28,6 +29,7 @@ use std::{
 };
 
 use rayon::prelude::*;
+use tracing::info;
 
 pub use add::{AddSession, Added};
 pub use conflicts::Conflicts;
@@ -35,10 +37,12 @@ pub use correct::{Correction, Deleted, Relabelled};
 pub use example::{Example, Split};
 pub use features::{EncoderId, FeatureCache, Features};
 pub use filter::{Filter, NormalText};
+pub use hold_out::{SideCounts, SmallClass, TRAIN_BEFORE_HOLD_OUT, hold_out};
 pub use meanings::Meanings;
 pub use salvage::{Dispensable, Kind};
 
 use crate::{
+    cancel::Cancellation,
     error::Result,
     proto::storage,
     registry::{
@@ -50,6 +54,7 @@ use crate::{
 };
 use assign::ASSIGNED;
 use claim::ModelState;
+use hold_out::ClassCounts;
 use journal::JOURNAL;
 use seen::Seen;
 
@@ -71,9 +76,11 @@ pub struct Dataset {
     seen: Arc<Mutex<Seen>>,
     /// Most examples of a model.
     most: u64,
+    /// Asked before each example that is read, and for the memory of what is kept.
+    cancel: Cancellation,
 }
 
-/// Counts of a model's examples.
+/// Counts of a model's examples, by the side of the split that the hash gives.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stats {
     /// Examples that train.
@@ -81,16 +88,9 @@ pub struct Stats {
     /// Examples that validate.
     pub validation: u64,
     /// The same by label.
-    pub labels: BTreeMap<ClassName, LabelStats>,
-}
-
-/// Counts of one label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LabelStats {
-    /// Examples that train.
-    pub train: u64,
-    /// Examples that validate.
-    pub validation: u64,
+    pub labels: BTreeMap<ClassName, SideCounts>,
+    /// Names of the classes whose examples all train, whatever side they are counted on, in their order; the label where it is no class yet.
+    pub small_classes: Vec<ClassName>,
 }
 
 /// How far the examples of a model reach.
@@ -105,17 +105,33 @@ struct Extent {
 }
 
 impl Dataset {
-    /// Opens the examples of a store, removes those of models that are gone, which is what a crash left of a deletion, and
-    /// ends corrections that a crash interrupted.
+    /// Opens the examples of a store, removes those of models that are gone, which is what a crash left of a
+    /// deletion, and those that were written and not committed, and ends corrections that a crash
+    /// interrupted. Where the store takes no writes, all that stays, and none of it is visible.
     ///
     /// # Errors
     /// What the store says when it cannot be written.
     pub fn open(store: Store, live_uids: &BTreeSet<u64>) -> Result<Self> {
-        for kind in [EXTENTS, EXAMPLES, ASSIGNED, JOURNAL] {
-            sweep_owners(&store, Tree::Examples, kind, live_uids)?;
+        let dataset = Self {
+            store,
+            states: Arc::default(),
+            seen: Arc::default(),
+            most: MAX_EXAMPLES,
+            cancel: Cancellation::default(),
+        };
+        if !dataset.store.is_writable() {
+            return Ok(dataset);
         }
-        let dataset = Self { store, states: Arc::default(), seen: Arc::default(), most: MAX_EXAMPLES };
-        live_uids.iter().try_for_each(|uid| dataset.apply_journal(*uid))?;
+        for kind in [EXTENTS, EXAMPLES, ASSIGNED, JOURNAL] {
+            sweep_owners(&dataset.store, Tree::Examples, kind, live_uids)?;
+        }
+        for uid in live_uids {
+            dataset.apply_journal(*uid)?;
+            let removed = dataset.remove_behind(*uid, dataset.extent(*uid)?.end)?;
+            if removed > 0 {
+                info!(uid, removed, "removed examples that were written and not committed");
+            }
+        }
         Ok(dataset)
     }
 
@@ -123,6 +139,12 @@ impl Dataset {
     #[must_use]
     pub fn with_limit(self, most: u64) -> Self {
         Self { most: most.min(MAX_EXAMPLES), ..self }
+    }
+
+    /// The same for one call: whatever reads examples ends with the error of the token once that is cancelled.
+    #[must_use]
+    pub fn until(&self, cancel: Cancellation) -> Self {
+        Self { cancel, ..self.clone() }
     }
 
     /// How many examples a model has.
@@ -147,13 +169,19 @@ impl Dataset {
     ) -> Result<Vec<Example>> {
         let state = self.state(uid);
         let _nothing_changes = state.read();
-        self.matching(uid, filter, meanings, after)?.take(limit).collect()
+        let page = self.matching(uid, filter, meanings, after)?.take(limit);
+        let taken = page.map(|example| {
+            let example = example?;
+            self.cancel.take_memory(held(&example))?;
+            Ok(example)
+        });
+        taken.collect()
     }
 
     /// All examples of a model, in the order they came.
     ///
     /// # Errors
-    /// [`crate::error::Error::Corrupt`] for a damaged record.
+    /// [`crate::error::Error::Corrupt`] for a damaged record; that of the memory which the call may take.
     pub fn all(&self, uid: u64) -> Result<Vec<Example>> {
         let state = self.state(uid);
         let _nothing_changes = state.read();
@@ -161,33 +189,32 @@ impl Dataset {
         let sent = |id| assigned.get(&id).cloned().unwrap_or_default();
         let blocks: Vec<Vec<Example>> = (0..end.div_ceil(BLOCK))
             .into_par_iter()
-            .map(|block| self.between(uid, block * BLOCK, end.min((block + 1) * BLOCK), sent).collect())
+            .map(|block| {
+                let examples = self.between(uid, block * BLOCK, end.min((block + 1) * BLOCK), sent);
+                let examples = examples.collect::<Result<Vec<Example>>>()?;
+                self.cancel.take_memory(examples.iter().map(held).sum())?;
+                Ok(examples)
+            })
             .collect::<Result<_>>()?;
         Ok(blocks.into_iter().flatten().collect())
     }
 
-    /// Counts by label and by side of the split. Reads all examples.
+    /// Counts by label and by side of the split, and the small classes by what examples mean. Reads all examples.
     ///
     /// # Errors
     /// [`crate::error::Error::Corrupt`] for a damaged record.
-    pub fn stats(&self, uid: u64) -> Result<Stats> {
+    pub fn stats(&self, uid: u64, meanings: &Meanings) -> Result<Stats> {
         let state = self.state(uid);
         let _nothing_changes = state.read();
-        let mut stats = Stats::default();
+        let (mut stats, mut all, mut classes) =
+            (Stats::default(), SideCounts::default(), ClassCounts::default());
         for example in self.examples(uid, 0)? {
             let example = example?;
-            let label = stats.labels.entry(example.label).or_default();
-            match example.split {
-                Split::Train => {
-                    stats.train += 1;
-                    label.train += 1;
-                }
-                Split::Validation => {
-                    stats.validation += 1;
-                    label.validation += 1;
-                }
-            }
+            classes.add(&example, meanings);
+            all.add(example.split);
+            stats.labels.entry(example.label).or_default().add(example.split);
         }
+        (stats.train, stats.validation, stats.small_classes) = (all.train, all.validation, classes.small());
         Ok(stats)
     }
 
@@ -205,6 +232,12 @@ impl Dataset {
             self.store.delete_prefix(Tree::Examples, &owner(kind, uid))?;
         }
         Ok(())
+    }
+
+    /// Removes the examples of a model with ids above `end`, which are not committed. Nobody may write
+    /// examples of it meanwhile.
+    fn remove_behind(&self, uid: u64, end: u64) -> Result<u64> {
+        self.store.delete_after(Tree::Examples, &owner(EXAMPLES, uid), &example_key(uid, end))
     }
 
     fn state(&self, uid: u64) -> Arc<ModelState> {
@@ -229,6 +262,9 @@ impl Dataset {
         let (dataset, end) = (self.clone(), self.whole_extent(uid)?.end);
         let mut assigned = self.assigned(uid)?;
         Ok(ids.into_iter().filter(move |id| *id <= end).filter_map(move |id| {
+            if let Err(cancelled) = dataset.cancel.check() {
+                return Some(Err(cancelled));
+            }
             let record = dataset.store.get(Tree::Examples, &example_key(uid, id)).transpose()?;
             let assigned = assigned.remove(&id).unwrap_or_default();
             let example = record.and_then(|bytes| Example::from_record(id, &bytes));
@@ -252,13 +288,20 @@ impl Dataset {
         mut sent: F,
     ) -> impl Iterator<Item = Result<Example>> + use<F> {
         let scan = self.store.scan(Tree::Examples, &owner(EXAMPLES, uid), Some(&example_key(uid, after)));
+        let cancel = self.cancel.clone();
         scan.map(|entry| entry.map(|(key, bytes)| (number(&key), bytes)))
             .take_while(move |entry| entry.as_ref().map_or(true, |(id, _)| *id <= end))
             .map(move |entry| {
+                cancel.check()?;
                 let (id, bytes) = entry?;
                 Ok(Example::from_record(id, &bytes)?.sent_to(sent(id)))
             })
     }
+}
+
+/// Bytes that an example takes in memory, and again in what is made of it.
+fn held(example: &Example) -> u64 {
+    2 * (size_of::<Example>() + example.text.len()) as u64
 }
 
 fn extent_key(uid: u64) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    AnswerWeights, Architecture, Checkpoint, LeafProbabilities, Network,
+    AnswerWeights, Architecture, Checkpoint, LeafProbabilities, Network, TokenMemory,
     checkpoint::{BELOW_HEAD, HEAD_WEIGHT, LSTM_INPUT, LSTM_RECURRENT, PROJECTION_WEIGHT, WIDE_IDF},
     init,
     kernels::RecurrentWeights,
@@ -19,6 +19,15 @@ const WARM_WORDS: usize = 512;
 
 /// Bytes of an entry of a hash table, its key's characters apart.
 const TABLE_ENTRY: usize = 32;
+
+/// A part of the memory of a classifier, which others may share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryPart {
+    /// Tells it from the other parts that exist.
+    pub address: usize,
+    /// Its bytes, nearly.
+    pub bytes: u64,
+}
 
 /// A checkpoint at work.
 #[derive(Debug, Clone)]
@@ -84,7 +93,7 @@ impl Classifier {
             && BELOW_HEAD.into_iter().all(shares)
             && checkpoint.vocabulary == other.checkpoint.vocabulary;
         if !same {
-            let own = Self::keeping(checkpoint, other.kept)?;
+            let own = Self::keeping(checkpoint, other.kept)?.counted_by(other.network.tokens().memory());
             own.warm()?;
             return Ok(own);
         }
@@ -127,20 +136,55 @@ impl Classifier {
         Ok(())
     }
 
-    /// Memory that it takes, in bytes, nearly: its arrays, the weights once more as the kernels want them, its tables of
-    /// words and terms, and all the tokens that it may keep.
-    pub fn memory_bytes(&self) -> u64 {
+    /// The same, with the tokens that it reads counted there.
+    #[must_use]
+    pub fn counted_by(self, memory: &Arc<TokenMemory>) -> Self {
+        Self { network: self.network.counted_by(memory), ..self }
+    }
+
+    /// Memory that it takes, in bytes, nearly, beside the tokens that it read: its arrays, the weights once more as the kernels
+    /// want them, its tables of words and terms. Each part is told by an address, as other classifiers may share it.
+    pub fn memory_parts(&self) -> impl Iterator<Item = MemoryPart> + '_ {
         let numbers = |name: &&str| self.checkpoint.tensors.get(*name).map_or(0, |array| array.data.len());
-        let arrays: usize = self.checkpoint.tensors.values().map(|array| array.data.len()).sum();
         let recurrent = match self.kept {
             RecurrentWeights::Exact => numbers(&LSTM_RECURRENT),
             RecurrentWeights::Rounded => numbers(&LSTM_RECURRENT) / size_of::<f32>(),
         };
-        let packed = numbers(&LSTM_INPUT) + recurrent + numbers(&PROJECTION_WEIGHT) + numbers(&HEAD_WEIGHT);
-        let entry = |entry: &String| 2 * (entry.len() + size_of::<String>()) + TABLE_ENTRY;
-        let vocabulary: usize = self.checkpoint.vocabulary.iter().map(entry).sum();
-        let terms = self.checkpoint.terms.len() * (size_of::<u64>() + TABLE_ENTRY);
-        ((arrays + packed) * size_of::<f32>() + vocabulary + terms + Network::TOKEN_BYTES) as u64
+        let below_head = numbers(&LSTM_INPUT) + recurrent + numbers(&PROJECTION_WEIGHT);
+        let words: usize =
+            self.checkpoint.vocabulary.iter().map(|word| word.len() + size_of::<String>()).sum();
+        let tables = words + (self.checkpoint.vocabulary.len() + self.checkpoint.terms.len()) * TABLE_ENTRY;
+        let terms = self.checkpoint.terms.len() * size_of::<u64>();
+        let own = words + terms + numbers(&HEAD_WEIGHT) * size_of::<f32>();
+        let arrays = self.checkpoint.tensors.values();
+        let arrays = arrays.map(|array| (array.data.address(), array.data.len() * size_of::<f32>()));
+        let parts = [
+            (self.tokens_address(), below_head * size_of::<f32>()),
+            (Arc::as_ptr(&self.texts).addr(), tables),
+            (std::ptr::from_ref(self).addr(), own),
+        ];
+        arrays.chain(parts).map(|(address, bytes)| MemoryPart { address, bytes: bytes as u64 })
+    }
+
+    /// Memory that it takes now, in bytes, nearly, with the tokens that it read.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_parts().map(|part| part.bytes).sum::<u64>() + self.token_bytes()
+    }
+
+    /// Tells the tokens that it read from those of other classifiers which do not share them.
+    pub fn tokens_address(&self) -> usize {
+        Arc::as_ptr(self.network.tokens()).addr()
+    }
+
+    /// Bytes of the tokens that it read.
+    pub fn token_bytes(&self) -> u64 {
+        self.network.tokens().bytes() as u64
+    }
+
+    /// Lets go of tokens that it read: of those that were not used for longest or, with `all`, of every one. They are read
+    /// again when a text holds them.
+    pub fn shrink_tokens(&self, all: bool) {
+        self.network.tokens().shrink(all);
     }
 
     /// A text as this network reads it.
@@ -270,7 +314,12 @@ mod tests {
         let cold = classifier.leaf_probabilities(&texts).unwrap();
         classifier.warm().unwrap();
         assert_eq!(classifier.leaf_probabilities(&texts).unwrap(), cold);
-        assert!(classifier.memory_bytes() > Network::TOKEN_BYTES as u64);
+        let warm = classifier.memory_bytes();
+        assert!(classifier.token_bytes() > 0 && warm < Network::TOKEN_BYTES as u64, "{warm}");
+        classifier.shrink_tokens(true);
+        assert_eq!(classifier.token_bytes(), 0);
+        assert!(classifier.memory_bytes() < warm);
+        assert_eq!(classifier.leaf_probabilities(&texts).unwrap(), cold);
     }
 
     #[test]

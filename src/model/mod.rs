@@ -33,7 +33,7 @@ mod wide;
 
 pub use architecture::{Architecture, Pooling, Preset};
 pub use checkpoint::{Array, Checkpoint};
-pub use classifier::Classifier;
+pub use classifier::{Classifier, MemoryPart};
 pub use device::{Device, DeviceChoice};
 pub use encoder::Encoder;
 pub use head::{Head, LeafProbabilities};
@@ -42,6 +42,7 @@ pub use newcomers::{NEWCOMERS_SHARE, with_newcomers};
 pub use numbers::{Numbers, WeakNumbers};
 pub use precision::AnswerWeights;
 pub use pretrained::{VectorFile, from_vectors};
+pub use tokens::TokenMemory;
 pub use wide::{DEFAULT_SCALES, Wide};
 
 pub use crate::text::Segmentation;

@@ -14,7 +14,7 @@ use super::{
     encoder::EncoderTensors,
     kernels::{LstmWeights, ProjectionWeights, RecurrentWeights, embedding_bag},
     numeric,
-    tokens::Tokens,
+    tokens::{TokenMemory, Tokens},
 };
 use crate::{
     error::{Error, Result},
@@ -68,7 +68,7 @@ fn join(scales: [f32; 2], deep: &mut [f32], wide: &[f32]) {
 impl Network {
     /// Texts that are computed with at a time: enough to fill the processor, and memory stays bounded whatever is asked.
     pub const BATCH: usize = 64;
-    /// Memory for tokens that were read before: 2,900 of the default preset, 900 of the large one.
+    /// Memory for the numbers of tokens that were read before, at most: 2,900 of the default preset, 900 of the large one.
     pub const TOKEN_BYTES: usize = 16 << 20;
 
     /// Puts the tensors of a checkpoint to work. The names and shapes are those of [`super::Checkpoint`].
@@ -102,13 +102,25 @@ impl Network {
         Ok(Self {
             embedding: array(tensors, EMBEDDING)?.clone(),
             width: architecture.embedding,
-            tokens: Arc::new(Tokens::new(encoder.token_width(), Self::TOKEN_BYTES)),
+            tokens: Arc::new(Tokens::new(encoder.token_width(), Self::TOKEN_BYTES, Arc::default())),
             encoder,
             head,
             wide,
             scales,
             leaves,
         })
+    }
+
+    /// The same, with tokens of its own that are counted there; none are kept yet.
+    #[must_use]
+    pub(super) fn counted_by(self, memory: &Arc<TokenMemory>) -> Self {
+        let tokens = Tokens::new(self.encoder.token_width(), Self::TOKEN_BYTES, Arc::clone(memory));
+        Self { tokens: Arc::new(tokens), ..self }
+    }
+
+    /// The tokens that were read before, which networks with the same encoder share.
+    pub(super) fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
     }
 
     /// The same below the head, which it shares, with the head, the wide branch and the scales of other tensors.

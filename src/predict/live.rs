@@ -1,8 +1,8 @@
-//! Versions in memory: loaded when first asked for, shared by all requests, dropped when the budget is spent.
+//! Versions in memory: loaded when first asked for, shared by all requests, dropped when the budget is spent (`budget`).
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Instant,
 };
 
@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::{CacheStats, pace::Pace, revision::Translations};
 use crate::{
     error::{Error, Result},
-    model::{AnswerWeights, Classifier},
+    model::{AnswerWeights, Classifier, TokenMemory},
     registry::{CheckpointId, ModelId, Registry, RejectionPoint, Version},
     taxonomy::{ClassId, ClassName, LeafGroups, Manifest, VersionNumber},
 };
@@ -21,7 +21,7 @@ pub struct Live {
     /// The version.
     pub version: Version,
     /// The classes it answers in.
-    pub manifest: Manifest,
+    pub manifest: Arc<Manifest>,
     /// How rows of the head become classes.
     pub groups: LeafGroups,
     /// How they become the classes of each level above, from the top down.
@@ -34,43 +34,49 @@ pub struct Live {
     pub classifier: Arc<Classifier>,
     /// What refusing unsure answers costs and brings: measured on this version, or on the one it was made from at once.
     pub rejection: Vec<RejectionPoint>,
+    /// Memory that it takes beside the network and the translations, in bytes, nearly.
+    pub(super) bytes: u64,
 }
 
 /// Versions in memory.
 pub struct LiveVersions {
     registry: Arc<Registry>,
-    budget_bytes: u64,
+    pub(super) budget_bytes: u64,
     /// Models of which one version is never forgotten.
     pinned: HashSet<ModelId>,
     weights: AnswerWeights,
-    cache: Mutex<Cache>,
-    stats: CacheStats,
+    pub(super) cache: Mutex<Cache>,
+    pub(super) stats: CacheStats,
+    /// What the tokens that the networks read take together. They come while requests are answered.
+    pub(super) tokens: Arc<TokenMemory>,
+    /// So much of that fits the budget, or is more than the budget and cannot be helped.
+    pub(super) token_limit: AtomicU64,
+    /// Held while memory is brought within the budget.
+    pub(super) fitting: Mutex<()>,
 }
 
 /// Model records by their uid, so that a model made again under an old name is another one.
-type Key = (u64, VersionNumber);
+pub(super) type Key = (u64, VersionNumber);
 
 #[derive(Default)]
-struct Cache {
+pub(super) struct Cache {
     /// One slot a version; its own lock is held while it loads, so that nobody else waits for that.
-    slots: HashMap<Key, Arc<Slot>>,
+    pub(super) slots: HashMap<Key, Arc<Slot>>,
     /// Grows with each use.
     clock: u64,
 }
 
 #[derive(Default)]
-struct Slot {
-    live: Mutex<Option<Arc<Live>>>,
-    used: Mutex<Use>,
+pub(super) struct Slot {
+    pub(super) live: Mutex<Option<Arc<Live>>>,
+    pub(super) used: Mutex<Use>,
 }
 
 #[derive(Default, Clone, Copy)]
-struct Use {
-    at: u64,
-    /// Of the network, which versions with the same tensors share.
-    bytes: u64,
-    checkpoint: Option<CheckpointId>,
-    pinned: bool,
+pub(super) struct Use {
+    pub(super) at: u64,
+    pub(super) checkpoint: Option<CheckpointId>,
+    pub(super) pinned: bool,
 }
 
 impl Live {
@@ -113,8 +119,17 @@ impl LiveVersions {
         pinned: HashSet<ModelId>,
         weights: AnswerWeights,
     ) -> Self {
-        let (cache, stats) = (Mutex::default(), CacheStats::default());
-        Self { registry, budget_bytes, pinned, weights, cache, stats }
+        Self {
+            registry,
+            budget_bytes,
+            pinned,
+            weights,
+            cache: Mutex::default(),
+            stats: CacheStats::default(),
+            tokens: Arc::default(),
+            token_limit: AtomicU64::new(budget_bytes),
+            fitting: Mutex::default(),
+        }
     }
 
     /// What the versions in memory were measured by.
@@ -142,6 +157,7 @@ impl LiveVersions {
         let live = slot.live.try_lock().ok().and_then(|live| live.clone());
         if live.is_some() {
             self.stats.hits.add_one();
+            self.fit_tokens();
         }
         live
     }
@@ -162,13 +178,12 @@ impl LiveVersions {
             Ok((loaded, checkpoint)) => {
                 self.stats.loads.add_one();
                 let mut used = lock(&slot.used);
-                used.bytes = loaded.classifier.memory_bytes();
                 used.checkpoint = Some(checkpoint);
                 used.pinned = self.pinned.contains(model);
                 drop(used);
                 *live = Some(Arc::clone(&loaded));
                 drop(live);
-                self.evict();
+                self.fit();
                 Ok(loaded)
             }
             Err(cause) => {
@@ -219,7 +234,7 @@ impl LiveVersions {
     fn load(&self, model: &ModelId, number: VersionNumber) -> Result<(Arc<Live>, CheckpointId)> {
         let started = Instant::now();
         let version = self.registry.version(model, number)?;
-        let manifest = self.registry.manifest(model, version.revision)?;
+        let manifest = self.registry.shared_manifest(model, version.revision)?;
         let checkpoint = self.registry.checkpoint_id(model, number)?;
         let shared = self.with_checkpoint(&checkpoint);
         let is_shared = shared.is_some();
@@ -231,6 +246,7 @@ impl LiveVersions {
                     Some(other) => Classifier::beside(&checkpoint, &other)?,
                     None => {
                         let classifier = Classifier::for_answers(&checkpoint, self.weights)?;
+                        let classifier = classifier.counted_by(&self.tokens);
                         classifier.warm()?;
                         classifier
                     }
@@ -240,11 +256,14 @@ impl LiveVersions {
         let rows = classifier.leaves();
         let groups = LeafGroups::new(&manifest, rows)?;
         let levels = (0..manifest.depth()).map(|level| LeafGroups::at_level(&manifest, rows, level));
-        let levels = levels.collect::<Result<_>>()?;
+        let levels = levels.collect::<Result<Vec<_>>>()?;
         let rejection = self.registry.rejection(&version)?;
         info!(%model, version = %number, shared = is_shared, millis = started.elapsed().as_millis(), "version loaded");
         let (translations, pace) = (Translations::default(), Pace::default());
-        let live = Live { version, manifest, groups, levels, translations, pace, classifier, rejection };
+        let rows = (levels.len() + 1) * rows.len() * size_of::<Option<u32>>();
+        let bytes = (size_of::<Live>() + manifest.memory_bytes() + rows) as u64;
+        let live =
+            Live { version, manifest, groups, levels, translations, pace, classifier, rejection, bytes };
         Ok((Arc::new(live), checkpoint))
     }
 
@@ -284,31 +303,10 @@ impl LiveVersions {
         lock(&slot.used).at = at;
         slot
     }
-
-    /// Forgets the versions that were not used for longest, until the rest fits the budget.
-    fn evict(&self) {
-        let mut cache = lock(&self.cache);
-        let mut uses: Vec<(Key, Use)> =
-            cache.slots.iter().map(|(key, slot)| (*key, *lock(&slot.used))).collect();
-        uses.sort_unstable_by_key(|(_, used)| std::cmp::Reverse(used.at));
-        let (mut total, mut counted, mut pinned) = (0, HashSet::new(), HashSet::new());
-        for (index, (key, used)) in uses.iter().enumerate() {
-            // The version of a pinned model that was used last is the one that serves.
-            let stays = used.pinned && pinned.insert(key.0);
-            let is_first = used.checkpoint.is_none_or(|checkpoint| counted.insert(checkpoint));
-            let bytes = if is_first { used.bytes } else { 0 };
-            if index > 0 && !stays && total + bytes > self.budget_bytes {
-                cache.slots.remove(key);
-                self.stats.evictions.add_one();
-            } else {
-                total += bytes;
-            }
-        }
-    }
 }
 
 /// What these locks guard is replaced as a whole, so a panic elsewhere leaves it usable.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

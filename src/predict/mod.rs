@@ -1,6 +1,7 @@
 //! Answering: versions kept in memory, and the threads that compute for all requests.
 
 mod batcher;
+mod budget;
 mod live;
 mod pace;
 mod predictor;
@@ -10,6 +11,6 @@ mod waiting;
 
 pub use batcher::QueueLimits;
 pub use live::{Live, LiveVersions};
-pub use predictor::{Answer, Answers, Asked, Predictor, Question, Score};
+pub use predictor::{Answer, Answers, Asked, Outline, Predictor, Question, Score};
 pub use revision::InRevision;
 pub use stats::{BatchStats, CacheStats};

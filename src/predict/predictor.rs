@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     registry::{ModelId, Registry, Selector, Version},
-    taxonomy::{ClassId, ClassName, Revision, Unresolved, VersionNumber},
+    taxonomy::{ClassId, ClassName, LeafGroups, Revision, Unresolved, VersionNumber},
 };
 
 /// Texts to classify.
@@ -52,6 +52,14 @@ struct Terms {
     rejection_threshold: Option<f64>,
 }
 
+/// What the answer to a question will hold, known before anything is computed.
+#[derive(Debug)]
+pub struct Outline<'a> {
+    live: &'a Live,
+    terms: &'a Terms,
+    texts: usize,
+}
+
 /// What a version says to each text.
 #[derive(Debug)]
 pub struct Answers {
@@ -91,6 +99,55 @@ pub struct Score {
     pub probability: f64,
 }
 
+impl Terms {
+    /// How rows of the head become the classes of the answers.
+    fn groups<'a>(&'a self, live: &'a Live) -> &'a LeafGroups {
+        match &self.in_revision {
+            Some(of) => &of.at(self.level).groups,
+            None => live.groups_at(self.level),
+        }
+    }
+}
+
+impl Outline<'_> {
+    /// The texts.
+    pub fn texts(&self) -> usize {
+        self.texts
+    }
+
+    /// Classes that are listed for a text, at most: as many as are asked for, and as many as can be sure enough, for the
+    /// probabilities sum to 1.
+    pub fn listed(&self) -> usize {
+        let sure = match self.terms.min_confidence {
+            // One more for what rounding makes of the sum. A cast of what is too large is the largest number.
+            least if least > 0.0 => ((1.0 / least) as usize).saturating_add(1),
+            _ => usize::MAX,
+        };
+        self.terms.top_k.min(sure).min(self.classes().len())
+    }
+
+    /// The classes that may be listed.
+    pub fn classes(&self) -> &[ClassId] {
+        &self.terms.groups(self.live).classes
+    }
+
+    /// As [`Answers::name`].
+    pub fn name(&self, class: ClassId) -> &ClassName {
+        name(self.live, self.terms.in_revision.as_deref(), class)
+    }
+
+    /// As [`Answers::unresolved`].
+    pub fn unresolved(&self) -> &[Unresolved] {
+        self.terms.in_revision.as_ref().map_or(&[], |of| &of.at(self.terms.level).unresolved)
+    }
+}
+
+/// Name of a class: in the revision asked for if it is one of it, else in that of the version.
+fn name<'a>(live: &'a Live, in_revision: Option<&'a InRevision>, class: ClassId) -> &'a ClassName {
+    let asked_for = in_revision.and_then(|of| of.class(class));
+    asked_for.map_or_else(|| live.name(class), |class| &class.name)
+}
+
 impl Answers {
     /// The revision in whose classes the answers are.
     pub fn revision(&self) -> Revision {
@@ -99,8 +156,7 @@ impl Answers {
 
     /// Name of a class of the answers: in the revision asked for if it is one of it, else in that of the version.
     pub fn name(&self, class: ClassId) -> &ClassName {
-        let asked_for = self.in_revision.as_ref().and_then(|of| of.class(class));
-        asked_for.map_or_else(|| self.live.name(class), |class| &class.name)
+        name(&self.live, self.in_revision.as_deref(), class)
     }
 
     /// Whether a class of the answers is none of the revision asked for.
@@ -192,7 +248,20 @@ impl Predictor {
     /// As [`Predictor::resolve`]; [`Error::NotFound`] for the revision; [`Error::Exhausted`] when too much waits; [`Error::Precondition`] with reason
     /// `PRECISION_OUT_OF_REACH` if no threshold is known for the precision asked for.
     pub async fn predict(&self, question: Question) -> Result<Answers> {
+        self.predict_if(question, |_| Ok(())).await
+    }
+
+    /// Answers a question, unless `check` refuses what the answer will hold. It is asked before anything is computed.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`], and those of `check`.
+    pub async fn predict_if(
+        &self,
+        question: Question,
+        check: impl FnOnce(&Outline<'_>) -> Result<()>,
+    ) -> Result<Answers> {
         let (live, terms) = self.prepare(&question).await?;
+        check(&Outline { live: &live, terms: &terms, texts: question.texts.len() })?;
         let submit = |texts| self.batcher.submit(&live, texts);
         let computed = some(question.texts).map(submit).transpose()?;
         Asked { live, terms, computed }.answers().await
@@ -202,9 +271,14 @@ impl Predictor {
     /// published until it is answered.
     ///
     /// # Errors
-    /// As [`Predictor::predict`], but never [`Error::Exhausted`].
-    pub async fn predict_in_turn(&self, question: Question) -> Result<Asked> {
+    /// As [`Predictor::predict_if`], but never [`Error::Exhausted`].
+    pub async fn predict_in_turn(
+        &self,
+        question: Question,
+        check: impl FnOnce(&Outline<'_>) -> Result<()>,
+    ) -> Result<Asked> {
         let (live, terms) = self.prepare(&question).await?;
+        check(&Outline { live: &live, terms: &terms, texts: question.texts.len() })?;
         let computed = match some(question.texts) {
             Some(texts) => Some(self.batcher.submit_in_turn(&live, texts).await?),
             None => None,
@@ -283,8 +357,8 @@ impl Asked {
     /// [`Error::Unavailable`] when the daemon stops first; [`Error::Internal`] if the network fails.
     pub async fn answers(self) -> Result<Answers> {
         let Self { live, terms, computed } = self;
-        let Terms { in_revision, level, top_k, min_confidence, rejection_threshold } = terms;
         let Some(computed) = computed else {
+            let Terms { in_revision, level, rejection_threshold, .. } = terms;
             return Ok(Answers { live, in_revision, level, answers: Vec::new(), rejection_threshold });
         };
         let computed = match computed {
@@ -293,10 +367,9 @@ impl Asked {
                 .await
                 .map_err(|_| Error::Unavailable("the daemon is shutting down; try again later".into()))??,
         };
-        let groups = match &in_revision {
-            Some(of) => &of.at(level).groups,
-            None => live.groups_at(level),
-        };
+        let groups = terms.groups(&live);
+        let (top_k, min_confidence) = (terms.top_k, terms.min_confidence);
+        let rejection_threshold = terms.rejection_threshold;
         let answers = computed.rows.iter().zip(&computed.texts).map(|(row, text)| {
             let classes = groups.sums(row);
             let confidence = classes.iter().copied().fold(0.0, f64::max);
@@ -309,6 +382,7 @@ impl Asked {
             }
         });
         let answers = answers.collect();
+        let Terms { in_revision, level, .. } = terms;
         Ok(Answers { live, in_revision, level, answers, rejection_threshold })
     }
 }

@@ -18,6 +18,8 @@ pub struct InRevision {
     classes: Translation,
     /// From the top down, as far as there are groups.
     levels: Vec<Translation>,
+    /// Memory that all of it takes, nearly.
+    bytes: u64,
 }
 
 impl InRevision {
@@ -28,8 +30,10 @@ impl InRevision {
     pub(super) fn new(own: &Manifest, manifest: Manifest, rows: &[LeafId]) -> Result<Self> {
         let translation = |level| Translation::new(own, &manifest, rows, level);
         let levels = (0..manifest.depth()).map(|level| translation(Some(level)));
-        let levels = levels.collect::<Result<_>>()?;
-        Ok(Self { classes: translation(None)?, levels, manifest })
+        let levels = levels.collect::<Result<Vec<_>>>()?;
+        let rows = (levels.len() + 1) * rows.len() * size_of::<Option<u32>>();
+        let bytes = (manifest.memory_bytes() + rows) as u64;
+        Ok(Self { classes: translation(None)?, levels, manifest, bytes })
     }
 
     /// The translation at a level: 0 is the top; into the classes themselves without one.
@@ -68,6 +72,11 @@ impl Translations {
         }
         kept.push(Arc::clone(&translation));
         translation
+    }
+
+    /// Bytes that they take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.lock().iter().map(|translation| translation.bytes).sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<InRevision>>> {

@@ -1,14 +1,14 @@
 //! Models, aliases, and reading what belongs to a model.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use prost::Message as _;
 
 use super::{
     AliasName, CheckpointId, Design, Model, ModelId, Receipt, Registry, Selector, Version, checkpoint, key,
     manifest,
-    model::not_found,
     publish::put_model,
+    receipt::Made,
     record::{damaged, decode},
 };
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
     store::{Batch, Tree},
     taxonomy::{Manifest, Revision, VersionNumber},
 };
+
+/// Aliases of a model at most: its record holds all of them, and every answer about it.
+const MAX_ALIASES: usize = 1000;
 
 impl Registry {
     /// Makes a model that has no version yet.
@@ -52,7 +55,7 @@ impl Registry {
         let mut batch = Batch::new();
         batch.put(Tree::Catalog, key::COUNTERS, counters.encode_to_vec());
         put_model(&mut batch, &mut model);
-        self.add_receipt(&mut writer, &mut batch, receipt, || id.name())?;
+        self.add_receipt(&mut writer, &mut batch, receipt, || Made::model(&model, id.name()))?;
         self.commit(writer, batch)?;
         Ok(model)
     }
@@ -60,10 +63,10 @@ impl Registry {
     /// One model.
     ///
     /// # Errors
-    /// [`Error::NotFound`], with the nearest name there is.
+    /// [`Error::NotFound`], without the name of another one: who asks may not know of it.
     pub fn model(&self, id: &ModelId) -> Result<Model> {
         let Some(bytes) = self.store.get(Tree::Catalog, &key::model(id))? else {
-            return Err(not_found(id, self.all_models().filter_map(|model| Some(model.ok()?.id))));
+            return Err(Error::not_found(Resource::Model, id.name()));
         };
         Model::from_record(id.clone(), decode(&id.name(), &bytes)?)
     }
@@ -95,7 +98,7 @@ impl Registry {
         for job in self.jobs(Some(id), None, usize::MAX)? {
             batch.delete(Tree::Jobs, key::job(job.id));
         }
-        self.add_receipt(&mut writer, &mut batch, receipt, || id.name())?;
+        self.add_receipt(&mut writer, &mut batch, receipt, || Made::unique(id.name()))?;
         self.store.commit(batch)?;
         if let Err(error) = self.remove_owned(model.uid) {
             tracing::warn!(model = %id, %error, "the bytes of a deleted model stay until the next start");
@@ -106,7 +109,8 @@ impl Registry {
     /// Points an alias to a version.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for a model or version that does not exist; [`Error::Conflict`] when the sequence is another.
+    /// [`Error::NotFound`] for a model or version that does not exist; [`Error::Conflict`] when the sequence is another;
+    /// [`Error::Exhausted`] with reason `ALIASES`.
     pub fn set_alias(
         &self,
         id: &ModelId,
@@ -120,10 +124,21 @@ impl Registry {
         model.expect_sequence(expected_sequence)?;
         self.version_of(&model, number)?;
         let name = id.alias_name(&alias);
+        if model.aliases.len() >= MAX_ALIASES && !model.aliases.contains_key(&alias) {
+            return Err(Error::Exhausted {
+                reason: "ALIASES",
+                description: format!(
+                    "{} has {} aliases, and a model may have {MAX_ALIASES}; point one of them to the version",
+                    id.name(),
+                    model.aliases.len()
+                ),
+                retry_after: None,
+            });
+        }
         model.aliases.insert(alias, number);
         let mut batch = Batch::new();
         put_model(&mut batch, &mut model);
-        self.add_receipt(&mut writer, &mut batch, receipt, || name)?;
+        self.add_receipt(&mut writer, &mut batch, receipt, || Made::model(&model, name))?;
         self.commit(writer, batch)?;
         Ok(model)
     }
@@ -187,20 +202,25 @@ impl Registry {
         before: Option<VersionNumber>,
         limit: usize,
     ) -> Result<Vec<Version>> {
-        let model = self.model(id)?;
+        self.versions_before(&self.model(id)?, before).take(limit).collect()
+    }
+
+    /// Versions of a model below a number, newest first, each read when it is asked for.
+    pub fn versions_before(
+        &self,
+        model: &Model,
+        before: Option<VersionNumber>,
+    ) -> impl Iterator<Item = Result<Version>> + use<> {
         let before = before.map(|number| key::version(model.uid, number));
-        self.store
-            .scan_back(Tree::Catalog, &key::owner(key::VERSIONS, model.uid), before.as_deref())
-            .map(|entry| {
-                let (key, bytes) = entry?;
-                let number = VersionNumber(key::number(&key));
-                let record: storage::Version = decode(&id.version_name(number), &bytes)?;
-                Ok((number, record))
-            })
-            .filter(|entry| entry.as_ref().map_or(true, |(_, record)| !record.deleted))
-            .take(limit)
-            .map(|entry| entry.and_then(|(number, record)| Version::from_record(id.clone(), number, record)))
-            .collect()
+        let prefix = key::owner(key::VERSIONS, model.uid);
+        let id = model.id.clone();
+        let versions = self.store.scan_back(Tree::Catalog, &prefix, before.as_deref()).map(move |entry| {
+            let (key, bytes) = entry?;
+            let number = VersionNumber(key::number(&key));
+            let record: storage::Version = decode(&id.version_name(number), &bytes)?;
+            (!record.deleted).then(|| Version::from_record(id.clone(), number, record)).transpose()
+        });
+        versions.filter_map(Result::transpose)
     }
 
     /// One manifest.
@@ -208,6 +228,14 @@ impl Registry {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn manifest(&self, id: &ModelId, revision: Revision) -> Result<Manifest> {
+        self.shared_manifest(id, revision).map(Arc::unwrap_or_clone)
+    }
+
+    /// One manifest, which the registry and others may hold too: it takes no copy of all the classes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn shared_manifest(&self, id: &ModelId, revision: Revision) -> Result<Arc<Manifest>> {
         self.manifest_of(&self.model(id)?, revision)
     }
 
@@ -217,7 +245,7 @@ impl Registry {
     /// [`Error::NotFound`].
     pub fn manifest_to_change(&self, model: &Model, revision: Revision) -> Result<Manifest> {
         let newest = self.manifest_of(model, Revision(model.latest_revision))?;
-        Ok(self.manifest_of(model, revision)?.numbered_after(&newest))
+        Ok(Manifest::clone(&*self.manifest_of(model, revision)?).numbered_after(&newest))
     }
 
     /// Manifests of a model below a revision, newest first.
@@ -225,18 +253,25 @@ impl Registry {
     /// # Errors
     /// [`Error::NotFound`] for a model that does not exist.
     pub fn manifests(&self, id: &ModelId, before: Option<Revision>, limit: usize) -> Result<Vec<Manifest>> {
-        let model = self.model(id)?;
+        self.manifests_before(&self.model(id)?, before).take(limit).collect()
+    }
+
+    /// Manifests of a model below a revision, newest first, each read when it is asked for: a thousand of many classes would
+    /// take a lot of memory at once.
+    pub fn manifests_before(
+        &self,
+        model: &Model,
+        before: Option<Revision>,
+    ) -> impl Iterator<Item = Result<Manifest>> + use<> {
         let before = before.map(|revision| key::manifest(model.uid, revision));
-        self.store
-            .scan_back(Tree::Catalog, &key::owner(key::MANIFESTS, model.uid), before.as_deref())
-            .take(limit)
-            .map(|entry| {
-                let (key, bytes) = entry?;
-                let revision = Revision(key::number(&key));
-                let what = id.manifest_name(revision);
-                manifest::from_record(&what, revision, decode(&what, &bytes)?)
-            })
-            .collect()
+        let prefix = key::owner(key::MANIFESTS, model.uid);
+        let id = model.id.clone();
+        self.store.scan_back(Tree::Catalog, &prefix, before.as_deref()).map(move |entry| {
+            let (key, bytes) = entry?;
+            let revision = Revision(key::number(&key));
+            let what = id.manifest_name(revision);
+            manifest::from_record(&what, revision, decode(&what, &bytes)?)
+        })
     }
 
     /// The tensors of a version.
@@ -268,11 +303,16 @@ impl Registry {
         self.models_after(None)
     }
 
-    pub(super) fn manifest_of(&self, model: &Model, revision: Revision) -> Result<Manifest> {
+    pub(super) fn manifest_of(&self, model: &Model, revision: Revision) -> Result<Arc<Manifest>> {
+        if let Some(manifest) = self.manifests.get(model.uid, revision) {
+            return Ok(manifest);
+        }
         let what = model.id.manifest_name(revision);
         let bytes = self.store.get(Tree::Catalog, &key::manifest(model.uid, revision))?;
         let bytes = bytes.ok_or_else(|| Error::not_found(Resource::Manifest, what.clone()))?;
-        manifest::from_record(&what, revision, decode(&what, &bytes)?)
+        let manifest = Arc::new(manifest::from_record(&what, revision, decode(&what, &bytes)?)?);
+        self.manifests.keep(model.uid, &manifest);
+        Ok(manifest)
     }
 
     pub(super) fn checkpoint_record(
@@ -293,7 +333,10 @@ impl Registry {
         Version::from_record(model.id.clone(), number, record)
     }
 
-    fn models_after(&self, after: Option<&ModelId>) -> impl Iterator<Item = Result<Model>> + use<> {
+    pub(super) fn models_after(
+        &self,
+        after: Option<&ModelId>,
+    ) -> impl Iterator<Item = Result<Model>> + use<> {
         let after = after.map(key::model);
         self.store.scan(Tree::Catalog, key::MODELS, after.as_deref()).map(|entry| {
             let (key, bytes) = entry?;
@@ -306,7 +349,7 @@ impl Registry {
 
     /// Removes what a deleted model leaves.
     fn remove_owned(&self, uid: u64) -> Result<()> {
-        for kind in [key::VERSIONS, key::CHECKPOINTS, key::MANIFESTS] {
+        for kind in key::OWNED {
             self.store.delete_prefix(Tree::Catalog, &key::owner(kind, uid))?;
         }
         self.sweep_blobs()?;

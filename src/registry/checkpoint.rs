@@ -28,6 +28,9 @@ impl CheckpointId {
     }
 }
 
+/// Bytes of new arrays that wait in memory to be written.
+const WAITING_BYTES: usize = 64 << 20;
+
 /// Stores the blobs of a checkpoint that are not stored yet, durably, and returns its record. `before` is the record of the one that
 /// it was made from, which stays. Until a commit names them, a sweep would remove the blobs.
 pub(super) fn write(
@@ -41,11 +44,17 @@ pub(super) fn write(
         storage::Vocabulary { entries: checkpoint.vocabulary.clone(), terms: checkpoint.terms.clone() };
     let mut new = Batch::new();
     let vocabulary = add_blob(store, &mut new, vocabulary.encode_to_vec())?;
+    let mut waiting = 0;
     let tensors = checkpoint
         .tensors
         .iter()
         .map(|(name, array)| {
             let Place { data, columns } = add_array(store, &mut new, arrays, array, before_of(name))?;
+            waiting += size_of_val(&*array.data);
+            if waiting >= WAITING_BYTES {
+                store.append(std::mem::take(&mut new))?;
+                waiting = 0;
+            }
             Ok(storage::Tensor {
                 name: name.clone(),
                 shape: array.shape.iter().map(|&extent| extent as u64).collect(),
@@ -149,7 +158,7 @@ fn add_array(
             Place { data, columns: Some((at, add_blob(store, new, to_bytes(&picked))?)) }
         }
         Some((data, _)) => Place::whole(data),
-        None => Place::whole(add_blob(store, new, to_bytes(&array.data))?),
+        None => Place::whole(add_blob(store, new, large_to_bytes(&array.data)?)?),
     };
     arrays.remember(place.clone(), &array.data);
     Ok(place)
@@ -223,6 +232,14 @@ pub(super) fn to_bytes(numbers: &[f32]) -> Vec<u8> {
     let mut bytes = vec![0; size_of_val(numbers)];
     bytes.as_chunks_mut().0.iter_mut().zip(numbers).for_each(|(place, number)| *place = number.to_le_bytes());
     bytes
+}
+
+/// As [`to_bytes`], of an array that may be large.
+fn large_to_bytes(numbers: &[f32]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size_of_val(numbers)).map_err(|_| Error::out_of_memory(size_of_val(numbers)))?;
+    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    Ok(bytes)
 }
 
 /// A remainder of less than four bytes is left out; the shape tells.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 
-use super::{AliasName, Model, ModelId, Receipt, Registry, Version, checkpoint, key};
+use super::{AliasName, Model, ModelId, Receipt, Registry, Version, checkpoint, key, receipt::Made};
 use crate::{
     error::{Error, Result},
     proto::storage,
@@ -37,7 +37,7 @@ impl Registry {
         let tensors = self.checkpoint_record(&model, number)?;
         let mut batch = Batch::freeing();
         put_deleted(&mut batch, model.uid, &version);
-        self.add_receipt(&mut writer, &mut batch, receipt, || version.name())?;
+        self.add_receipt(&mut writer, &mut batch, receipt, || Made::within(&model, version.name()))?;
         self.store.commit(batch)?;
         if let Err(error) = self.remove_blobs_of(&version.name(), &tensors) {
             tracing::warn!(version = version.name(), %error, "the bytes of a deleted version stay until the next start");

@@ -1,8 +1,10 @@
 //! Versions that go from one model to another, of this daemon or of another.
 
+use std::sync::Arc;
+
 use super::{
-    Archive, Batch, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Registry, Selector,
-    Tensors, Version,
+    Archive, Batch, Model, ModelId, Origin, Publication, PublishedManifest, Receipt, Registry, Scratch,
+    Selector, Tensors, Version,
 };
 use crate::{
     error::{Error, Result},
@@ -25,6 +27,14 @@ impl Registry {
             mode: version.mode,
             report: version.report,
         })
+    }
+
+    /// An empty file on the disk of the store, for what is uploaded.
+    ///
+    /// # Errors
+    /// As [`Store::scratch`](crate::store::Store::scratch).
+    pub fn scratch(&self) -> Result<Scratch> {
+        self.store.scratch()
     }
 
     /// Stores a version that was exported. No alias points to it.
@@ -63,7 +73,11 @@ impl Registry {
     /// Refuses a manifest that is not what a model holds under its revision.
     pub(super) fn check_same_manifest(&self, model: &Model, imported: &Manifest) -> Result<()> {
         let name = model.id.manifest_name(imported.revision);
-        let fault = match self.manifest_of(model, imported.revision).map(Manifest::portable) {
+        let fault = match self
+            .manifest_of(model, imported.revision)
+            .map(Arc::unwrap_or_clone)
+            .map(Manifest::portable)
+        {
             Ok(own) if own == *imported => return Ok(()),
             Ok(_) => format!("{name} is another one than that of the imported version"),
             Err(Error::NotFound { .. }) => {

@@ -6,6 +6,7 @@ use prost::Message as _;
 
 use super::{
     Mode, ModelId, Receipt, Registry, key,
+    receipt::Made,
     record::{damaged, decode, from_mode, model_id, time, timestamp, to_mode},
 };
 use crate::{
@@ -56,9 +57,9 @@ pub struct JobRecord {
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobState {
-    /// Accepted, waiting for the training thread.
+    /// Accepted, waiting to be started.
     Queued,
-    /// Learning.
+    /// Started: it computes, by turns with others.
     Running,
     /// Done.
     Succeeded,
@@ -212,7 +213,7 @@ impl Registry {
         let model = self.model(model)?;
         let mut batch = Batch::new();
         let job = self.accept_job(&mut batch, &model.id, order.into())?;
-        self.add_receipt(&mut writer, &mut batch, receipt, || job.id.name())?;
+        self.add_receipt(&mut writer, &mut batch, receipt, || Made::unique(job.id.name()))?;
         self.commit(writer, batch)?;
         Ok(job)
     }
@@ -259,18 +260,24 @@ impl Registry {
         before: Option<JobId>,
         limit: usize,
     ) -> Result<Vec<JobRecord>> {
-        let before = before.map(key::job);
-        self.store
-            .scan_back(Tree::Jobs, &[], before.as_deref())
-            .map(|entry| {
-                entry.and_then(|(key, bytes)| JobRecord::from_record(JobId(key::number(&key)), &bytes))
-            })
+        self.jobs_before(before)
             .filter(|job| match (job, model) {
                 (Ok(job), Some(model)) => job.model == *model,
                 _ => true,
             })
             .take(limit)
             .collect()
+    }
+
+    /// All jobs below a number, newest first.
+    pub(super) fn jobs_before(
+        &self,
+        before: Option<JobId>,
+    ) -> impl Iterator<Item = Result<JobRecord>> + use<> {
+        let before = before.map(key::job);
+        self.store.scan_back(Tree::Jobs, &[], before.as_deref()).map(|entry| {
+            entry.and_then(|(key, bytes)| JobRecord::from_record(JobId(key::number(&key)), &bytes))
+        })
     }
 
     /// The jobs that the stop of the daemon ended and whose work is to be done again, oldest first.

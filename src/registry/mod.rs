@@ -18,31 +18,35 @@ mod job;
 pub(crate) mod key;
 mod lineage;
 mod manifest;
+mod manifests;
 mod model;
+mod page;
 mod publish;
 mod quotas;
 mod receipt;
 pub(crate) mod record;
 mod report;
 mod retention;
+mod revisions;
 mod salvage;
+mod service_time;
 mod vectors;
 mod version;
 
 use std::{
     collections::{BTreeSet, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Instant, SystemTime},
+    time::Instant,
 };
 
-pub use archive::{Archive, Encoded, MAX_ARCHIVE_BYTES, check_size};
+pub use archive::{Archive, Encoded, MAX_ARCHIVE_BYTES, Source, check_size};
 pub use checkpoint::CheckpointId;
 pub use job::{JobId, JobRecord, JobState};
 pub use lineage::Lineage;
 pub use model::{AliasName, MAX_NAME_BYTES, Model, ModelId, Selector};
 pub use publish::{Publication, PublishedManifest, Tensors};
 pub use quotas::Quotas;
-pub use receipt::{RECEIPT_LIFETIME, Receipt};
+pub use receipt::{Kept, RECEIPT_LIFETIME, Receipt};
 pub use report::{Epoch, LostClass, RejectionPoint, Report};
 pub use retention::Retention;
 pub use salvage::{Dispensable, GivenUp};
@@ -50,8 +54,10 @@ pub use vectors::{Design, FileName, PretrainedVectors};
 pub use version::{Mode, Origin, Version};
 
 use arrays::Arrays;
+use manifests::Manifests;
+use service_time::ServiceClock;
 
-pub use crate::store::Batch;
+pub use crate::store::{Batch, Scratch};
 
 use crate::{
     error::Result,
@@ -66,7 +72,9 @@ pub struct Registry {
     /// Held by whoever reads a record in order to change it, and while blobs are put or swept.
     writer: Mutex<Writer>,
     arrays: Arrays,
+    manifests: Manifests,
     quotas: Quotas,
+    clock: ServiceClock,
 }
 
 /// What only the writer may touch.
@@ -76,25 +84,31 @@ struct Writer {
 }
 
 impl Registry {
-    /// Opens the catalog of a store and tidies up after the last run: jobs it left unended are interrupted, receipts
-    /// that expired are dropped, and what no model or version owns any more is removed.
+    /// Opens the catalog of a store and tidies up after the last run: jobs it left unended are interrupted,
+    /// receipts that expired are dropped, and what no model or version owns any more is removed. Where the
+    /// store takes no writes, all that stays as it is.
     ///
     /// # Errors
     /// [`crate::error::Error::Corrupt`] for a damaged record; what the store says when it cannot be written.
     pub fn open(store: Store) -> Result<Self> {
         let writer = Mutex::new(Writer { receipts_swept: Instant::now() });
-        let (arrays, quotas) = Default::default();
-        let registry = Self { store, writer, arrays, quotas };
+        let (arrays, manifests, quotas, clock) = Default::default();
+        let mut registry = Self { store, writer, arrays, manifests, quotas, clock };
+        registry.start_clock()?;
+        if !registry.store.is_writable() {
+            return Ok(registry);
+        }
         registry.interrupt_jobs()?;
         let mut batch = Batch::freeing();
-        registry.drop_expired_receipts(&mut batch, SystemTime::now())?;
+        registry.drop_expired_receipts(&mut batch, registry.service_time())?;
         if !batch.is_empty() {
             registry.store.commit(batch)?;
         }
         let live = registry.uids()?;
-        for kind in [key::VERSIONS, key::CHECKPOINTS, key::MANIFESTS] {
+        for kind in key::OWNED {
             key::sweep_owners(&registry.store, Tree::Catalog, kind, &live)?;
         }
+        registry.index_versions()?;
         let removed = registry.sweep_blobs()?;
         if removed > 0 {
             tracing::info!(removed, "removed blobs that no version names");

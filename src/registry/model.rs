@@ -7,7 +7,7 @@ use super::{
     record::{damaged, from_preset, time, timestamp, to_preset},
 };
 use crate::{
-    error::{Error, Resource, nearest},
+    error::Error,
     model::Preset,
     proto::storage,
     taxonomy::{Revision, VersionNumber},
@@ -105,6 +105,14 @@ impl ModelId {
     }
 }
 
+impl std::str::FromStr for ModelId {
+    type Err = String;
+
+    fn from_str(raw: &str) -> Result<Self, String> {
+        Self::new(raw)
+    }
+}
+
 impl AliasName {
     /// Checks a name.
     ///
@@ -161,6 +169,7 @@ impl Model {
             sequence: self.sequence,
             created: timestamp(self.created),
             word_vectors: self.word_vectors.as_ref().map(PretrainedVectors::to_record),
+            indexed_versions: self.latest_version,
         }
     }
 
@@ -212,13 +221,6 @@ impl fmt::Display for AliasName {
     }
 }
 
-/// The error for a model that does not exist, with the nearest name there is.
-pub(super) fn not_found(id: &ModelId, existing: impl Iterator<Item = ModelId>) -> Error {
-    let suggestion =
-        nearest(id.as_str(), existing.map(|other| other.0)).map(|other| format!("models/{other}"));
-    Error::NotFound { resource: Resource::Model, name: id.name(), suggestion }
-}
-
 fn check(raw: &str, may_begin: impl Fn(char) -> bool, beginning: &str) -> Result<(), String> {
     let shown = || raw.chars().take(MAX_NAME_BYTES + 1).flat_map(char::escape_debug).collect::<String>();
     if raw.is_empty() {
@@ -260,19 +262,5 @@ mod tests {
         }
         assert!(AliasName::new("canary").is_ok());
         assert!(AliasName::new("1st").unwrap_err().contains("begin with a letter"));
-    }
-
-    #[test]
-    fn a_missing_model_suggests_the_nearest_name() {
-        let ids = ["bank", "weather", "banks"].map(|id| ModelId::new(id).unwrap());
-        let suggestion = |raw: &str| match not_found(&ModelId::new(raw).unwrap(), ids.iter().cloned()) {
-            Error::NotFound { suggestion, .. } => suggestion,
-            other => panic!("{other}"),
-        };
-        assert_eq!(suggestion("bnak2"), None);
-        assert_eq!(suggestion("bamk").as_deref(), Some("models/bank"));
-        assert_eq!(suggestion("bnak").as_deref(), Some("models/bank"));
-        assert_eq!(suggestion("wether").as_deref(), Some("models/weather"));
-        assert_eq!(suggestion("travel"), None);
     }
 }

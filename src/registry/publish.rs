@@ -1,13 +1,13 @@
 //! Publication: the one way a version comes into being.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use prost::Message as _;
 use tracing::debug;
 
 use super::{
     AliasName, JobId, JobRecord, Lineage, Mode, Model, ModelId, Origin, Receipt, Registry, Report, Version,
-    checkpoint, key, manifest,
+    checkpoint, key, manifest, receipt::Made,
 };
 use crate::{
     error::{Error, Result},
@@ -97,16 +97,16 @@ impl Registry {
             PublishedManifest::New(new) => {
                 check_revision(&model, new.revision)?;
                 put_manifest(&mut batch, &mut model, &new);
-                *new
+                Arc::new(*new)
             }
             PublishedManifest::Existing(revision) => self.manifest_of(&model, revision)?,
             PublishedManifest::Imported(first) if (model.latest_version, model.latest_revision) == (0, 0) => {
                 put_manifest(&mut batch, &mut model, &first);
-                *first
+                Arc::new(*first)
             }
             PublishedManifest::Imported(same) => {
                 self.check_same_manifest(&model, &same)?;
-                *same
+                Arc::new(*same)
             }
         };
         let tensors = self.tensors(&model, publication.tensors, publication.parent, &manifest)?;
@@ -114,7 +114,7 @@ impl Registry {
         let accepted = accepted.transpose()?.map(|job| job.id);
 
         model.latest_version += 1;
-        let version = Version {
+        let mut version = Version {
             model: model.id.clone(),
             number: VersionNumber(model.latest_version),
             parent: publication.parent,
@@ -129,12 +129,15 @@ impl Registry {
             size_bytes: checkpoint::size_bytes(&tensors),
             parameter_count: checkpoint::parameter_count(&tensors),
             created: SystemTime::now(),
+            aged_from: self.service_time(),
         };
+        version.lineage = self.lineage_to_store(&model, &version, &manifest)?;
         batch.put(
             Tree::Catalog,
             key::version(model.uid, version.number),
             version.to_record().encode_to_vec(),
         );
+        batch.put(Tree::Catalog, key::version_in(model.uid, version.revision, version.number), Vec::new());
         batch.put(Tree::Catalog, key::checkpoint(model.uid, version.number), tensors.encode_to_vec());
         if publication.promote {
             model.aliases.insert(AliasName::serving(), version.number);
@@ -144,8 +147,10 @@ impl Registry {
             job.versions.push(version.number);
             job.put(&mut batch);
         }
-        self.add_receipt(&mut writer, &mut batch, publication.receipt, || version.name())?;
+        let made = || Made::within(&model, version.name());
+        self.add_receipt(&mut writer, &mut batch, publication.receipt, made)?;
         self.commit(writer, batch)?;
+        self.manifests.keep(model.uid, &manifest);
         Ok(version)
     }
 

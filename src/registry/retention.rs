@@ -14,7 +14,7 @@ use crate::{error::Result, taxonomy::VersionNumber};
 pub struct Retention {
     /// Versions, the newest of them.
     pub versions: Option<usize>,
-    /// Time since they were made.
+    /// Service time since they were made.
     pub age: Option<Duration>,
     /// Bytes of their tensors together, those that several share counted for each.
     pub bytes: Option<u64>,
@@ -26,10 +26,10 @@ impl Registry {
     /// # Errors
     /// [`Error::NotFound`](crate::error::Error::NotFound) for a model that is gone; what the store says when it cannot be
     /// written.
-    pub fn retire(&self, id: &ModelId, retention: Retention, now: SystemTime) -> Result<Vec<VersionNumber>> {
+    pub fn retire(&self, id: &ModelId, retention: Retention) -> Result<Vec<VersionNumber>> {
         let model = self.model(id)?;
         let versions = self.versions(id, None, usize::MAX)?;
-        let surplus = retention.surplus(&versions, &self.needed(&model)?, now);
+        let surplus = retention.surplus(&versions, &self.needed(&model)?, self.service_time());
         for number in &surplus {
             self.delete_version(id, *number, true, None)?;
         }
@@ -49,7 +49,7 @@ impl Registry {
 }
 
 impl Retention {
-    /// The versions that go, of all there are, newest first.
+    /// The versions that go, of all there are, newest first. `now` is a service time.
     fn surplus(
         &self,
         versions: &[Version],
@@ -59,7 +59,7 @@ impl Retention {
         let mut bytes = 0_u64;
         let mut surplus = Vec::new();
         for (index, version) in versions.iter().enumerate() {
-            let age = now.duration_since(version.created).unwrap_or_default();
+            let age = now.duration_since(version.aged_from).unwrap_or_default();
             let within = self.versions.is_none_or(|most| index < most)
                 && self.age.is_none_or(|most| age < most)
                 && self.bytes.is_none_or(|most| bytes.saturating_add(version.size_bytes) <= most);
@@ -96,7 +96,8 @@ mod tests {
             fitted: Vec::new(),
             size_bytes: 100,
             parameter_count: 25,
-            created: now - DAY * (9 - number as u32),
+            created: now,
+            aged_from: now - DAY * (9 - number as u32),
         };
         (1..=9).rev().map(version).collect()
     }

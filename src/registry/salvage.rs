@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     AliasName, JobId, Model, Registry, Version,
     delete::put_deleted,
-    key::{self, CHECKPOINTS},
+    key::{self, CHECKPOINTS, PAGE_KEY, REVISIONS},
     publish::put_model,
 };
 use crate::{
@@ -32,8 +32,14 @@ pub enum Dispensable {
     Job(JobId),
     /// The answer to a call, which is done again if it is repeated.
     Receipt,
+    /// The key of page tokens, which is made anew: lists begin again.
+    PageKey,
+    /// How far the service time has come: it starts anew from the newest version.
+    ServiceTime,
     /// Of the tensors of versions: those are given up by [`Registry::give_up_damaged_versions`].
     Tensors,
+    /// That a version answers in a revision, which the key says alone: the value is empty.
+    Index,
 }
 
 impl Dispensable {
@@ -44,7 +50,10 @@ impl Dispensable {
             Tree::Jobs => Some(Self::Job(JobId(key::number(record)))),
             Tree::Receipts => Some(Self::Receipt),
             Tree::Chunks => Some(Self::Tensors),
+            Tree::Catalog if record == key::SERVICE_TIME => Some(Self::ServiceTime),
             Tree::Catalog if record.first() == Some(&CHECKPOINTS) => Some(Self::Tensors),
+            Tree::Catalog if record.first() == Some(&REVISIONS) => Some(Self::Index),
+            Tree::Catalog if record == PAGE_KEY => Some(Self::PageKey),
             Tree::Catalog | Tree::Examples => None,
         }
     }

@@ -33,7 +33,7 @@ pub struct Version {
     pub job: Option<JobId>,
     /// What training measured.
     pub report: Option<Report>,
-    /// For an imported version: what it has of those it was made from.
+    /// What it has of those it was made from, where that is stored with it; [`super::Registry::lineage`] tells of any.
     pub lineage: Option<Lineage>,
     /// Leaves that came with it, at once, and whose rows were fitted to examples.
     pub fitted: Vec<LeafId>,
@@ -41,8 +41,10 @@ pub struct Version {
     pub size_bytes: u64,
     /// Network parameters.
     pub parameter_count: u64,
-    /// When it was made.
+    /// When it was made, by the wall clock.
     pub created: SystemTime,
+    /// From when on it ages, in service time.
+    pub aged_from: SystemTime,
 }
 
 /// How a version came to be.
@@ -97,6 +99,7 @@ impl Version {
             deleted: false,
             lineage: self.lineage.as_ref().map(Lineage::to_record),
             fitted: self.fitted.iter().map(|leaf| leaf.0).collect(),
+            aged_from: timestamp(self.aged_from),
         }
     }
 
@@ -116,6 +119,9 @@ impl Version {
                 return Err(damaged(&what, format!("origin {} is unknown", record.origin)));
             }
         };
+        let created = time(&what, record.created)?;
+        // Earlier builds had the wall clock alone.
+        let aged_from = record.aged_from.map_or(Ok(created), |from| time(&what, Some(from)))?;
         Ok(Self {
             model,
             number,
@@ -130,7 +136,8 @@ impl Version {
             fitted: record.fitted.into_iter().map(LeafId).collect(),
             size_bytes: record.size_bytes,
             parameter_count: record.parameter_count,
-            created: time(&what, record.created)?,
+            created,
+            aged_from,
         })
     }
 }

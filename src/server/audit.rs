@@ -6,37 +6,46 @@ use std::{sync::Arc, time::Instant};
 use tonic::Code;
 use tracing::info;
 
-use super::roles::Rpc;
+use super::{deadline::Deadline, roles::Rpc};
 use crate::service::{Identity, Peer, Said};
 
 /// The target of the lines.
 const TARGET: &str = "taxond::audit";
 
-/// A call that changes something, from its arrival on. Dropped before it was answered, it counts as cancelled: the client
-/// went, and what it asked for may have been done.
+/// A call that changes something, from its arrival on. Dropped before it was answered, it counts as cancelled, or as beyond its
+/// deadline: the client went, and what it asked for may have been done.
 pub(super) struct Audit {
     rpc: Rpc,
     who: String,
     from: Option<Peer>,
     said: Arc<Said>,
     started: Instant,
-    outcome: Code,
+    /// None until it is answered.
+    outcome: Option<Code>,
+    deadline: Option<Deadline>,
 }
 
 impl Audit {
-    pub(super) fn begin(rpc: Rpc, who: Option<&Identity>, from: Option<&Peer>, said: Arc<Said>) -> Self {
+    pub(super) fn begin(
+        rpc: Rpc,
+        who: Option<&Identity>,
+        from: Option<&Peer>,
+        said: Arc<Said>,
+        deadline: Option<Deadline>,
+    ) -> Self {
         let who = who.map(|who| who.name.clone()).unwrap_or_default();
-        Self { rpc, who, from: from.cloned(), said, started: Instant::now(), outcome: Code::Cancelled }
+        Self { rpc, who, from: from.cloned(), said, started: Instant::now(), outcome: None, deadline }
     }
 
     /// Writes the line of a call that is answered.
     pub(super) fn answered(mut self, outcome: Code) {
-        self.outcome = outcome;
+        self.outcome = Some(outcome);
     }
 }
 
 impl Drop for Audit {
     fn drop(&mut self) {
+        let outcome = self.outcome.unwrap_or_else(|| Deadline::outcome_of_reset(self.deadline));
         info!(
             target: TARGET,
             who = self.who,
@@ -44,7 +53,7 @@ impl Drop for Audit {
             rpc = self.rpc.method(),
             model = self.said.model.get(),
             request_id = self.said.request_id.get(),
-            outcome = ?self.outcome,
+            outcome = ?outcome,
             millis = self.started.elapsed().as_secs_f64() * 1000.0,
             "call"
         );

@@ -4,7 +4,6 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 #[cfg(unix)]
@@ -12,13 +11,14 @@ use tokio::net::UnixStream;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::idle::{IdleTimer, OpenCalls};
-
+use super::{
+    idle::{IdleTimer, OpenCalls, Patience},
+    places::{Place, Standing},
+};
 use crate::service::Peer;
 
 /// A connection and who is at its other end.
@@ -30,10 +30,10 @@ pub(super) struct Connection {
     preface: [u8; PREFACE.len()],
     given: usize,
     calls: OpenCalls,
-    /// When it has been without a call for too long; none where that may be.
-    idle: Option<IdleTimer>,
+    /// When it has been without a call for too long.
+    idle: IdleTimer,
     /// Its place among the connections that may be open.
-    _place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 /// What calls are told of their connection.
@@ -43,14 +43,8 @@ pub(super) struct Client {
     pub(super) peer: Peer,
     /// The calls that are open on it.
     pub(super) calls: OpenCalls,
-}
-
-/// What each connection has of the limits.
-#[derive(Debug)]
-pub(super) struct Place {
-    pub(super) permit: OwnedSemaphorePermit,
-    /// How long it may be without a call; for ever where there is none.
-    pub(super) idle: Option<Duration>,
+    /// How it counts among the connections that may be open.
+    pub(super) standing: Standing,
 }
 
 /// What a client sends first (RFC 9113, 3.4).
@@ -73,27 +67,53 @@ impl Connection {
     ///
     /// # Errors
     /// The client went, or speaks something else.
-    pub(super) async fn greet(mut io: Io, peer: Peer, place: Place) -> io::Result<Self> {
+    pub(super) async fn greet(
+        mut io: Io,
+        peer: Peer,
+        mut place: Place,
+        patience: Patience,
+    ) -> io::Result<Self> {
         let mut preface = [0; PREFACE.len()];
-        io.read_exact(&mut preface).await?;
+        tokio::select! {
+            read = io.read_exact(&mut preface) => read?,
+            () = place.closed() => return Err(made_room()),
+        };
         if preface != *PREFACE {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not speak HTTP/2"));
         }
         let calls = OpenCalls::new();
-        let idle = place.idle.map(|limit| IdleTimer::new(calls.clone(), limit));
-        Ok(Self { io, peer, preface, given: 0, calls, idle, _place: place.permit })
+        let idle = IdleTimer::new(calls.clone(), patience);
+        Ok(Self { io, peer, preface, given: 0, calls, idle, place })
     }
 
-    fn io(self: Pin<&mut Self>) -> Pin<&mut Io> {
-        Pin::new(&mut self.get_mut().io)
+    /// Ready when it is to be closed: it made no call for too long, or makes room for another.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.place.poll_closed(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => self.idle.poll(cx),
+        }
     }
+
+    /// What a write gives: an error where it would wait on a connection that is to be closed, as the client of one that is
+    /// not read may never let it go on.
+    fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_pending() && self.poll_over(cx).is_ready() {
+            return Poll::Ready(Err(made_room()));
+        }
+        written
+    }
+}
+
+/// Why a connection ends that the client did not end.
+pub(super) fn made_room() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection makes room for others")
 }
 
 impl Connected for Connection {
     type ConnectInfo = Client;
 
     fn connect_info(&self) -> Client {
-        Client { peer: self.peer.clone(), calls: self.calls.clone() }
+        Client { peer: self.peer.clone(), calls: self.calls.clone(), standing: self.place.standing() }
     }
 }
 
@@ -113,11 +133,9 @@ impl AsyncRead for Connection {
         }
         let connection = self.get_mut();
         let read = Pin::new(&mut connection.io).poll_read(cx, buffer);
-        if read.is_pending()
-            && let Some(idle) = &mut connection.idle
-        {
+        if read.is_pending() {
             // As if the client had ended it.
-            return idle.poll(cx).map(Ok);
+            return connection.poll_over(cx).map(Ok);
         }
         read
     }
@@ -125,7 +143,9 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.io().poll_write(cx, bytes)
+        let connection = self.get_mut();
+        let written = Pin::new(&mut connection.io).poll_write(cx, bytes);
+        connection.written(cx, written)
     }
 
     fn poll_write_vectored(
@@ -133,7 +153,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.io().poll_write_vectored(cx, slices)
+        let connection = self.get_mut();
+        let written = Pin::new(&mut connection.io).poll_write_vectored(cx, slices);
+        connection.written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -141,11 +163,15 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io().poll_flush(cx)
+        let connection = self.get_mut();
+        let flushed = Pin::new(&mut connection.io).poll_flush(cx);
+        connection.written(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io().poll_shutdown(cx)
+        let connection = self.get_mut();
+        let shut = Pin::new(&mut connection.io).poll_shutdown(cx);
+        connection.written(cx, shut)
     }
 }
 

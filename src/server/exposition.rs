@@ -162,6 +162,13 @@ impl Collector for Snapshot {
         out.counter("taxond_model_cache_hits", "Versions asked for that were in memory", cache.hits.get())?;
         out.counter("taxond_model_cache_loads", "Versions that were loaded", cache.loads.get())?;
         out.counter("taxond_model_cache_evictions", "Versions dropped from memory", cache.evictions.get())?;
+        let bytes = sources.live.memory_bytes();
+        out.gauge("taxond_model_cache_bytes", "Memory that versions take, with the tokens they read", bytes)?;
+        out.counter(
+            "taxond_displaced_connections",
+            "Connections closed to make room for others, or turned away",
+            sources.metrics.displaced_connections.get(),
+        )?;
         out.counter("taxond_version_swaps", "Versions that began to serve", sources.metrics.swaps.get())?;
 
         let (running, queued, trainings) = sources.trainings();

@@ -34,11 +34,18 @@ pub(super) async fn start(store: Store) -> (Reporter, HealthServer<impl Health>)
             let mut writable = store.is_writable();
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
+                let looking = store.clone();
+                // Also where nobody writes, and a disk that hangs holds up no connection. What is wrong is
+                // logged there.
+                let _told_by_the_store = tokio::task::spawn_blocking(move || looking.check_files()).await;
                 if writable != store.is_writable() {
                     writable = !writable;
                     match writable {
                         true => info!("the store takes writes again"),
-                        false => error!("the store takes no writes: only predictions are served"),
+                        false => {
+                            let reason = store.read_only_reason().unwrap_or_default();
+                            error!(reason, "the store takes no writes: only predictions are served");
+                        }
                     }
                     report(&reporter, writable).await;
                 }

@@ -4,7 +4,9 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Release},
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Release,
+        },
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -19,6 +21,8 @@ pub(super) struct OpenCalls(Arc<State>);
 #[derive(Debug)]
 struct State {
     began: Instant,
+    /// Whether there ever was one.
+    any: AtomicBool,
     open: AtomicUsize,
     /// Microseconds from the beginning to the end of the last call.
     ended: AtomicU64,
@@ -28,15 +32,30 @@ struct State {
 #[derive(Debug)]
 pub(super) struct OpenCall(OpenCalls);
 
+/// How long a connection may be without a call; for ever where there is none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// From its greeting to its first call.
+    pub(super) first_call: Option<Duration>,
+    /// At any time.
+    pub(super) idle: Option<Duration>,
+}
+
 impl OpenCalls {
     /// None, from now on.
     pub(super) fn new() -> Self {
-        let state = State { began: Instant::now(), open: AtomicUsize::new(0), ended: AtomicU64::new(0) };
+        let state = State {
+            began: Instant::now(),
+            any: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            ended: AtomicU64::new(0),
+        };
         Self(Arc::new(state))
     }
 
     /// One more.
     pub(super) fn begin(&self) -> OpenCall {
+        self.0.any.store(true, Release);
         self.0.open.fetch_add(1, AcqRel);
         OpenCall(self.clone())
     }
@@ -45,6 +64,14 @@ impl OpenCalls {
     fn idle_since(&self) -> Option<Instant> {
         let idle = self.0.open.load(Acquire) == 0;
         idle.then(|| self.0.began + Duration::from_micros(self.0.ended.load(Acquire)))
+    }
+
+    /// When the connection will have been without a call for too long, unless one begins; none for never.
+    fn over(&self, patience: Patience, now: Instant) -> Option<Instant> {
+        let idle = patience.idle.map(|limit| self.idle_since().unwrap_or(now) + limit);
+        let first = patience.first_call.filter(|_| !self.0.any.load(Acquire));
+        let first = first.map(|limit| self.0.began + limit);
+        first.into_iter().chain(idle).min()
     }
 }
 
@@ -60,25 +87,28 @@ impl Drop for OpenCall {
 #[derive(Debug)]
 pub(super) struct IdleTimer {
     calls: OpenCalls,
-    limit: Duration,
-    sleep: Pin<Box<Sleep>>,
+    patience: Patience,
+    /// Until when nothing need be looked at; none where nothing ever need be.
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl IdleTimer {
-    pub(super) fn new(calls: OpenCalls, limit: Duration) -> Self {
-        Self { calls, limit, sleep: Box::pin(sleep(limit)) }
+    pub(super) fn new(calls: OpenCalls, patience: Patience) -> Self {
+        let first = [patience.first_call, patience.idle].into_iter().flatten().min();
+        Self { calls, patience, sleep: first.map(|limit| Box::pin(sleep(limit))) }
     }
 
     /// Ready once it was so long without a call.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            ready!(self.sleep.as_mut().poll(cx));
+            let Some(sleep) = &mut self.sleep else { return Poll::Pending };
+            ready!(sleep.as_mut().poll(cx));
             let now = Instant::now();
-            let over = self.calls.idle_since().unwrap_or(now) + self.limit;
-            if over <= now {
-                return Poll::Ready(());
+            match self.calls.over(self.patience, now) {
+                Some(over) if over <= now => return Poll::Ready(()),
+                Some(over) => sleep.as_mut().reset(over),
+                None => self.sleep = None,
             }
-            self.sleep.as_mut().reset(over);
         }
     }
 }
@@ -90,19 +120,39 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(3600);
+
+    async fn is_over(timer: &mut IdleTimer) -> bool {
+        poll_fn(|cx| Poll::Ready(timer.poll(cx).is_ready())).await
+    }
 
     #[tokio::test]
     async fn only_time_without_a_call_counts() {
         let calls = OpenCalls::new();
-        let mut timer = IdleTimer::new(calls.clone(), LIMIT);
+        let patience = Patience { first_call: None, idle: Some(LIMIT) };
+        let mut timer = IdleTimer::new(calls.clone(), patience);
         let (one, other) = (calls.begin(), calls.begin());
         drop(one);
         sleep(5 * LIMIT).await;
-        let is_over = poll_fn(|cx| Poll::Ready(timer.poll(cx).is_ready())).await;
-        assert!(!is_over, "a call is open");
+        assert!(!is_over(&mut timer).await, "a call is open");
         let ended = Instant::now();
         drop(other);
         poll_fn(|cx| timer.poll(cx)).await;
         assert!(ended.elapsed() >= LIMIT / 2, "the time begins with the end of the last call");
+    }
+
+    #[tokio::test]
+    async fn the_first_call_has_a_time_of_its_own_and_no_other_has() {
+        for idle in [None, Some(LONG)] {
+            let patience = Patience { first_call: Some(LIMIT), idle };
+            let mut without = IdleTimer::new(OpenCalls::new(), patience);
+            poll_fn(|cx| without.poll(cx)).await;
+
+            let calls = OpenCalls::new();
+            let mut timer = IdleTimer::new(calls.clone(), patience);
+            drop(calls.begin());
+            sleep(5 * LIMIT).await;
+            assert!(!is_over(&mut timer).await, "it made a call");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, io, net::SocketAddr, ops::ControlFlow, path::PathBuf, sync::Arc, 
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -14,7 +14,10 @@ use tracing::{debug, warn};
 use super::unix::UnixSocketListener;
 use super::{
     certificate,
-    connection::{Connection, Io, Place},
+    connection::{Connection, Io, made_room},
+    idle::Patience,
+    metrics::Metrics,
+    places::{Limits, Place, Places},
     tls::Tls,
 };
 use crate::{
@@ -44,8 +47,8 @@ pub(super) struct Listeners {
     tcp: Option<TcpListener>,
     #[cfg(unix)]
     unix: Option<UnixSocketListener>,
-    max_connections: usize,
-    idle: Option<Duration>,
+    limits: Limits,
+    patience: Patience,
 }
 
 impl Listeners {
@@ -73,8 +76,11 @@ impl Listeners {
             tcp,
             #[cfg(unix)]
             unix,
-            max_connections: network.max_connections,
-            idle: network.idle,
+            limits: Limits {
+                connections: network.max_connections,
+                per_peer: network.max_connections_per_peer,
+            },
+            patience: Patience { first_call: network.first_call, idle: network.idle },
         })
     }
 
@@ -95,29 +101,33 @@ impl Listeners {
 
     /// Takes connections until nobody reads the stream any more; then the sockets are closed. TCP is encrypted if there is a
     /// certificate.
-    pub(super) fn accept(self, tls: Option<Arc<Tls>>) -> ReceiverStream<io::Result<Connection>> {
+    pub(super) fn accept(
+        self,
+        tls: Option<Arc<Tls>>,
+        metrics: &Arc<Metrics>,
+    ) -> ReceiverStream<io::Result<Connection>> {
         let (sender, receiver) = mpsc::channel(WAITING);
         // Each way in has its own places, so that one stays open when the other is full.
         if let Some(listener) = self.tcp {
-            let (sender, places) = (sender.clone(), Arc::new(Semaphore::new(self.max_connections)));
+            let (sender, places) = (sender.clone(), Places::new(self.limits, Arc::clone(metrics)));
             tokio::spawn(async move {
                 while let ControlFlow::Continue(accepted) = next(listener.accept(), &sender).await {
                     let Some((stream, address)) = accepted else { continue };
-                    let Some(permit) = place(&places, &address) else { continue };
-                    let place = Place { permit, idle: self.idle };
-                    greet(&sender, tcp(stream, address, tls.clone(), place));
+                    let Some(place) = places.take(&Peer::Tcp { address, certificate: None }) else {
+                        continue;
+                    };
+                    greet(&sender, tcp(stream, address, tls.clone(), place, self.patience));
                 }
             });
         }
         #[cfg(unix)]
         if let Some(listener) = self.unix {
-            let (sender, places) = (sender.clone(), Arc::new(Semaphore::new(self.max_connections)));
+            let (sender, places) = (sender.clone(), Places::new(self.limits, Arc::clone(metrics)));
             tokio::spawn(async move {
                 while let ControlFlow::Continue(accepted) = next(listener.accept(), &sender).await {
                     let Some((stream, peer)) = accepted else { continue };
-                    let Some(permit) = place(&places, &peer) else { continue };
-                    let place = Place { permit, idle: self.idle };
-                    greet(&sender, Connection::greet(Io::Unix(stream), peer, place));
+                    let Some(place) = places.take(&peer) else { continue };
+                    greet(&sender, Connection::greet(Io::Unix(stream), peer, place, self.patience));
                 }
             });
         }
@@ -143,15 +153,6 @@ async fn next<T>(
     }
 }
 
-/// A place for a connection; none where too many are open, and the client is turned away at once.
-fn place(places: &Arc<Semaphore>, from: &impl fmt::Display) -> Option<OwnedSemaphorePermit> {
-    let place = Arc::clone(places).try_acquire_owned().ok();
-    if place.is_none() {
-        warn!(%from, "a client was turned away: max_connections are open");
-    }
-    place
-}
-
 /// Greets a client and hands the connection over, on a task of its own: nobody waits for somebody else.
 fn greet(
     sender: &mpsc::Sender<io::Result<Connection>>,
@@ -175,17 +176,22 @@ async fn tcp(
     stream: TcpStream,
     address: SocketAddr,
     tls: Option<Arc<Tls>>,
-    place: Place,
+    mut place: Place,
+    patience: Patience,
 ) -> io::Result<Connection> {
     // Or an answer in two pieces waits 40 ms for the acknowledgement of the first.
     stream.set_nodelay(true)?;
     let Some(tls) = tls else {
-        return Connection::greet(Io::Tcp(stream), Peer::Tcp { address, certificate: None }, place).await;
+        let peer = Peer::Tcp { address, certificate: None };
+        return Connection::greet(Io::Tcp(stream), peer, place, patience).await;
     };
-    let stream = tls.acceptor().accept(stream).await?;
+    let stream = tokio::select! {
+        encrypted = tls.acceptor().accept(stream) => encrypted?,
+        () = place.closed() => return Err(made_room()),
+    };
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let certificate = shown.map(|shown| certificate::names(shown).into());
-    Connection::greet(Io::Tls(Box::new(stream)), Peer::Tcp { address, certificate }, place).await
+    Connection::greet(Io::Tls(Box::new(stream)), Peer::Tcp { address, certificate }, place, patience).await
 }
 
 /// Why an address cannot be listened on, and what to do where that is known.

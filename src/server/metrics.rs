@@ -18,11 +18,15 @@ use tonic::{
 use tracing::Span;
 
 use super::{
+    deadline::Deadline,
     idle::OpenCall,
     roles::{self, Rpc},
     traces,
 };
-use crate::measure::{Counter, Histogram};
+use crate::{
+    admission,
+    measure::{Counter, Histogram},
+};
 
 /// Codes of gRPC, 0 to 16.
 const CODES: usize = 17;
@@ -30,13 +34,15 @@ const CODES: usize = 17;
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 /// Why calls are not let in.
-const REASONS: [&str; 6] = [
+const REASONS: [&str; 8] = [
     "NO_CREDENTIALS",
     "UNKNOWN_TOKEN",
     "UNKNOWN_CERTIFICATE",
     "UNKNOWN_SCHEME",
     "ROLE_TOO_LOW",
     "RATE_LIMITED",
+    admission::CALLS,
+    admission::MEMORY,
 ];
 
 /// The counters of a daemon, made once for all RPCs.
@@ -46,6 +52,8 @@ pub(super) struct Metrics {
     refused: [Counter; REASONS.len()],
     /// Versions that began to serve.
     pub(super) swaps: Counter,
+    /// Connections closed for others, or not taken.
+    pub(super) displaced_connections: Counter,
 }
 
 /// The counters of an RPC.
@@ -67,6 +75,7 @@ impl Metrics {
             calls: calls.collect(),
             refused: array::from_fn(|_| Counter::default()),
             swaps: Counter::default(),
+            displaced_connections: Counter::default(),
         }
     }
 
@@ -96,12 +105,14 @@ impl Calls {
     }
 }
 
-/// Measures a call, from now until its answer is whole. Dropped before that, it counts as cancelled.
+/// Measures a call, from now until its answer is whole. Dropped before that, it counts as cancelled or as beyond its deadline.
 pub(super) struct Call {
     metrics: Arc<Metrics>,
     number: usize,
     started: Instant,
-    outcome: Code,
+    /// None until it is known.
+    outcome: Option<Code>,
+    deadline: Option<Deadline>,
     /// Where spans are sent.
     span: Option<Span>,
     /// Keeps its connection from being idle.
@@ -114,13 +125,15 @@ impl Call {
         rpc: Rpc,
         span: Option<Span>,
         open: Option<OpenCall>,
+        deadline: Option<Deadline>,
     ) -> Self {
         let metrics = Arc::clone(metrics);
         Self {
             metrics,
             number: rpc.number,
             started: Instant::now(),
-            outcome: Code::Cancelled,
+            outcome: None,
+            deadline,
             span,
             _open: open,
         }
@@ -130,7 +143,7 @@ impl Call {
     pub(super) fn measure(mut self, response: http::Response<Body>) -> http::Response<Body> {
         match response.headers().get(Status::GRPC_STATUS) {
             Some(status) => {
-                self.outcome = Code::from_bytes(status.as_bytes());
+                self.outcome = Some(Code::from_bytes(status.as_bytes()));
                 response
             }
             None => response.map(|inner| Body::new(Measured { inner, call: self })),
@@ -140,11 +153,12 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        let outcome = self.outcome.unwrap_or_else(|| Deadline::outcome_of_reset(self.deadline));
         let calls = &self.metrics.calls[self.number];
-        calls.codes[self.outcome as usize].add_one();
+        calls.codes[outcome as usize].add_one();
         calls.seconds.add(self.started.elapsed().as_secs_f64());
         if let Some(span) = &self.span {
-            traces::ended(span, self.outcome);
+            traces::ended(span, outcome);
         }
     }
 }
@@ -167,7 +181,7 @@ impl HttpBody for Measured {
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(status) = frame.trailers_ref().and_then(|trailers| trailers.get(Status::GRPC_STATUS))
         {
-            self.call.outcome = Code::from_bytes(status.as_bytes());
+            self.call.outcome = Some(Code::from_bytes(status.as_bytes()));
         }
         polled
     }

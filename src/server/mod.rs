@@ -5,6 +5,7 @@ mod auth;
 mod certificate;
 mod connection;
 mod crowd;
+mod deadline;
 mod doctor;
 mod door;
 mod exposition;
@@ -13,18 +14,22 @@ mod fsck;
 pub(crate) mod fuzzing;
 mod gate;
 mod health;
+mod hints;
 mod idle;
 mod listen;
 mod metrics;
 mod notify;
 mod offline;
 mod panics;
+mod places;
 mod probes;
 mod process;
 mod rate;
 mod reload;
 mod repair;
+mod request_body;
 mod roles;
+mod session;
 mod signals;
 mod tls;
 mod traces;
@@ -53,11 +58,12 @@ use door::Door;
 use exposition::Sources;
 pub use fsck::{DataReport, fsck};
 use gate::GateLayer;
+use hints::Hints;
 pub use listen::Address;
 use listen::Listeners;
 use metrics::Metrics;
 pub use notify::ServiceManager;
-pub use offline::{compact, restore};
+pub use offline::{compact, free_bytes, restore};
 pub use process::{Process, SetLog, serve};
 use reload::Reloadable;
 pub use repair::{Repaired, repair};
@@ -67,6 +73,8 @@ pub use traces::TraceExporter;
 use upkeep::{Upkeep, UpkeepThread};
 
 use crate::{
+    admission::{Admission, Limits},
+    cancel::{Cancellation, Shutdown},
     config::Config,
     dataset::{Dataset, FeatureCache},
     error::{Error, Result},
@@ -74,8 +82,8 @@ use crate::{
     predict::{LiveVersions, Predictor, QueueLimits},
     proto::{inference, v1},
     registry::{ModelId, Quotas, Registry, Retention, Version},
-    service::{Requests, Services},
-    store::{Closing, Pending, Store, StoreOptions},
+    service::{BackgroundThreads, PageTokens, Requests, Services},
+    store::{Closing, OpenFiles, Pending, Store, StoreOptions},
     train::{Host, Jobs, Tolerance, VectorsDir, give_way},
 };
 
@@ -90,6 +98,11 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// How often a connection is asked whether it is alive, and how long it may take to say so before it is closed.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the training thread may take to end, and the upkeep with it. With the three limits below, this is what a stop takes
+/// beyond the time to drain.
+const JOBS_END: Duration = Duration::from_secs(10);
+/// How long work for calls may go on after it was cancelled.
+const WORK_ENDS: Duration = Duration::from_secs(5);
 /// How long the data folder may take to close after the last call has ended.
 const CLOSING: Duration = Duration::from_secs(2);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -109,6 +122,10 @@ pub struct Running {
     closing: Closing,
     /// Writes to the store that have not ended.
     pending: Pending,
+    /// Ends the work for calls.
+    shutdown: Shutdown,
+    /// The files of the store.
+    open_files: OpenFiles,
     reloadable: Arc<Reloadable>,
     watching: JoinHandle<()>,
     probes: Option<JoinHandle<()>>,
@@ -133,6 +150,8 @@ pub async fn start(config: Config) -> Result<Running> {
     };
     // For each thread a batch that is computed and one that waits.
     let crowd = Arc::new(Crowd::new(2 * config.threads * Network::BATCH, patience));
+    let limits = Limits { calls: config.max_heavy_calls, bytes: config.heavy_call_bytes };
+    let admission = Arc::new(Admission::new(limits));
     let reloadable = Arc::new(Reloadable { tls: tls.clone(), door: Arc::clone(&door) });
     let listeners = Listeners::bind(&config.network).await?;
     let addresses = listeners.addresses()?;
@@ -150,7 +169,8 @@ pub async fn start(config: Config) -> Result<Running> {
     .await
     .unwrap_or_else(|_| Err(Error::Internal("opening the data folder panicked".into())))?;
 
-    let (closing, pending) = (store.closing(), store.pending());
+    let (closing, pending, open_files) = (store.closing(), store.pending(), store.open_files());
+    let shutdown = services.shutdown.clone();
     let (metrics_address, probes) = match probes {
         Some((listener, address)) => {
             let sources = Sources {
@@ -177,6 +197,7 @@ pub async fn start(config: Config) -> Result<Running> {
     };
     let internal = |cause: tonic_reflection::server::Error| Error::Internal(format!("reflection: {cause}"));
     let jobs = Arc::clone(&services.jobs);
+    let counted = Arc::clone(&metrics);
     let server = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_local_error_reset_streams(Some(MAX_RESETS))
@@ -184,7 +205,7 @@ pub async fn start(config: Config) -> Result<Running> {
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(GateLayer { door, crowd, metrics, traces })
+        .layer(GateLayer { door, crowd, admission, metrics, hints: Hints::new(services.clone()), traces })
         .add_routes(services.routes())
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(internal)?)
@@ -193,7 +214,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (draining, drained) = oneshot::channel::<()>();
     let serving = tokio::spawn(async move {
-        let serve = server.serve_with_incoming_shutdown(listeners.accept(tls), async {
+        let serve = server.serve_with_incoming_shutdown(listeners.accept(tls, &counted), async {
             // A sender that is dropped stops the server as well.
             let _asked = stopped.await;
             let started = Instant::now();
@@ -204,8 +225,8 @@ pub async fn start(config: Config) -> Result<Running> {
                 drop(upkeep);
                 jobs.close();
             });
-            let closed = closed.await;
-            info!(jobs_closed = closed.is_ok(), seconds = started.elapsed().as_secs_f64(), "draining");
+            let closed = matches!(tokio::time::timeout(JOBS_END, closed).await, Ok(Ok(())));
+            info!(jobs_closed = closed, seconds = started.elapsed().as_secs_f64(), "draining");
             let _deadline_starts = draining.send(());
         });
         let deadline = async {
@@ -232,6 +253,8 @@ pub async fn start(config: Config) -> Result<Running> {
         serving,
         closing,
         pending,
+        shutdown,
+        open_files,
         reloadable,
         watching,
         probes,
@@ -258,10 +281,13 @@ impl Running {
         }
     }
 
-    /// Stops: jobs are interrupted, open calls get the time to drain, the store is flushed and the data folder closed.
+    /// Stops: jobs are interrupted, open calls get the time to drain, then their work is cancelled, the store is flushed and the
+    /// data folder closed.
     ///
     /// # Errors
-    /// What made serving end.
+    /// What made serving end; [`Error::Unavailable`] where work did not end although it was cancelled: then a thread still runs, and
+    /// the process is to end without it; or where the data folder is not at its path any more, so that a restart would not
+    /// find what was acknowledged.
     pub async fn stop(self) -> Result<()> {
         // A receiver that is gone has stopped already.
         let _stopped = self.stop.send(());
@@ -273,6 +299,18 @@ impl Running {
             probes.abort();
             let _aborted = probes.await;
         }
+        let shutdown = self.shutdown;
+        shutdown.end_work();
+        let left = tokio::task::spawn_blocking(move || shutdown.wait(WORK_ENDS)).await.unwrap_or(0);
+        if left > 0 {
+            error!(
+                calls = left,
+                "work for calls does not end; the process ends without it; what was acknowledged is kept"
+            );
+            return result.and(Err(Error::Unavailable(format!(
+                "stopped while the work for {left} calls did not end; what was acknowledged is kept"
+            ))));
+        }
         // The tasks of connections let go of the store a little later.
         let closing = self.closing;
         let closed = tokio::task::spawn_blocking(move || closing.wait(CLOSING)).await;
@@ -280,7 +318,7 @@ impl Running {
             warn!("the data folder is still open when serving has ended");
         }
         info!("stopped");
-        result
+        result.and_then(|()| self.open_files.check())
     }
 }
 
@@ -357,9 +395,22 @@ fn open(
     };
     let upkeep = upkeep.start()?;
     info!(millis = started.elapsed().as_millis(), "data folder open");
-    let requests = Requests::default();
-    let stream_idle = config.network.idle;
-    let services = Services { registry, dataset, jobs, predictor, stopping, requests, stream_idle };
+    let pages = PageTokens::new(&registry.page_key()?)?;
+    // A call has one piece of work at a time, and as many calls are admitted.
+    let background = BackgroundThreads::new(niceness, 2 * config.max_heavy_calls)?;
+    let services = Services {
+        registry,
+        dataset,
+        jobs,
+        predictor,
+        stopping,
+        requests: Requests::default(),
+        pages,
+        shutdown: Shutdown::default(),
+        cancel: Cancellation::default(),
+        background: Arc::new(background),
+        stream_idle: config.network.idle,
+    };
     Ok((store, live, upkeep, services))
 }
 

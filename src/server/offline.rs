@@ -1,6 +1,6 @@
 //! Work on the data folder of a daemon that does not run.
 
-use std::io::Read;
+use std::{io::Read, path::Path};
 
 use super::fsck::{self, DataReport};
 use crate::{
@@ -18,13 +18,22 @@ pub fn restore(config: &Config, file: impl Read) -> Result<DataReport> {
     fsck::inspect(store)
 }
 
-/// Writes the database of a data folder anew, without the space that it no longer needs.
+/// Writes the database of a data folder anew, without the space that it no longer needs: in place of the old
+/// one, or into another folder, which is empty or not there.
 ///
 /// # Errors
-/// The folder is not there, is in use, or is damaged: then nothing was changed.
-pub fn compact(config: &Config) -> Result<Compacted> {
+/// The folder is not there, is in use, or is damaged, or a disk is full: then nothing was changed.
+pub fn compact(config: &Config, to: Option<&Path>) -> Result<Compacted> {
     check_folder(config)?;
-    Store::compact(&config.data_dir, options(config))
+    match to {
+        Some(to) => Store::compact_to(&config.data_dir, to, options(config)),
+        None => Store::compact(&config.data_dir, options(config)),
+    }
+}
+
+/// Bytes that this process may still write to the disk of a folder; none where the system does not tell.
+pub fn free_bytes(folder: &Path) -> Option<u64> {
+    crate::store::free_and_needed_bytes(folder).map(|(free, _)| free)
 }
 
 /// Opens the store of a data folder that is there.

@@ -48,7 +48,13 @@ pub async fn serve(config: Config, process: Process) -> Result<()> {
         threads = config.threads,
         "starting"
     );
-    let mut running = start(config.clone()).await?;
+    let mut running = tokio::select! {
+        started = start(config.clone()) => started?,
+        // Whatever is being opened: nothing was acknowledged yet.
+        () = signals.stop() => {
+            return Err(Error::Unavailable("ended while it was starting, as a signal asked".to_owned()));
+        }
+    };
     for address in &running.addresses {
         info!(%address, "serving");
         println!("listening on {address}");

@@ -70,11 +70,25 @@ fn remove_records(store: &Store, losses: &[Loss], lost: &mut Vec<String>) -> Res
     for loss in losses {
         match loss {
             Loss::Record(tree, key, what) => {
-                batch.delete(*tree, key.as_slice());
+                match what {
+                    registry::Dispensable::Index => batch.put(*tree, key.as_slice(), Vec::new()),
+                    _ => batch.delete(*tree, key.as_slice()),
+                }
                 match what {
                     registry::Dispensable::Job(id) => lost.push(id.name()),
                     registry::Dispensable::Receipt => {
                         lost.push("the receipt of a call, which is done again if it is repeated".to_owned());
+                    }
+                    registry::Dispensable::Index => {
+                        lost.push("an entry of the index of versions, which was written anew".to_owned());
+                    }
+                    registry::Dispensable::PageKey => {
+                        lost.push(
+                            "the key of page tokens; a list that was read halfway begins again".to_owned(),
+                        );
+                    }
+                    registry::Dispensable::ServiceTime => {
+                        lost.push("the service time, which starts anew from the newest version".to_owned());
                     }
                     registry::Dispensable::Tensors => {}
                 }

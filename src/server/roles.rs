@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use crate::service::Role;
+use crate::{admission::Effort, service::Role};
 
 /// An RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Rpc {
     pub audited: bool,
     /// Whether it is one answer of a network, for which there is room while that is soon.
     pub predicts: bool,
+    /// What it is to the daemon, by which it is admitted; none for predictions, which have their queue, and for what is always answered.
+    pub effort: Option<Effort>,
 }
 
 /// Who may make a call.
@@ -43,6 +45,39 @@ const HANDS_OUT: bool = true;
 /// The calls that are one answer of a network.
 const PREDICTIONS: [&str; 2] =
     ["/inference.GRPCInferenceService/ModelInfer", "/taxond.v1.PredictService/Predict"];
+
+/// The calls that read all examples of a model, or compute for long.
+const HEAVY: [&str; 5] = [
+    "/taxond.v1.DatasetService/ListExamples",
+    "/taxond.v1.DatasetService/GetStats",
+    "/taxond.v1.DatasetService/SuggestRelabels",
+    "/taxond.v1.TaxonomyService/SuggestMerges",
+    "/taxond.v1.TaxonomyService/SuggestSplits",
+];
+
+/// The calls that change a model and may read all its examples for that.
+const MODEL_CHANGES: [&str; 8] = [
+    "/taxond.v1.DatasetService/RelabelExamples",
+    "/taxond.v1.DatasetService/DeleteExamples",
+    "/taxond.v1.TaxonomyService/MergeClasses",
+    "/taxond.v1.TaxonomyService/SplitClass",
+    "/taxond.v1.TaxonomyService/AddClasses",
+    "/taxond.v1.TaxonomyService/RemoveClasses",
+    "/taxond.v1.TaxonomyService/ApplyChanges",
+    "/taxond.v1.TrainingService/Train",
+];
+
+/// The calls that take in or hand out much.
+const TRANSFERS: [&str; 5] = [
+    "/taxond.v1.AdminService/Backup",
+    "/taxond.v1.DatasetService/AddExamples",
+    "/taxond.v1.RegistryService/ExportVersion",
+    "/taxond.v1.RegistryService/ImportVersion",
+    "/taxond.v1.TrainingService/Evaluate",
+];
+
+/// A stream of predictions, which waits for its turn in their queue.
+const PREDICT_STREAM: &str = "/taxond.v1.PredictService/PredictStream";
 
 #[rustfmt::skip]
 const TABLE: &[(&str, Needs, bool)] = &[
@@ -108,7 +143,15 @@ pub fn rpcs() -> impl Iterator<Item = Rpc> {
     let numbered = TABLE.iter().enumerate();
     numbered.map(|(number, &(path, needs, audited))| {
         let predicts = PREDICTIONS.contains(&path);
-        Rpc { number, path, needs, audited, predicts }
+        let effort = match path {
+            PREDICT_STREAM => None,
+            _ if predicts || needs == Nothing => None,
+            _ if HEAVY.contains(&path) => Some(Effort::Heavy),
+            _ if MODEL_CHANGES.contains(&path) => Some(Effort::Change),
+            _ if TRANSFERS.contains(&path) => Some(Effort::Transfer),
+            _ => Some(Effort::Short),
+        };
+        Rpc { number, path, needs, audited, predicts, effort }
     })
 }
 
@@ -163,6 +206,19 @@ mod tests {
             set
         };
         assert_eq!(without(rows), without(served));
+    }
+
+    #[test]
+    fn every_call_that_is_no_prediction_is_admitted_by_its_effort() {
+        let named =
+            HEAVY.iter().chain(&MODEL_CHANGES).chain(&TRANSFERS).chain(&PREDICTIONS).chain([&PREDICT_STREAM]);
+        assert!(named.clone().all(|path| find(path).is_some()), "a path that is no call");
+        let without: Vec<&str> = rpcs().filter(|rpc| rpc.effort.is_none()).map(|rpc| rpc.method()).collect();
+        assert_eq!(
+            without,
+            ["Check", "List", "Watch", "ServerLive", "ServerReady", "ModelInfer", "Predict", "PredictStream"]
+        );
+        assert_eq!(find("/taxond.v1.RegistryService/GetModel").unwrap().effort, Some(Effort::Short));
     }
 
     #[test]

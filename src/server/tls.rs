@@ -21,6 +21,7 @@ use tokio_rustls::{
 use crate::{
     config,
     error::{Error, Result},
+    file,
 };
 
 /// The protocol that is spoken within: HTTP/2.
@@ -80,8 +81,8 @@ fn stamps(files: &config::Tls) -> Vec<Stamp> {
 
 fn server_config(files: &config::Tls) -> Result<ServerConfig> {
     let chain = certificates("tls_cert", &files.cert)?;
-    let key =
-        PrivateKeyDer::from_pem_file(&files.key).map_err(|cause| wrong("tls_key", &files.key, cause))?;
+    let key = file::read(&files.key).map_err(|cause| wrong("tls_key", &files.key, cause))?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|cause| wrong("tls_key", &files.key, cause))?;
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|cause| Error::Internal(format!("TLS: {cause}")))?;
@@ -107,8 +108,9 @@ fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>> {
 }
 
 fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let found = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let pem = file::read(path).map_err(|cause| wrong(setting, path, cause))?;
+    let found = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(|cause| wrong(setting, path, cause))?;
     if found.is_empty() {
         return Err(wrong(setting, path, "holds no certificate in PEM"));

@@ -68,7 +68,11 @@ impl UnixSocketListener {
         loop {
             let (stream, _) = self.listener.accept().await?;
             let peer = stream.peer_cred()?;
-            if allows(&self.settings, self.owner, peer.uid(), peer.gid()) {
+            // The groups are read where they may decide.
+            let groups =
+                || if self.settings.allow_gids.is_empty() { Ok(Vec::new()) } else { groups(&stream) };
+            let gids = [&[peer.gid()][..], &groups()?].concat();
+            if allows(&self.settings, self.owner, peer.uid(), &gids) {
                 return Ok((stream, Peer::Unix { uid: peer.uid() }));
             }
             warn!(
@@ -90,9 +94,57 @@ impl Drop for File {
     }
 }
 
-fn allows(settings: &UnixSocket, owner: u32, uid: u32, gid: u32) -> bool {
+/// Whether a process of a user, with these groups, may connect.
+fn allows(settings: &UnixSocket, owner: u32, uid: u32, gids: &[u32]) -> bool {
     let UnixSocket { allow_uids, allow_gids, .. } = settings;
-    uid == owner || uid == ROOT || allow_uids.contains(&uid) || allow_gids.contains(&gid)
+    uid == owner
+        || uid == ROOT
+        || allow_uids.contains(&uid)
+        || gids.iter().any(|gid| allow_gids.contains(gid))
+}
+
+/// The supplementary groups that the process at the other end had when it connected.
+///
+/// # Errors
+/// What the system says instead.
+#[cfg(target_os = "linux")]
+fn groups(stream: &UnixStream) -> io::Result<Vec<u32>> {
+    use std::os::fd::AsRawFd as _;
+
+    /// Groups that a process may have (`NGROUPS_MAX`).
+    const MOST: usize = 65_536;
+    let mut groups: Vec<libc::gid_t> = vec![0; 32];
+    loop {
+        let mut bytes = libc::socklen_t::try_from(size_of_val(&*groups)).map_err(io::Error::other)?;
+        // SAFETY: the pointer is that of a vector of `bytes` bytes, and the kernel writes no more and says how many it wrote, or
+        // would have written.
+        let answered = unsafe {
+            libc::getsockopt(
+                stream.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &mut bytes,
+            )
+        };
+        let count = bytes as usize / size_of::<libc::gid_t>();
+        if answered == 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        let cause = io::Error::last_os_error();
+        // There are more of them.
+        if cause.raw_os_error() != Some(libc::ERANGE) || !(groups.len()..=MOST).contains(&count) {
+            return Err(cause);
+        }
+        groups.resize(count + 1, 0);
+    }
+}
+
+/// Other systems tell of no supplementary groups; the primary one counts.
+#[cfg(not(target_os = "linux"))]
+fn groups(_: &UnixStream) -> io::Result<Vec<u32>> {
+    Ok(Vec::new())
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {
@@ -131,16 +183,30 @@ mod tests {
     #[test]
     fn only_the_owner_root_and_who_is_named_may_connect() {
         let settings = UnixSocket { path: "/s".into(), allow_uids: vec![1002], allow_gids: vec![2001] };
-        for (uid, gid, may) in [
-            (1000, 2000, true),
-            (ROOT, 2000, true),
-            (1002, 2000, true),
-            (1003, 2001, true),
-            (1001, 2000, false),
+        for (uid, gids, may) in [
+            (1000, &[2000][..], true),
+            (ROOT, &[2000], true),
+            (1002, &[2000], true),
+            (1003, &[2001], true),
+            (1003, &[2000, 3000, 2001], true),
+            (1001, &[2000, 3000], false),
             // Numbers of users are none of groups, and the other way round.
-            (2001, 1002, false),
+            (2001, &[1002], false),
         ] {
-            assert_eq!(allows(&settings, 1000, uid, gid), may, "uid {uid}, gid {gid}");
+            assert_eq!(allows(&settings, 1000, uid, gids), may, "uid {uid}, groups {gids:?}");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_groups_of_the_other_end_are_those_of_its_process() {
+        let (stream, _other) = UnixStream::pair().unwrap();
+        let mut found = groups(&stream).unwrap();
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap();
+        let mut own: Vec<u32> = line.split_whitespace().map(|gid| gid.parse().unwrap()).collect();
+        found.sort_unstable();
+        own.sort_unstable();
+        assert_eq!(found, own);
     }
 }

@@ -1,5 +1,6 @@
-//! What the daemon does by itself from time to time: versions that are beyond what is to be kept are deleted, memory that is
-//! free goes back to the system, and everything that is stored is read, to find damage before somebody needs what is damaged.
+//! What the daemon does by itself from time to time: versions that are beyond what is to be kept are deleted,
+//! the reserve for a start on a full disk is kept, memory that is free goes back to the system, and
+//! everything that is stored is read, to find damage before somebody needs what is damaged.
 
 use std::{
     collections::HashMap,
@@ -24,6 +25,8 @@ use crate::{
 
 /// How often versions are looked at.
 const ROUND: Duration = Duration::from_secs(60);
+/// How often the service time is stored. A crash loses no more of it than a stop of that length would add.
+const KEEP_TIME: Duration = Duration::from_secs(3600);
 /// Bytes a second that are read to find damage, so that nobody else notices.
 const SCRUB_RATE: usize = 16 << 20;
 /// Bytes that are read without a pause.
@@ -56,8 +59,15 @@ impl Upkeep {
                 // The first reading comes a full period after the start: whoever restarts often is not read all the time.
                 let mut read = Instant::now();
                 let mut seen = HashMap::new();
+                let mut clocks = (SystemTime::now(), Instant::now());
                 loop {
-                    self.retire(&mut seen);
+                    self.store.keep_reserve();
+                    if self.store.is_writable() {
+                        self.retire(&mut seen);
+                    }
+                    if clocks.1.elapsed() >= KEEP_TIME {
+                        clocks = self.keep_time(clocks);
+                    }
                     allocator::give_back();
                     if self.scrub_every.is_some_and(|every| read.elapsed() >= every) {
                         self.scrub(|pause| stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout));
@@ -65,12 +75,24 @@ impl Upkeep {
                     }
                     let due = self.scrub_every.map_or(ROUND, |every| every.saturating_sub(read.elapsed()));
                     if stopped.recv_timeout(due.min(ROUND)) != Err(RecvTimeoutError::Timeout) {
+                        self.keep_time(clocks);
                         return;
                     }
                 }
             })
             .map_err(|source| Error::io("starting the upkeep thread", source))?;
         Ok(UpkeepThread { stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Stores the service time, so that the next start goes on from it. Returns what the clocks show.
+    fn keep_time(&self, seen: (SystemTime, Instant)) -> (SystemTime, Instant) {
+        if !self.store.is_writable() {
+            return seen;
+        }
+        self.registry.keep_service_time(seen).unwrap_or_else(|cause| {
+            warn!(%cause, "the service time is not stored");
+            seen
+        })
     }
 
     /// Deletes what is beyond the limits, of models that changed since they were last looked at or whose versions age.
@@ -95,7 +117,7 @@ impl Upkeep {
 
     fn retire_of(&self, model: &ModelId) -> Result<()> {
         self.jobs.while_idle(model, || {
-            let retired = self.registry.retire(model, self.retention, SystemTime::now())?;
+            let retired = self.registry.retire(model, self.retention)?;
             for number in &retired {
                 self.predictor.forget(model, *number)?;
             }

@@ -8,7 +8,10 @@ use tonic::{Request, Response, Status, async_trait};
 use tracing::{info, info_span};
 
 use super::{Answers, Services, caller, status::status};
-use crate::proto::v1::{self, admin_service_server::AdminService};
+use crate::{
+    cancel::Cancellation,
+    proto::v1::{self, admin_service_server::AdminService},
+};
 
 /// Bytes of a message; clients take 4 MiB unless told otherwise.
 const MESSAGE_BYTES: usize = 1 << 20;
@@ -28,10 +31,11 @@ impl AdminService for Services {
         let (_, caller) = caller::of(request);
         caller.may_all().map_err(status)?;
         let (sender, receiver) = mpsc::channel(WAITING);
-        let registry = self.registry.clone();
+        let (registry, cancel) = (self.registry.clone(), self.cancellation());
+        let running = self.shutdown.begin_work();
         tokio::task::spawn_blocking(move || {
-            let _entered = info_span!("backup").entered();
-            let messages = Messages { sender: sender.clone(), waiting: Vec::new(), sent: 0 };
+            let (_running, _entered) = (running, info_span!("backup").entered());
+            let messages = Messages { sender: sender.clone(), cancel, waiting: Vec::new(), sent: 0 };
             match registry.backup(messages) {
                 Ok(messages) => info!(bytes = messages.sent, "sent"),
                 Err(error) => {
@@ -48,6 +52,7 @@ impl AdminService for Services {
 /// Cuts what is written into messages, and waits for a client that is slower. Runs where threads may block.
 struct Messages {
     sender: Sender,
+    cancel: Cancellation,
     waiting: Vec<u8>,
     sent: u64,
 }
@@ -62,6 +67,10 @@ impl Messages {
 
 impl Write for Messages {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Each value passes here: a client that left is noticed before its next message is full.
+        if self.sender.is_closed() || self.cancel.is_cancelled() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         self.waiting.extend_from_slice(bytes);
         while self.waiting.len() >= MESSAGE_BYTES {
             let rest = self.waiting.split_off(MESSAGE_BYTES);

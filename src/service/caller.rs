@@ -3,7 +3,11 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use serde::Deserialize;
@@ -12,6 +16,7 @@ use tonic::Request;
 use crate::{
     error::{Error, Resource, Result},
     registry::{JobRecord, ModelId},
+    text::person,
 };
 
 /// What an identity may do. Each role may do what those before it may.
@@ -51,6 +56,8 @@ pub struct Said {
     pub model: OnceLock<String>,
     /// The request id, if there is one, once it was read.
     pub request_id: OnceLock<String>,
+    /// Whether it is about all models.
+    pub all_models: AtomicBool,
 }
 
 impl fmt::Display for Role {
@@ -64,6 +71,14 @@ impl fmt::Display for Role {
 }
 
 impl Identity {
+    /// Somebody who was recognised.
+    ///
+    /// # Errors
+    /// What is wrong with the name, as a sentence without a subject.
+    pub fn named(name: &str, role: Role, models: Option<Vec<String>>) -> Result<Self, String> {
+        Ok(Self { name: person(name)?, role, models })
+    }
+
     /// Anybody, who may do everything: where the daemon asks nobody who it is.
     pub fn anybody() -> Self {
         Self { name: String::new(), role: Role::Admin, models: None }
@@ -109,6 +124,7 @@ impl Caller {
     /// # Errors
     /// [`Error::Denied`] with reason `MODEL_NOT_ALLOWED` for a caller who may use some alone.
     pub(super) fn may_all(&self) -> Result<()> {
+        self.said.all_models.store(true, Relaxed);
         if self.identity.models.is_none() {
             return Ok(());
         }
@@ -127,6 +143,16 @@ impl Caller {
         }
         let _first_one_counts = self.said.model.set(job.model.to_string());
         Ok(job)
+    }
+
+    /// The identity whose share of the training time a job of this call uses: the one that was verified; without one the
+    /// author, or the host where the author is an address.
+    pub(super) fn share(&self, author: &str) -> String {
+        match (self.identity.name.as_str(), author.parse::<SocketAddr>()) {
+            ("", Ok(address)) => address.ip().to_string(),
+            ("", Err(_)) => author.to_owned(),
+            (name, _) => name.to_owned(),
+        }
     }
 
     pub(super) fn says_request_id(&self, id: &str) {
@@ -177,6 +203,19 @@ mod tests {
         let ((), caller) = of(Request::new(()));
         let error = caller.may(ModelId::new("bank").unwrap()).unwrap_err();
         assert!(matches!(error, Error::Denied { reason: "MODEL_NOT_ALLOWED", .. }), "{error}");
+    }
+
+    #[test]
+    fn a_share_is_of_the_verified_identity_and_else_of_what_is_known() {
+        let share = |name: &str, author: &str| {
+            let identity = Identity { name: name.into(), ..Identity::anybody() };
+            Caller::new(Arc::new(identity)).share(author)
+        };
+        assert_eq!(share("ci", "ada via ci"), "ci");
+        assert_eq!(share("", "ada"), "ada");
+        assert_eq!(share("", "127.0.0.1:4711"), "127.0.0.1", "connections of one host are one identity");
+        assert_eq!(share("", "[::1]:4711"), "::1");
+        assert_eq!(share("", "uid 1000"), "uid 1000");
     }
 
     #[test]

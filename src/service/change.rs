@@ -14,9 +14,9 @@ use super::{
 use crate::{
     error::Result,
     proto::v1,
-    registry::{JobId, ModelId, Version},
+    registry::{JobId, Kept, ModelId, Version},
     taxonomy::Edit,
-    train::{ChangeOrder, Division, Edits, Learning, Watch},
+    train::{Applied, ChangeOrder, Division, Edits, Learning, Watch},
 };
 
 /// What the request of a change says beside the change itself.
@@ -42,6 +42,16 @@ pub(super) struct Lesson {
 pub(super) enum First {
     Preview(Box<v1::ChangePreview>),
     Applied(Box<v1::ChangeApplied>),
+}
+
+/// A change that stands.
+struct Changed {
+    /// The version that it made; the job that learns is the version's.
+    version: Version,
+    /// Seconds from the call to its commit; none of a call without a request id, of which nobody kept them.
+    seconds: Option<f64>,
+    /// How splits divided the examples.
+    divisions: Vec<Division>,
 }
 
 /// A job to follow.
@@ -103,15 +113,18 @@ impl Services {
         if terms.validate_only {
             return Ok((First::Preview(Box::new(self.preview(&order)?)), None));
         }
-        let (version, job, divisions) = self.change(rpc, request, terms, &order, learning)?;
+        let Changed { version, seconds, divisions } = self.change(rpc, request, terms, &order, learning)?;
+        let job = version.job;
         let followed = match job {
             Some(job) => Some((job, version.model.clone(), self.jobs.watch(job)?)),
             None => None,
         };
+        let (splits, omitted_splits) = self.divided(&version, &divisions)?;
         let applied = v1::ChangeApplied {
             job: job.map(|job| job.name()).unwrap_or_default(),
-            seconds: started.elapsed().as_secs_f64(),
-            splits: self.divided(&version, &divisions)?,
+            seconds: seconds.unwrap_or_else(|| started.elapsed().as_secs_f64()),
+            splits,
+            omitted_splits,
             ..self.applied(version)?
         };
         Ok((First::Applied(Box::new(applied)), followed))
@@ -127,17 +140,16 @@ impl Services {
     ) -> Result<v1::ChangeApplied> {
         let order = order(Violations::default(), terms, Edits::One(edit))?;
         if terms.validate_only {
-            let manifest = self.jobs.try_change(&order)?;
+            let manifest = self.jobs.try_change(&order, &self.cancel)?;
             let manifest = Some(convert::manifest(&order.model, &manifest));
             return Ok(v1::ChangeApplied { manifest, ..Default::default() });
         }
-        let (version, job, _) = self.change(rpc, request, terms, &order, Learning::GoesOn)?;
-        let job = job.map(|job| job.name()).unwrap_or_default();
+        let Changed { version, .. } = self.change(rpc, request, terms, &order, Learning::GoesOn)?;
+        let job = version.job.map(|job| job.name()).unwrap_or_default();
         Ok(v1::ChangeApplied { job, ..self.applied(version)? })
     }
 
-    /// Makes a change, or finds what the first call with the request id made: the version, its job, and, the first time, how
-    /// splits divided the examples.
+    /// Makes a change, or finds what the first call with the request id made.
     fn change<M: Message>(
         &self,
         rpc: &str,
@@ -145,25 +157,32 @@ impl Services {
         terms: Terms<'_>,
         order: &ChangeOrder,
         learning: Learning,
-    ) -> Result<(Version, Option<JobId>, Vec<Division>)> {
+    ) -> Result<Changed> {
         Ok(match self.first_or_repeat(terms.caller, rpc, terms.request_id, request)? {
             Call::First(receipt, _under_way) => {
-                let applied = self.jobs.change(order, learning, receipt)?;
-                (applied.version, applied.job.map(|job| job.id), applied.divisions)
+                let Applied { version, divisions, .. } =
+                    self.jobs.change(order, learning, receipt, &self.cancel)?;
+                let kept = self.kept(terms.caller, terms.request_id)?;
+                Changed { version, seconds: kept.and_then(|kept| kept.seconds), divisions }
             }
-            Call::Repeat(outcome) => {
-                let version = self.version_of_outcome(terms.caller, &outcome)?;
-                let job = version.job;
-                (version, job, Vec::new())
+            Call::Repeat(kept) => {
+                let version = self.version_of(terms.caller, &kept)?;
+                Changed {
+                    version,
+                    seconds: Some(kept.seconds.unwrap_or(0.0)),
+                    divisions: Division::decode(&kept.details)?,
+                }
             }
         })
     }
 
     fn preview(&self, order: &ChangeOrder) -> Result<v1::ChangePreview> {
-        let preview = self.jobs.preview(order)?;
+        let preview = self.jobs.preview(order, &self.cancel)?;
         let manifest = convert::manifest(&order.model, &preview.manifest);
+        let (splits, omitted_splits) = convert::divided(&preview.divisions, &preview.manifest);
         Ok(v1::ChangePreview {
-            splits: convert::divided(&preview.divisions, &preview.manifest),
+            splits,
+            omitted_splits,
             manifest: Some(manifest),
             validation_accuracy_before: preview.accuracy.map(|(before, _)| before),
             validation_accuracy_after: preview.accuracy.map(|(_, after)| after),
@@ -172,28 +191,33 @@ impl Services {
     }
 
     /// The version that the first call with a request id made.
-    pub(super) fn version_of_outcome(&self, caller: &Caller, outcome: &str) -> Result<Version> {
-        let (id, number) = name::version(caller, "request_id", outcome)?;
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::error::Error::NotFound) where its model was deleted since.
+    pub(super) fn version_of(&self, caller: &Caller, kept: &Kept) -> Result<Version> {
+        let (id, number) = name::version(caller, "request_id", &kept.outcome)?;
+        self.expect_uid(&id, kept.model_uid)?;
         self.registry.version_ever(&id, number)
     }
 
     /// A version and the manifest it answers in.
     pub(super) fn applied(&self, version: Version) -> Result<v1::ChangeApplied> {
-        let manifest = self.registry.manifest(&version.model, version.revision)?;
+        let manifest = self.registry.shared_manifest(&version.model, version.revision)?;
         Ok(v1::ChangeApplied {
             manifest: Some(convert::manifest(&version.model, &manifest)),
             version: Some(convert::version(version)),
             job: String::new(),
             seconds: 0.0,
             splits: Vec::new(),
+            omitted_splits: 0,
         })
     }
 
-    fn divided(&self, version: &Version, divisions: &[Division]) -> Result<Vec<v1::DividedClass>> {
+    fn divided(&self, version: &Version, divisions: &[Division]) -> Result<(Vec<v1::DividedClass>, u32)> {
         if divisions.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
-        let manifest = self.registry.manifest(&version.model, version.revision)?;
+        let manifest = self.registry.shared_manifest(&version.model, version.revision)?;
         Ok(convert::divided(divisions, &manifest))
     }
 }
@@ -207,6 +231,7 @@ fn order(mut violations: Violations, terms: Terms<'_>, edits: Edits) -> Result<C
         edits,
         reason: terms.reason.to_owned(),
         author: terms.author.to_owned(),
+        identity: terms.caller.share(terms.author),
         expected_revision: terms.expected_revision,
     })
 }

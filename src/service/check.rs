@@ -26,8 +26,6 @@ const DEFAULT_PAGE: u32 = 100;
 const DEFAULT_SUGGESTIONS: usize = 10;
 /// Items on a page at most.
 const MAX_PAGE: u32 = 1000;
-/// Bytes of the texts of an answer at most; what stands beside them fits a message as well.
-const MAX_TEXTS_BYTES: usize = super::MAX_MESSAGE_BYTES / 2;
 
 /// Collects what is wrong with a request, so that a client hears of everything at once.
 #[derive(Debug, Default)]
@@ -213,27 +211,6 @@ pub(super) fn suggestions(limit: u32) -> Result<usize> {
     }
 }
 
-/// How many texts of these lengths, in bytes, fit an answer; one always does.
-pub(super) fn fitting(lengths: impl Iterator<Item = usize>) -> usize {
-    let ends = lengths.scan(0, |end, length| {
-        *end += length;
-        Some(*end)
-    });
-    ends.take_while(|end| *end <= MAX_TEXTS_BYTES).count().max(1)
-}
-
-/// `page_token`: what a page before gave, or empty.
-pub(super) fn page_token<T: std::str::FromStr>(token: &str) -> Result<Option<T>> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    token.parse().map(Some).map_err(|_| {
-        let shown: String = token.chars().take(32).collect();
-        let description = format!("is not one that a list returned, got '{}'", shown.escape_debug());
-        Error::invalid("page_token", description)
-    })
-}
-
 /// `etag`: as the model carried it, or empty.
 pub(super) fn etag(etag: &str) -> Result<Option<u64>> {
     if etag.is_empty() {
@@ -262,13 +239,6 @@ mod tests {
         assert_eq!(violations.0.len(), 8);
         let text = violations.finish().unwrap_err().to_string();
         assert!(text.contains("top_k: must be 1 to 1000, got 0") && text.contains("got NaN"), "{text}");
-    }
-
-    #[test]
-    fn as_many_texts_are_answered_as_fit() {
-        assert_eq!(fitting(std::iter::repeat_n(10, 1000)), 1000);
-        assert_eq!(fitting(std::iter::repeat_n(MAX_TEXT_BYTES, 1000)), 32);
-        assert_eq!(fitting(std::iter::once(MAX_TEXTS_BYTES + 1)), 1);
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! Domain types as messages of the API.
 
-use std::{collections::BTreeSet, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    time::SystemTime,
+};
 
 use prost_types::Timestamp;
 
-use super::check;
+use super::page::{self, PAGE_BYTES, Page};
 use crate::{
     dataset::{self, Example, Meanings},
+    error::Result,
     model::Preset,
     predict,
     proto::v1,
@@ -20,8 +25,19 @@ use crate::{
     },
 };
 
+/// Bytes of a manifest that stands beside other things, and of the splits beside it.
+const MANIFEST_BYTES: usize = PAGE_BYTES / 3 * 2;
+const SPLIT_BYTES: usize = PAGE_BYTES / 3;
+/// Bytes of the names of classes that a training adds.
+const ADDED_BYTES: usize = PAGE_BYTES / 3;
+/// Former names of a class that are shown at most.
+const MAX_FORMER_NAMES: usize = 1000;
+/// Classes that lost by a training that are shown at most.
+const MAX_LOST: usize = 1000;
 /// Examples of a text in conflict that are shown at most.
 const MAX_CONFLICTING: usize = 20;
+/// Small classes that the plan of a job names at most.
+const MAX_SMALL: usize = 100;
 
 pub(super) fn timestamp(time: SystemTime) -> Option<Timestamp> {
     Some(Timestamp::from(time))
@@ -128,6 +144,7 @@ fn report(report: Report) -> v1::TrainingReport {
         lost: report
             .lost
             .iter()
+            .take(MAX_LOST)
             .cloned()
             .map(|LostClass { name, f1_before, f1_after }| v1::LostClass { name, f1_before, f1_after })
             .collect(),
@@ -147,8 +164,9 @@ fn epoch(epoch: Epoch) -> v1::TrainingEpoch {
     }
 }
 
-/// How splits divide the examples; `manifest` holds the parts and what they were.
-pub(super) fn divided(divisions: &[Division], manifest: &Manifest) -> Vec<v1::DividedClass> {
+/// How splits divide the examples, as many as fit beside a manifest, and how many were left out; `manifest` holds the parts
+/// and what they were.
+pub(super) fn divided(divisions: &[Division], manifest: &Manifest) -> (Vec<v1::DividedClass>, u32) {
     let name = |id| manifest.classes.get(&id).map_or_else(String::new, |class| class.name.to_string());
     let part = |part: &Share| v1::DividedPart {
         name: name(part.class),
@@ -161,7 +179,8 @@ pub(super) fn divided(divisions: &[Division], manifest: &Manifest) -> Vec<v1::Di
         unassigned: division.unassigned,
         unmatched_texts: division.unmatched_texts,
     });
-    divided.collect()
+    let (divided, omitted) = page::fitting(divided.collect(), SPLIT_BYTES, false, page::item_bytes);
+    (divided, omitted as u32)
 }
 
 fn rejection_point(point: RejectionPoint) -> v1::RejectionPoint {
@@ -169,18 +188,91 @@ fn rejection_point(point: RejectionPoint) -> v1::RejectionPoint {
     v1::RejectionPoint { min_confidence, precision, coverage }
 }
 
+/// A manifest as it stands beside other things: where not all classes fit, without some of them, first of those that are gone.
 pub(super) fn manifest(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
+    let classes = Classes::of(manifest);
+    let (living, gone): (Vec<&Class>, Vec<&Class>) =
+        manifest.classes.values().partition(|class| class.is_living());
+    let mut shown = Vec::new();
+    let mut bytes = 0;
+    for class in living.into_iter().chain(gone) {
+        let class = classes.class(class);
+        bytes += page::item_bytes(&class);
+        if bytes > MANIFEST_BYTES {
+            break;
+        }
+        shown.push(class);
+    }
+    shown.sort_unstable_by_key(|class| class.id);
+    let omitted_classes = (manifest.classes.len() - shown.len()) as u32;
+    v1::Manifest { classes: shown, omitted_classes, ..frame(model, manifest) }
+}
+
+/// A page of a manifest: the classes behind an id, as many as fit, and the id of the last where more follow.
+pub(super) fn manifest_page(
+    model: &ModelId,
+    manifest: &Manifest,
+    after: Option<ClassId>,
+) -> Result<(v1::Manifest, Option<ClassId>)> {
+    let classes = Classes::of(manifest);
+    let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+    let following = manifest.classes.range(behind).map(|(id, class)| Ok((*id, classes.class(class))));
+    let page = Page::new(usize::MAX).fill(following)?;
+    let next = page.next().copied();
+    Ok((v1::Manifest { classes: page.items, ..frame(model, manifest) }, next))
+}
+
+/// A manifest without its classes.
+fn frame(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
     v1::Manifest {
         name: model.manifest_name(manifest.revision),
         revision: manifest.revision.0,
         parent_revision: manifest.parent.map_or(0, |parent| parent.0),
-        classes: manifest.classes.values().map(|of| class(manifest, of)).collect(),
+        classes: Vec::new(),
         change: change(&manifest.change).into(),
         description: manifest.describe(),
         reason: manifest.reason.clone(),
         create_time: timestamp(manifest.created),
         undoable: manifest.undo.is_some(),
         author: manifest.author.clone(),
+        omitted_classes: 0,
+    }
+}
+
+/// The classes of a manifest as messages, with what is found for all of them at once.
+struct Classes<'a> {
+    heirs: BTreeMap<ClassId, BTreeSet<ClassId>>,
+    former_names: BTreeMap<ClassId, Vec<&'a ClassName>>,
+}
+
+impl<'a> Classes<'a> {
+    fn of(manifest: &'a Manifest) -> Self {
+        Self { heirs: manifest.heirs_of_retired(), former_names: manifest.former_names_by_class() }
+    }
+
+    fn class(&self, class: &Class) -> v1::Class {
+        let ids = |classes: &BTreeSet<ClassId>| classes.iter().map(|id| id.0).collect();
+        let (state, successors, heirs) = match &class.state {
+            ClassState::Active(_) => (v1::ClassState::Active, Vec::new(), Vec::new()),
+            ClassState::Group => (v1::ClassState::Group, Vec::new(), Vec::new()),
+            ClassState::Removed => (v1::ClassState::Removed, Vec::new(), Vec::new()),
+            ClassState::Retired(successors) => {
+                let heirs = self.heirs.get(&class.id).map(ids).unwrap_or_default();
+                (v1::ClassState::Retired, ids(successors), heirs)
+            }
+        };
+        let former_names = self.former_names.get(&class.id).map_or(&[][..], Vec::as_slice);
+        v1::Class {
+            id: class.id.0,
+            name: class.name.to_string(),
+            leaves: class.leaves().map(|leaf| leaf.0).collect(),
+            state: state.into(),
+            successors,
+            heirs,
+            parent: class.parent.map(|parent| parent.0),
+            former_names: former_names.iter().take(MAX_FORMER_NAMES).map(ToString::to_string).collect(),
+            omitted_former_names: former_names.len().saturating_sub(MAX_FORMER_NAMES) as u32,
+        }
     }
 }
 
@@ -198,28 +290,6 @@ pub(super) fn change(change: &Change) -> v1::ChangeKind {
     }
 }
 
-fn class(manifest: &Manifest, class: &Class) -> v1::Class {
-    let ids = |classes: &BTreeSet<ClassId>| classes.iter().map(|id| id.0).collect();
-    let (state, successors, heirs) = match &class.state {
-        ClassState::Active(_) => (v1::ClassState::Active, Vec::new(), Vec::new()),
-        ClassState::Group => (v1::ClassState::Group, Vec::new(), Vec::new()),
-        ClassState::Removed => (v1::ClassState::Removed, Vec::new(), Vec::new()),
-        ClassState::Retired(successors) => {
-            (v1::ClassState::Retired, ids(successors), ids(&manifest.heirs(class.id)))
-        }
-    };
-    v1::Class {
-        id: class.id.0,
-        name: class.name.to_string(),
-        leaves: class.leaves().map(|leaf| leaf.0).collect(),
-        state: state.into(),
-        successors,
-        heirs,
-        parent: class.parent.map(|parent| parent.0),
-        former_names: manifest.former_names_of(class.id).map(ToString::to_string).collect(),
-    }
-}
-
 pub(super) fn job(job: JobRecord, latest: Option<&FitProgress>) -> v1::Job {
     v1::Job {
         name: job.id.name(),
@@ -234,6 +304,8 @@ pub(super) fn job(job: JobRecord, latest: Option<&FitProgress>) -> v1::Job {
         end_time: job.ended.and_then(timestamp),
         continues: job.continues.map(registry::JobId::name).unwrap_or_default(),
         continued_by: job.continued_by.map(registry::JobId::name).unwrap_or_default(),
+        waiting: false,
+        jobs_ahead: 0,
     }
 }
 
@@ -255,14 +327,28 @@ pub(super) fn job_event(id: registry::JobId, model: &ModelId, event: Event) -> v
     use v1::job_event::Event as Kind;
     let kind = match event.kind {
         EventKind::Accepted => Kind::Accepted(v1::JobAccepted { model: model.name() }),
-        EventKind::Planned(planned) => Kind::Planned(v1::JobPlanned {
-            mode: mode(Some(planned.mode)).into(),
-            reason: planned.reason,
-            added_classes: planned.added.iter().map(ToString::to_string).collect(),
-            train_examples: planned.train_examples,
-            validation_examples: planned.validation_examples,
-            epochs: planned.epochs,
-        }),
+        EventKind::Planned(planned) => {
+            let added = planned.added.iter().map(ToString::to_string).collect();
+            let (added_classes, omitted) =
+                page::fitting(added, ADDED_BYTES, false, |name: &String| name.len() + 4);
+            Kind::Planned(v1::JobPlanned {
+                mode: mode(Some(planned.mode)).into(),
+                reason: planned.reason,
+                added_classes,
+                train_examples: planned.train_examples,
+                validation_examples: planned.validation_examples,
+                epochs: planned.epochs,
+                omitted_added_classes: omitted as u32,
+                small_classes: planned
+                    .small_classes
+                    .iter()
+                    .take(MAX_SMALL)
+                    .map(ToString::to_string)
+                    .collect(),
+                small_class_count: planned.small_classes.len() as u32,
+                warnings: planned.warnings,
+            })
+        }
         EventKind::Progress(latest) => Kind::Progress(progress(&latest)),
         EventKind::Published { version: stored, promoted, seconds } => {
             Kind::Published(v1::VersionPublished { version: Some(version(*stored)), promoted, seconds })
@@ -325,8 +411,9 @@ pub(super) fn suggestions(of: &Suggestions) -> v1::SuggestMergesResponse {
         confused: pair.confused,
         examples: pair.shown.iter().map(example).collect(),
     };
+    let pairs = of.pairs.iter().map(pair).collect();
     v1::SuggestMergesResponse {
-        suggestions: of.pairs.iter().map(pair).collect(),
+        suggestions: page::fitting(pairs, PAGE_BYTES, true, page::item_bytes).0,
         version: of.version.name(),
         manifest_revision: of.manifest.revision.0,
         validation_examples: of.examples,
@@ -334,12 +421,7 @@ pub(super) fn suggestions(of: &Suggestions) -> v1::SuggestMergesResponse {
     }
 }
 
-pub(super) fn split_suggestions(mut of: SplitSuggestions) -> v1::SuggestSplitsResponse {
-    let bytes = |split: &SuggestedSplit| -> usize {
-        split.parts.iter().flat_map(|part| &part.typical).map(|(_, text)| text.len()).sum()
-    };
-    let fitting = check::fitting(of.splits.iter().map(bytes));
-    of.splits.truncate(fitting);
+pub(super) fn split_suggestions(of: SplitSuggestions) -> v1::SuggestSplitsResponse {
     let part = |part: SuggestedPart| v1::SuggestedPart {
         example_ids: part.ids,
         words: part.words,
@@ -352,8 +434,9 @@ pub(super) fn split_suggestions(mut of: SplitSuggestions) -> v1::SuggestSplitsRe
         examples: split.examples,
         parts: split.parts.into_iter().map(part).collect(),
     };
+    let splits = of.splits.into_iter().map(suggestion).collect();
     v1::SuggestSplitsResponse {
-        suggestions: of.splits.into_iter().map(suggestion).collect(),
+        suggestions: page::fitting(splits, PAGE_BYTES, true, page::item_bytes).0,
         version: of.version.name(),
         manifest_revision: of.manifest.revision.0,
         classes: of.classes,
@@ -407,9 +490,7 @@ pub(super) fn conflict(examples: Vec<Example>, meanings: &Meanings) -> v1::Confl
     }
 }
 
-pub(super) fn relabel_suggestions(mut of: RelabelSuggestions) -> v1::SuggestRelabelsResponse {
-    let fitting = check::fitting(of.found.iter().map(|found| found.example.text.len()));
-    of.found.truncate(fitting);
+pub(super) fn relabel_suggestions(of: RelabelSuggestions) -> v1::SuggestRelabelsResponse {
     let name = |id: ClassId| of.manifest.classes[&id].name.to_string();
     let suggestion = |found: Contradiction| v1::RelabelSuggestion {
         example: Some(example_of(found.example, name(found.label))),
@@ -418,8 +499,9 @@ pub(super) fn relabel_suggestions(mut of: RelabelSuggestions) -> v1::SuggestRela
         probability: found.probability,
         label_probability: found.label_probability,
     };
+    let found = of.found.into_iter().map(suggestion).collect();
     v1::SuggestRelabelsResponse {
-        suggestions: of.found.into_iter().map(suggestion).collect(),
+        suggestions: page::fitting(found, PAGE_BYTES, true, page::item_bytes).0,
         contradicted: of.contradicted,
         examples: of.examples,
         version: of.version.name(),

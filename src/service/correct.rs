@@ -15,7 +15,7 @@ use crate::{
     dataset::{Correction, Filter, Meanings, NormalText, Split},
     error::{Error, Result},
     proto::v1,
-    registry::{Model, ModelId, Selector},
+    registry::{Model, ModelId, Receipt, Selector},
     taxonomy::{ClassId, Manifest},
 };
 
@@ -27,25 +27,30 @@ pub(super) struct Chosen {
 }
 
 impl Services {
-    /// Makes a correction that `find` works out, or only tells what it would do, or what the first call with the request
-    /// id did.
-    pub(super) fn correct<M: Message, T: Serialize + DeserializeOwned>(
+    /// Makes a correction that `find` works out with the answer, or only answers what it would do, or what the first call with
+    /// the request id answered.
+    pub(super) fn correct<M: Message, T: Serialize, A: Serialize + DeserializeOwned>(
         &self,
         caller: &Caller,
         rpc: &str,
         request: &M,
         request_id: &str,
         validate_only: bool,
-        find: impl FnOnce() -> Result<Correction<T>>,
-    ) -> Result<T> {
+        find: impl FnOnce() -> Result<(A, Correction<T>)>,
+    ) -> Result<A> {
         // This claims the examples, so that the first call with the request id is over when it is looked for.
         let found = find();
         if validate_only {
-            return Ok(found?.outcome);
+            return found.map(|(answer, _)| answer);
         }
         match self.first_or_repeat(caller, rpc, request_id, request)? {
-            Call::First(receipt, _under_way) => found?.commit(receipt),
-            Call::Repeat(outcome) => repeat::answer(&outcome),
+            Call::First(receipt, _under_way) => {
+                let (answer, correction) = found?;
+                let outcome = repeat::encode(&answer)?;
+                correction.commit(receipt.map(|receipt| Receipt { outcome, ..receipt }))?;
+                Ok(answer)
+            }
+            Call::Repeat(kept) => repeat::answer(&kept.outcome),
         }
     }
 

@@ -1,19 +1,26 @@
 //! DatasetService.
 
+use serde::{Deserialize, Serialize};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::block_in_place,
+};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
     Services, caller,
     check::{self, Violations},
     convert, name,
+    page::{self, PAGE_BYTES, Page},
     repeat::{self, Call},
     status::status,
-    stream,
+    stream::{Complete, Received, Uploads},
 };
 use crate::{
-    dataset::{Added, Deleted, Relabelled},
+    dataset::{AddSession, Added, Deleted, Relabelled},
     error::{Error, Result},
     proto::v1::{self, dataset_service_server::DatasetService},
+    registry::Receipt,
     taxonomy::ClassName,
 };
 
@@ -28,41 +35,50 @@ impl DatasetService for Services {
         &self,
         request: Request<Streaming<v1::AddExamplesRequest>>,
     ) -> Result<Response<v1::AddExamplesResponse>, Status> {
-        let (mut requests, caller) = caller::of(request);
-        let Some(first) = stream::next(&mut requests).await? else {
-            return Err(status(Error::invalid("model", "the stream held no message")));
-        };
+        let (mut uploads, caller) = Uploads::of(request);
+        let first = uploads.first().await?;
         let id = name::model(&caller, "model", &first.model).map_err(status)?;
         let model = first.model.clone();
         // The first message stands for the stream: what follows is not there yet.
         let call = self.first_or_repeat(&caller, "AddExamples", &first.request_id, &first).map_err(status)?;
-        let (receipt, _under_way) = match call {
+        let (receipt, under_way) = match call {
             Call::First(receipt, under_way) => (receipt, under_way),
-            Call::Repeat(outcome) => {
-                let added = repeat::answer(&outcome).map_err(status)?;
+            Call::Repeat(kept) => {
+                let added = repeat::answer(&kept.outcome).map_err(status)?;
                 return Ok(Response::new(response(added)));
             }
         };
-        let mut session =
+        let begun =
             self.blocking(move |services| services.dataset.add(&services.registry.model(&id)?)).await?;
+        let mut session = Uncommitted::new(begun);
         let mut seen = 0;
-        let mut next = Some(first);
-        while let Some(request) = next {
+        let mut request = first;
+        let complete = loop {
             if !request.model.is_empty() && request.model != model {
                 let description = format!("must not change within a stream, got '{}'", request.model);
                 return Err(status(Error::invalid("model", description)));
             }
             let examples = checked(request.examples, seen).map_err(status)?;
             seen += examples.len();
-            session = self
-                .blocking(move |_| {
-                    session.push(examples)?;
-                    Ok(session)
-                })
-                .await?;
-            next = stream::next(&mut requests).await?;
-        }
-        let added = self.blocking(move |_| session.commit(receipt)).await?;
+            let mut pushing = session.into_inner();
+            let pushed = self.blocking(move |_| {
+                pushing.push(examples)?;
+                Ok(pushing)
+            });
+            session = Uncommitted::new(pushed.await?);
+            match uploads.next().await? {
+                Received::Message(next) => request = next,
+                Received::End(complete) => break complete,
+            }
+        };
+        let session = session.into_inner();
+        let added = self
+            .blocking(move |_| {
+                // A repeat must not begin before this has ended, be its own client there or not.
+                let _under_way = under_way;
+                commit(session, receipt, complete)
+            })
+            .await?;
         Ok(Response::new(response(added)))
     }
 
@@ -75,19 +91,16 @@ impl DatasetService for Services {
             .blocking(move |services| {
                 let (id, size) =
                     (name::model(&caller, "model", &request.model)?, check::page_size(request.page_size)?);
-                let after = check::page_token(&request.page_token)?.unwrap_or(0);
+                let listing = services.pages.listing(&caller, "ListExamples", &request);
+                let after = listing.position(&request)?.unwrap_or(0);
                 let meanings = services.meanings(&id)?;
                 let filter = services.list_filter(&id, request.filter, &request.label)?;
                 let uid = services.registry.model(&id)?.uid;
-                let mut page = services.dataset.list(uid, &filter, &meanings, after, size)?;
-                let fitting = check::fitting(page.iter().map(|example| example.text.len()));
-                let more = page.len() == size || fitting < page.len();
-                page.truncate(fitting);
-                let next = page.last().filter(|_| more).map(|example| example.id.to_string());
-                Ok(v1::ListExamplesResponse {
-                    examples: page.into_iter().map(|example| convert::example(example, &meanings)).collect(),
-                    next_page_token: next.unwrap_or_default(),
-                })
+                let examples = services.dataset.list(uid, &filter, &meanings, after, size)?.into_iter();
+                let examples = examples.map(|example| Ok((example.id, convert::example(example, &meanings))));
+                let page = Page::new(size).fill(examples)?;
+                let next_page_token = listing.next(page.next())?;
+                Ok(v1::ListExamplesResponse { examples: page.items, next_page_token })
             })
             .await?;
         Ok(Response::new(response))
@@ -103,25 +116,46 @@ impl DatasetService for Services {
             .blocking(move |services| {
                 let uid = services.registry.model(&id)?.uid;
                 let meanings = services.meanings(&id)?;
-                let stats = services.dataset.stats(uid)?;
+                let stats = services.dataset.stats(uid, &meanings)?;
                 let conflicts = services.dataset.conflicts(uid, &meanings, MAX_CONFLICTS)?;
-                let labels = stats.labels.into_iter().map(|(label, counts)| v1::LabelStats {
-                    class_name: convert::class_name(&meanings, &label),
-                    label: label.to_string(),
-                    train: counts.train,
-                    validation: counts.validation,
+                let listing = services.pages.listing(&caller, "GetStats", &request);
+                let after: Option<String> = listing.position(&request)?;
+                let first_conflicts: Vec<v1::Conflict> = match &after {
+                    None => conflicts.shown.into_iter().map(|of| convert::conflict(of, &meanings)).collect(),
+                    Some(_) => Vec::new(),
+                };
+                let small_classes: Vec<String> = match &after {
+                    None => stats.small_classes.iter().map(ToString::to_string).collect(),
+                    Some(_) => Vec::new(),
+                };
+                let (small_classes, _) =
+                    page::fitting(small_classes, PAGE_BYTES / 2, false, |name: &String| name.len() + 4);
+                let named: usize = small_classes.iter().map(|name| name.len() + 4).sum();
+                let beside = first_conflicts.iter().map(page::item_bytes).sum::<usize>() + named;
+                let following = stats
+                    .labels
+                    .into_iter()
+                    .filter(|(label, _)| after.as_deref().is_none_or(|after| label.as_str() > after));
+                let labels = following.map(|(label, counts)| {
+                    let of = v1::LabelStats {
+                        class_name: convert::class_name(&meanings, &label),
+                        label: label.to_string(),
+                        train: counts.train,
+                        validation: counts.validation,
+                    };
+                    Ok((of.label.clone(), of))
                 });
+                let page = Page::new(usize::MAX).within(PAGE_BYTES.saturating_sub(beside)).fill(labels)?;
+                let next_page_token = listing.next(page.next())?;
                 Ok(v1::GetStatsResponse {
                     total: stats.train + stats.validation,
                     train: stats.train,
                     validation: stats.validation,
-                    labels: labels.collect(),
+                    labels: page.items,
+                    small_classes,
                     conflicts: conflicts.texts,
-                    first_conflicts: conflicts
-                        .shown
-                        .into_iter()
-                        .map(|examples| convert::conflict(examples, &meanings))
-                        .collect(),
+                    first_conflicts,
+                    next_page_token,
                 })
             })
             .await?;
@@ -138,7 +172,7 @@ impl DatasetService for Services {
                 let id = name::model(&caller, "model", &request.model)?;
                 let label = ClassName::new(&request.label).map_err(|why| Error::invalid("label", why))?;
                 let (request_id, validate_only) = (&request.request_id, request.validate_only);
-                let of: Relabelled = services.correct(
+                let RelabelAnswer { of, class_name } = services.correct(
                     &caller,
                     "RelabelExamples",
                     &request,
@@ -146,15 +180,26 @@ impl DatasetService for Services {
                     validate_only,
                     || {
                         let chosen = services.chosen(&id, request.filter.clone())?;
-                        services.dataset.relabel(&chosen.model, &chosen.filter, &chosen.meanings, &label)
+                        let class_name = Some(convert::class_name(&chosen.meanings, &label));
+                        let correction = services.dataset.relabel(
+                            &chosen.model,
+                            &chosen.filter,
+                            &chosen.meanings,
+                            &label,
+                        )?;
+                        Ok((RelabelAnswer { of: correction.outcome, class_name }, correction))
                     },
                 )?;
+                let class_name = match class_name {
+                    Some(name) => name,
+                    None => convert::class_name(&services.meanings(&id)?, &label),
+                };
                 Ok(v1::RelabelExamplesResponse {
                     relabelled: of.relabelled,
                     duplicates: of.duplicates,
                     unchanged: of.unchanged,
                     total: of.total,
-                    class_name: convert::class_name(&services.meanings(&id)?, &label),
+                    class_name,
                 })
             })
             .await?;
@@ -178,7 +223,9 @@ impl DatasetService for Services {
                     validate_only,
                     || {
                         let chosen = services.chosen(&id, request.filter.clone())?;
-                        services.dataset.delete(&chosen.model, &chosen.filter, &chosen.meanings)
+                        let correction =
+                            services.dataset.delete(&chosen.model, &chosen.filter, &chosen.meanings)?;
+                        Ok((correction.outcome, correction))
                     },
                 )?;
                 Ok(v1::DeleteExamplesResponse { deleted: of.deleted, total: of.total })
@@ -201,11 +248,21 @@ impl DatasetService for Services {
                     request.min_confidence.or(Some(DEFAULT_CONFIDENCE)),
                 );
                 violations.finish()?;
-                services.jobs.suggest_relabels(&id, confidence, check::suggestions(request.limit)?)
+                let limit = check::suggestions(request.limit)?;
+                services.jobs.suggest_relabels(&id, confidence, limit, &services.cancel)
             })
             .await?;
         Ok(Response::new(convert::relabel_suggestions(suggestions)))
     }
+}
+
+/// What the receipt of RelabelExamples keeps.
+#[derive(Debug, Serialize, Deserialize)]
+struct RelabelAnswer {
+    #[serde(flatten)]
+    of: Relabelled,
+    /// The class that the label meant; none in receipts of earlier builds.
+    class_name: Option<String>,
 }
 
 /// Checks labelled texts; `seen` counts those of the stream before.
@@ -224,6 +281,36 @@ pub(super) fn checked(examples: Vec<v1::LabelledText>, seen: usize) -> Result<Ve
     }
     violations.finish()?;
     Ok(checked)
+}
+
+/// Stores an upload that came to its end.
+fn commit(session: AddSession, receipt: Option<Receipt>, _all_came: Complete) -> Result<Added> {
+    session.commit(receipt)
+}
+
+/// A session that may be dropped while its stream is read: when the client leaves, or sends what is refused.
+/// To remove what it wrote takes a while, which holds up none of the other calls.
+struct Uncommitted(Option<AddSession>);
+
+impl Uncommitted {
+    fn new(session: AddSession) -> Self {
+        Self(Some(session))
+    }
+
+    fn into_inner(mut self) -> AddSession {
+        self.0.take().expect("it is there until it is taken out, which ends the owner")
+    }
+}
+
+impl Drop for Uncommitted {
+    fn drop(&mut self) {
+        let Some(session) = self.0.take() else { return };
+        // A runtime of one thread has no others to take over its calls.
+        match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+            Ok(RuntimeFlavor::MultiThread) => block_in_place(|| drop(session)),
+            _ => drop(session),
+        }
+    }
 }
 
 fn response(added: Added) -> v1::AddExamplesResponse {

@@ -1,14 +1,20 @@
 //! What was changed, by whom, and what it did to the accuracy.
 
-use std::collections::BTreeMap;
-
-use super::{Services, caller::Caller, check, convert, name};
+use super::{
+    Services,
+    caller::Caller,
+    check, convert, name,
+    page::{self, PAGE_BYTES, Page},
+};
 use crate::{
     error::Result,
     proto::v1,
     registry::{Model, Version},
     taxonomy::{Manifest, Revision, VersionNumber},
 };
+
+/// Bytes of the versions of an entry at most.
+const VERSION_BYTES: usize = PAGE_BYTES / 2;
 
 impl Services {
     /// A page of the history of a model.
@@ -19,22 +25,17 @@ impl Services {
     ) -> Result<v1::GetHistoryResponse> {
         let id = name::model(caller, "model", &request.model)?;
         let size = check::page_size(request.page_size)?;
-        let before = check::page_token(&request.page_token)?.map(Revision);
+        let listing = self.pages.listing(caller, "GetHistory", request);
+        let before = listing.position(request)?.map(Revision);
         let model = self.registry.model(&id)?;
-        let page = self.registry.manifests(&id, before, size)?;
-        // Which versions answer in a revision is in their records alone.
-        let mut versions: BTreeMap<Revision, Vec<Version>> = BTreeMap::new();
-        for version in self.registry.versions(&id, None, usize::MAX)?.into_iter().rev() {
-            versions.entry(version.revision).or_default().push(version);
-        }
-        let next = page.last().filter(|_| page.len() == size).map(|manifest| manifest.revision.to_string());
-        let entry = |manifest: &Manifest| {
-            entry(&model, manifest, versions.get(&manifest.revision).map_or(&[][..], Vec::as_slice))
-        };
-        Ok(v1::GetHistoryResponse {
-            entries: page.iter().map(entry).collect(),
-            next_page_token: next.unwrap_or_default(),
-        })
+        let entries = self.registry.manifests_before(&model, before).map(|manifest| {
+            let manifest = manifest?;
+            let versions = self.registry.versions_in(&model, manifest.revision)?;
+            Ok((manifest.revision, entry(&model, &manifest, &versions)))
+        });
+        let page = Page::new(size).fill(entries)?;
+        let next_page_token = listing.next(page.next())?;
+        Ok(v1::GetHistoryResponse { entries: page.items, next_page_token })
     }
 }
 
@@ -56,6 +57,10 @@ fn entry(model: &Model, manifest: &Manifest, versions: &[Version]) -> v1::Histor
             gate: report.map(|report| report.gate.clone()).unwrap_or_default(),
         }
     };
+    // The newest stay where not all fit.
+    let newest_first = versions.iter().rev().map(version).collect();
+    let (mut shown, omitted) = page::fitting(newest_first, VERSION_BYTES, false, page::item_bytes);
+    shown.reverse();
     v1::HistoryEntry {
         revision: manifest.revision.0,
         manifest: model.id.manifest_name(manifest.revision),
@@ -66,7 +71,8 @@ fn entry(model: &Model, manifest: &Manifest, versions: &[Version]) -> v1::Histor
         description: manifest.describe(),
         reason: manifest.reason.clone(),
         class_count: manifest.active().count() as u32,
-        versions: versions.iter().map(version).collect(),
+        versions: shown,
+        omitted_versions: omitted as u32,
     }
 }
 

@@ -8,12 +8,14 @@ use super::{
     Services,
     caller::{self, Caller},
     name,
+    page::{self, PAGE_BYTES},
+    size,
     status::status,
     tensor::{self, Elements, Output, Texts},
 };
 use crate::{
     error::{Error, Result},
-    predict::{Answers, Live, Question},
+    predict::{Answers, Live, Outline, Question},
     proto::inference::{
         self as proto, grpc_inference_service_server::GrpcInferenceService,
         model_infer_response::InferOutputTensor, repository_index_response::ModelIndex,
@@ -109,7 +111,8 @@ impl GrpcInferenceService for Services {
             min_confidence: 0.0,
             min_precision: None,
         };
-        let answered = self.predictor.predict(question).await.map_err(status)?;
+        let fits = |outline: &Outline<'_>| size::check_infer(outline, &wanted);
+        let answered = self.predictor.predict_if(question, fits).await.map_err(status)?;
         Ok(Response::new(response(id, &answered, &wanted, &shape, raw)))
     }
 
@@ -121,14 +124,21 @@ impl GrpcInferenceService for Services {
         let models = self
             .blocking(move |services| {
                 only_repository(&request.repository_name)?;
-                let mut models = Vec::new();
+                let (mut models, mut bytes) = (Vec::new(), 0);
                 let all = services.registry.models(None, usize::MAX)?;
                 for model in all.into_iter().filter(|model| caller.identity().sees(&model.id)) {
                     // A model that is deleted meanwhile is none of the repository.
                     let loaded = services.predictor.in_memory(&model.id).unwrap_or_default();
-                    models.extend(index(&model, &loaded));
+                    let entries = index(&model, &loaded);
+                    let entries = entries.into_iter().filter(|of| !request.ready || of.reason.is_empty());
+                    for entry in entries {
+                        bytes += page::item_bytes(&entry);
+                        models.push(entry);
+                    }
+                    if bytes > PAGE_BYTES {
+                        return Err(index_too_large(models.len(), request.ready));
+                    }
                 }
-                models.retain(|of| !request.ready || of.reason.is_empty());
                 Ok(models)
             })
             .await?;
@@ -182,11 +192,20 @@ impl Services {
             inputs: tensor::inputs(),
             outputs: tensor::outputs(names.len()),
             properties: HashMap::from([
-                ("class_names".to_owned(), json(&names)),
+                class_names(&names),
                 ("manifest_revision".to_owned(), manifest.revision.to_string()),
                 ("version".to_owned(), number.to_string()),
             ]),
         })
+    }
+}
+
+/// The property that names the classes or, where that would not fit a message, the one that says how many there are.
+fn class_names(names: &[&str]) -> (String, String) {
+    let property = tensor::json(names);
+    match property.len() <= PAGE_BYTES {
+        true => ("class_names".to_owned(), property),
+        false => ("class_names_omitted".to_owned(), names.len().to_string()),
     }
 }
 
@@ -210,6 +229,18 @@ pub(super) fn target(
         })?,
     };
     Ok((name::model_id(caller, name_field, name)?, selector))
+}
+
+/// The index has no pages.
+fn index_too_large(entries: usize, ready: bool) -> Error {
+    let advice = if ready { "use ListModels" } else { "ask with `ready`, or use ListModels" };
+    Error::Exhausted {
+        reason: "INDEX_TOO_LARGE",
+        description: format!(
+            "the index has {entries} entries and more, which do not fit a message; {advice}"
+        ),
+        retry_after: None,
+    }
 }
 
 fn only_repository(name: &str) -> Result<()> {
@@ -288,7 +319,7 @@ fn encoded(
             let (mut tensor, bytes) = tensor::encode(output, shape, rows, raw);
             let names: Vec<&str> =
                 live.groups.classes.iter().map(|class| live.name(*class).as_str()).collect();
-            tensor.parameters.insert("class_names".to_owned(), tensor::string(json(&names)));
+            tensor.parameters.insert("class_names".to_owned(), tensor::string(tensor::json(&names)));
             (tensor, bytes)
         }
     }
@@ -306,11 +337,6 @@ fn probabilities(live: &Live, answered: &Answers) -> Vec<f32> {
         }
     }
     rows
-}
-
-/// Names as a JSON array.
-fn json(names: &[&str]) -> String {
-    serde_json::Value::from(names.to_vec()).to_string()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::{
     Answers, Services,
     caller::{self, Caller},
     check::{self, Violations},
-    convert, name,
+    convert, name, size,
     status::status,
     stream,
 };
@@ -25,7 +25,7 @@ impl PredictService for Services {
     ) -> Result<Response<v1::PredictResponse>, Status> {
         let (request, caller) = caller::of(request);
         let question = question(&caller, request, false).map_err(status)?;
-        let answered = self.predictor.predict(question).await.map_err(status)?;
+        let answered = self.predictor.predict_if(question, size::check_predict).await.map_err(status)?;
         Ok(Response::new(convert::answers(&answered)))
     }
 
@@ -35,7 +35,7 @@ impl PredictService for Services {
         &self,
         request: Request<Streaming<v1::PredictStreamRequest>>,
     ) -> Result<Response<Self::PredictStreamStream>, Status> {
-        let (requests, caller) = caller::of(request);
+        let (requests, caller) = stream::Uploads::of(request);
         Ok(Response::new(stream::predictions(self.clone(), caller, requests)))
     }
 }

@@ -1,15 +1,23 @@
 //! RegistryService.
 
+use serde::{Deserialize, Serialize};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
-    Answers, Services, caller, check, convert, convert::ModelFacts, name, repeat::Call, status::status,
+    Answers, Services, caller, check, convert,
+    convert::ModelFacts,
+    name,
+    page::Page,
+    repeat::{self, Call},
+    status::status,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Resource, Result},
     model::Preset,
     proto::v1::{self, registry_service_server::RegistryService},
-    registry::{AliasName, Design, FileName, Model, ModelId, PretrainedVectors, Selector, Version},
+    registry::{
+        AliasName, Design, FileName, JobId, Model, ModelId, PretrainedVectors, Receipt, Selector, Version,
+    },
     taxonomy::VersionNumber,
 };
 
@@ -32,9 +40,12 @@ impl RegistryService for Services {
                             }
                             services.registry.create_model(&id, design, receipt)?
                         }
-                        Call::Repeat(_) => services.registry.model(&id)?,
+                        Call::Repeat(kept) => match kept.model(&id)? {
+                            Some(model) => model,
+                            None => services.registry.model(&id)?,
+                        },
                     };
-                services.model(model)
+                services.described(model, Counted::default())
             })
             .await?;
         Ok(Response::new(v1::CreateModelResponse { model: Some(model) }))
@@ -58,15 +69,14 @@ impl RegistryService for Services {
         let response = self
             .blocking(move |services| {
                 let size = check::page_size(request.page_size)?;
-                let after = match request.page_token.as_str() {
-                    "" => None,
-                    token => Some(ModelId::new(token).map_err(|d| Error::invalid("page_token", d))?),
-                };
-                let page = services.registry.models(after.as_ref(), size)?;
-                let next = page.last().filter(|_| page.len() == size).map(|model| model.id.to_string());
-                let seen = page.into_iter().filter(|model| caller.identity().sees(&model.id));
-                let models = seen.map(|model| services.model(model)).collect::<Result<_>>()?;
-                Ok(v1::ListModelsResponse { models, next_page_token: next.unwrap_or_default() })
+                let listing = services.pages.listing(&caller, "ListModels", &request);
+                let after = listing.position(&request)?;
+                let sees = |id: &ModelId| caller.identity().sees(id);
+                let (models, next) = services.registry.models_page(after.as_ref(), size, sees)?;
+                let models = models.into_iter().map(|model| Ok((model.id.clone(), services.model(model)?)));
+                let page = Page::new(size).fill(models)?;
+                let next = if page.ended_by_bytes() { page.next().cloned() } else { next };
+                Ok(v1::ListModelsResponse { models: page.items, next_page_token: listing.next(next)? })
             })
             .await?;
         Ok(Response::new(response))
@@ -118,14 +128,16 @@ impl RegistryService for Services {
             .blocking(move |services| {
                 let id = name::model(&caller, "model", &request.model)?;
                 let size = check::page_size(request.page_size)?;
-                let before = check::page_token(&request.page_token)?.map(VersionNumber);
-                let page = services.registry.versions(&id, before, size)?;
-                let next =
-                    page.last().filter(|_| page.len() == size).map(|version| version.number.to_string());
-                Ok(v1::ListVersionsResponse {
-                    versions: page.into_iter().map(without_curve).map(convert::version).collect(),
-                    next_page_token: next.unwrap_or_default(),
-                })
+                let listing = services.pages.listing(&caller, "ListVersions", &request);
+                let before = listing.position(&request)?.map(VersionNumber);
+                let model = services.registry.model(&id)?;
+                let versions = services.registry.versions_before(&model, before).map(|version| {
+                    let version = without_curve(version?);
+                    Ok((version.number, convert::version(version)))
+                });
+                let page = Page::new(size).fill(versions)?;
+                let next_page_token = listing.next(page.next())?;
+                Ok(v1::ListVersionsResponse { versions: page.items, next_page_token })
             })
             .await?;
         Ok(Response::new(response))
@@ -145,16 +157,24 @@ impl RegistryService for Services {
                 };
                 let etag = check::etag(&request.etag)?;
                 let number = VersionNumber(request.version);
-                let model =
-                    match services.first_or_repeat(&caller, "SetAlias", &request.request_id, &request)? {
-                        Call::First(receipt, _under_way) => {
-                            // In memory before requests find it through the alias.
-                            services.predictor.resolve(&id, &Selector::Number(number))?;
-                            services.registry.set_alias(&id, alias, number, etag, receipt)?
+                match services.first_or_repeat(&caller, "SetAlias", &request.request_id, &request)? {
+                    Call::First(receipt, _under_way) => {
+                        // In memory before requests find it through the alias.
+                        services.predictor.resolve(&id, &Selector::Number(number))?;
+                        let counted = services.counted(&services.registry.model(&id)?)?;
+                        let details = repeat::encode(&counted)?;
+                        let receipt = receipt.map(|receipt| Receipt { details, ..receipt });
+                        let model = services.registry.set_alias(&id, alias, number, etag, receipt)?;
+                        services.described(model, counted)
+                    }
+                    Call::Repeat(kept) => match kept.model(&id)? {
+                        Some(model) => {
+                            services.expect_uid(&id, kept.model_uid)?;
+                            services.described(model, repeat::answer(&kept.details)?)
                         }
-                        Call::Repeat(_) => services.registry.model(&id)?,
-                    };
-                services.model(model)
+                        None => services.model(services.registry.model(&id)?),
+                    },
+                }
             })
             .await?;
         Ok(Response::new(v1::SetAliasResponse { model: Some(model) }))
@@ -187,8 +207,19 @@ impl RegistryService for Services {
     ) -> Result<Response<Self::ExportVersionStream>, Status> {
         let (request, caller) = caller::of(request);
         let (id, selector) = name::version_or_alias(&caller, "name", &request.name).map_err(status)?;
-        let file = self.blocking(move |services| services.registry.export(&id, &selector)?.encode()).await?;
-        let chunks = file.chunks().map(|data| Ok(v1::ExportVersionResponse { data }));
+        let file = self
+            .blocking(move |services| {
+                let number = services.registry.resolve(&id, &selector)?;
+                services.cancel.take_memory(services.registry.version(&id, number)?.size_bytes)?;
+                services.registry.export(&id, &selector)?.encode()
+            })
+            .await?;
+        // The tensors stay in memory until the last of them is sent.
+        let held = self.cancellation();
+        let chunks = file.chunks().map(move |data| {
+            let _held = &held;
+            Ok(v1::ExportVersionResponse { data })
+        });
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
     }
 
@@ -203,24 +234,54 @@ impl RegistryService for Services {
 impl Services {
     /// A model with what its record does not hold itself.
     fn model(&self, model: Model) -> Result<v1::Model> {
+        let counted = self.counted(&model)?;
+        self.described(model, counted)
+    }
+
+    fn counted(&self, model: &Model) -> Result<Counted> {
+        let running = self.jobs.running(&model.id);
+        Ok(Counted { examples: self.dataset.count(model.uid)?, running_job: running.map(|job| job.0) })
+    }
+
+    /// A model, as its record was at some time, with what was counted then.
+    fn described(&self, model: Model, counted: Counted) -> Result<v1::Model> {
         let manifest = match model.serving() {
             Some(number) => {
-                let version = self.registry.version(&model.id, number)?;
-                Some(self.registry.manifest(&model.id, version.revision)?)
+                let version = self.registry.version_ever(&model.id, number)?;
+                Some(self.registry.shared_manifest(&model.id, version.revision)?)
             }
             None => None,
         };
         let facts = ModelFacts {
             manifest_revision: manifest.as_ref().map_or(0, |manifest| manifest.revision.0),
             class_count: manifest.as_ref().map_or(0, |manifest| manifest.active().count()),
-            example_count: self.dataset.count(model.uid)?,
-            running_job: self.jobs.running(&model.id),
+            example_count: counted.examples,
+            running_job: counted.running_job.map(JobId),
         };
         Ok(convert::model(model, facts))
     }
+
+    /// Refuses where a model is another one than a receipt was stored for: it was deleted since, and made again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(super) fn expect_uid(&self, id: &ModelId, uid: Option<u64>) -> Result<()> {
+        let now = self.registry.model(id)?.uid;
+        if uid.is_none_or(|uid| uid == now) {
+            return Ok(());
+        }
+        Err(Error::not_found(Resource::Model, format!("{} of the first call, which was deleted", id.name())))
+    }
 }
 
-/// Curves of many versions would make a page larger than clients take.
+/// What of a model is not in its record and changes without it.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Counted {
+    examples: u64,
+    running_job: Option<u64>,
+}
+
+/// Curves of many versions would make pages of few.
 fn without_curve(mut version: Version) -> Version {
     version.report.iter_mut().for_each(|report| {
         report.curve.clear();

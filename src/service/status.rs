@@ -95,6 +95,10 @@ pub fn status(error: Error) -> Status {
             reason(&mut details, "CANCELLED", &[]);
             Code::Cancelled
         }
+        Error::DeadlineExceeded => {
+            reason(&mut details, "DEADLINE_EXCEEDED", &[]);
+            Code::DeadlineExceeded
+        }
         Error::Unavailable(_) => {
             reason(&mut details, "UNAVAILABLE", &[]);
             Code::Unavailable
@@ -125,9 +129,12 @@ fn beginning(text: &str, bytes: usize) -> String {
     format!("{}{more}", &text[..end])
 }
 
+/// What an answer calls a model that was not found.
+pub const MODEL_TYPE: &str = "taxond.v1/Model";
+
 fn resource_type(resource: Resource) -> &'static str {
     match resource {
-        Resource::Model => "taxond.v1/Model",
+        Resource::Model => MODEL_TYPE,
         Resource::Version => "taxond.v1/Version",
         Resource::Alias => "taxond.v1/Alias",
         Resource::Manifest => "taxond.v1/Manifest",

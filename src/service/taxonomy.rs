@@ -1,12 +1,17 @@
 //! TaxonomyService.
 
+use std::{fmt, str::FromStr};
+
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Answers, Services, author, caller,
+    Answers, Services, author,
+    background::Priority,
+    caller,
     change::{First, Lesson, Terms, answer, lesson, terms},
     check::{self, Violations},
     convert, edit, name,
+    page::Page,
     repeat::Call,
     status::status,
     stream,
@@ -18,9 +23,32 @@ use crate::{
         split_class_response, taxonomy_service_server::TaxonomyService,
     },
     registry::Selector,
-    taxonomy::{Edit, Revision},
+    taxonomy::{ClassId, Edit, Revision},
     train::{Edits, UndoOrder},
 };
+
+/// Where a page of the classes of a manifest begins: behind a class, in the revision of the page before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ClassesAfter {
+    revision: Revision,
+    class: ClassId,
+}
+
+impl fmt::Display for ClassesAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.revision, self.class)
+    }
+}
+
+impl FromStr for ClassesAfter {
+    type Err = ();
+
+    fn from_str(token: &str) -> Result<Self, ()> {
+        let (revision, class) = token.split_once('.').ok_or(())?;
+        let revision = revision.parse().map(Revision).map_err(|_| ())?;
+        Ok(Self { revision, class: class.parse().map(ClassId).map_err(|_| ())? })
+    }
+}
 
 #[async_trait]
 impl TaxonomyService for Services {
@@ -34,7 +62,7 @@ impl TaxonomyService for Services {
         let (request, caller, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
-            .blocking(move |services| {
+            .blocking_at(Priority::of_change(request.validate_only), move |services| {
                 let edit = Edit::Merge { classes: request.classes.clone(), into: request.into.clone() };
                 let (terms, edits) = (terms!(request, caller, author), Edits::One(edit));
                 services.change_and_learn("MergeClasses", &request, terms, edits, lesson!(request))
@@ -62,7 +90,7 @@ impl TaxonomyService for Services {
                             let order = UndoOrder { model, reason, author, expected_revision };
                             services.jobs.undo(&order, receipt)?.version
                         }
-                        Call::Repeat(outcome) => services.version_of_outcome(&caller, &outcome)?,
+                        Call::Repeat(kept) => services.version_of(&caller, &kept)?,
                     };
                 services.applied(version)
             })
@@ -76,17 +104,23 @@ impl TaxonomyService for Services {
     ) -> Result<Response<v1::GetManifestResponse>, Status> {
         let (request, caller) = caller::of(request);
         let (id, revision) = name::manifest(&caller, "name", &request.name).map_err(status)?;
-        let manifest = self
+        let response = self
             .blocking(move |services| {
                 let registry = &services.registry;
-                let revision = match revision {
+                let listing = services.pages.listing(&caller, "GetManifest", &request);
+                let after: Option<ClassesAfter> = listing.position(&request)?;
+                let revision = match after.as_ref().map(|after| after.revision).or(revision) {
                     Some(revision) => revision,
                     None => registry.version(&id, registry.resolve(&id, &Selector::Serving)?)?.revision,
                 };
-                Ok(convert::manifest(&id, &registry.manifest(&id, revision)?))
+                let manifest = registry.shared_manifest(&id, revision)?;
+                let class = after.map(|after| after.class);
+                let (page, next) = convert::manifest_page(&id, &manifest, class)?;
+                let next = next.map(|class| ClassesAfter { revision, class });
+                Ok(v1::GetManifestResponse { manifest: Some(page), next_page_token: listing.next(next)? })
             })
             .await?;
-        Ok(Response::new(v1::GetManifestResponse { manifest: Some(manifest) }))
+        Ok(Response::new(response))
     }
 
     async fn list_manifests(
@@ -98,13 +132,15 @@ impl TaxonomyService for Services {
             .blocking(move |services| {
                 let id = name::model(&caller, "model", &request.model)?;
                 let size = check::page_size(request.page_size)?;
-                let before = check::page_token(&request.page_token)?.map(Revision);
-                let page = services.registry.manifests(&id, before, size)?;
-                let next = page.last().filter(|_| page.len() == size).map(|m| m.revision.to_string());
-                Ok(v1::ListManifestsResponse {
-                    manifests: page.iter().map(|manifest| convert::manifest(&id, manifest)).collect(),
-                    next_page_token: next.unwrap_or_default(),
-                })
+                let listing = services.pages.listing(&caller, "ListManifests", &request);
+                let before = listing.position(&request)?.map(Revision);
+                let model = services.registry.model(&id)?;
+                let manifests = services.registry.manifests_before(&model, before).map(|manifest| {
+                    manifest.map(|manifest| (manifest.revision, convert::manifest(&id, &manifest)))
+                });
+                let page = Page::new(size).fill(manifests)?;
+                let next_page_token = listing.next(page.next())?;
+                Ok(v1::ListManifestsResponse { manifests: page.items, next_page_token })
             })
             .await?;
         Ok(Response::new(response))
@@ -120,7 +156,7 @@ impl TaxonomyService for Services {
         let (request, caller, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
-            .blocking(move |services| {
+            .blocking_at(Priority::of_change(request.validate_only), move |services| {
                 let edit = edit::split(request.class_name.clone(), request.parts.clone());
                 let (terms, edits) = (terms!(request, caller, author), Edits::One(edit));
                 services.change_and_learn("SplitClass", &request, terms, edits, lesson!(request))
@@ -139,7 +175,7 @@ impl TaxonomyService for Services {
         let (request, caller, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
-            .blocking(move |services| {
+            .blocking_at(Priority::of_change(request.validate_only), move |services| {
                 // Before the changes are read: whose model it is comes first.
                 name::model(&caller, "model", &request.model)?;
                 let edits = Edits::Several(edit::list(&request.changes)?);
@@ -165,7 +201,7 @@ impl TaxonomyService for Services {
         let (request, caller, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
-            .blocking(move |services| {
+            .blocking_at(Priority::of_change(request.validate_only), move |services| {
                 let edit = Edit::Add { names: request.names.clone() };
                 let (terms, edits) = (terms!(request, caller, author), Edits::One(edit));
                 services.change_and_learn("AddClasses", &request, terms, edits, lesson!(request))
@@ -184,7 +220,7 @@ impl TaxonomyService for Services {
         let (request, caller, author) = author::of(request).map_err(status)?;
         let detach = request.detach;
         let (first, followed) = self
-            .blocking(move |services| {
+            .blocking_at(Priority::of_change(request.validate_only), move |services| {
                 let edit = Edit::Remove { classes: request.classes.clone() };
                 let (terms, edits) = (terms!(request, caller, author), Edits::One(edit));
                 services.change_and_learn("RemoveClasses", &request, terms, edits, lesson!(request))
@@ -239,7 +275,7 @@ impl TaxonomyService for Services {
         let suggestions = self
             .blocking(move |services| {
                 let id = name::model(&caller, "model", &request.model)?;
-                services.jobs.suggest_merges(&id, check::suggestions(request.limit)?)
+                services.jobs.suggest_merges(&id, check::suggestions(request.limit)?, &services.cancel)
             })
             .await?;
         Ok(Response::new(convert::suggestions(&suggestions)))
@@ -253,7 +289,7 @@ impl TaxonomyService for Services {
         let suggestions = self
             .blocking(move |services| {
                 let id = name::model(&caller, "model", &request.model)?;
-                services.jobs.suggest_splits(&id, check::suggestions(request.limit)?)
+                services.jobs.suggest_splits(&id, check::suggestions(request.limit)?, &services.cancel)
             })
             .await?;
         Ok(Response::new(convert::split_suggestions(suggestions)))

@@ -71,6 +71,11 @@ impl Output {
     }
 }
 
+/// Names as a JSON array.
+pub(super) fn json(names: &[&str]) -> String {
+    serde_json::Value::from(names.to_vec()).to_string()
+}
+
 /// What the model takes.
 pub(super) fn inputs() -> Vec<TensorMetadata> {
     vec![TensorMetadata { name: TEXT.into(), datatype: "BYTES".into(), shape: vec![-1] }]

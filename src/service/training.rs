@@ -3,30 +3,35 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
     Answers, Services, author, caller,
     check::{self, MAX_TEXTS, Violations},
     convert, dataset, name,
+    page::{self, PAGE_BYTES, Page},
     repeat::Call,
     status::status,
-    stream,
+    stream::{self, Received, Uploads},
 };
 use crate::{
-    dataset::Split,
+    dataset::{Split, hold_out},
     error::{Error, Result},
     predict::Live,
     proto::v1::{self, training_service_server::TrainingService},
     registry::{JobId, JobRecord},
     taxonomy::{ClassName, Meaning},
-    train::{Confusion, Judged, TrainOptions, metrics::calibration_error},
+    train::{Confusion, Judged, Positions, TrainOptions, metrics::calibration_error},
 };
 
 /// Most frequent errors that an evaluation names.
 const MAX_CONFUSED: usize = 20;
+/// How long CancelJob waits for a job that was started to end.
+const ENDING: Duration = Duration::from_secs(1);
 /// Unknown labels that an evaluation names.
 const MAX_UNKNOWN: usize = 20;
 
@@ -57,12 +62,13 @@ impl TrainingService for Services {
                             word_shuffle: request.word_shuffle.map(|probability| probability as f32),
                             strategy,
                             force: request.force,
+                            identity: caller.share(&author),
                             author,
                         };
-                        services.jobs.train(&model, options, receipt)?
+                        services.jobs.train(&model, options, receipt, &services.cancel)?
                     }
-                    Call::Repeat(outcome) => {
-                        caller.may_see(services.registry.job(name::job("request_id", &outcome)?)?)?
+                    Call::Repeat(kept) => {
+                        caller.may_see(services.registry.job(name::job("request_id", &kept.outcome)?)?)?
                     }
                 };
                 let watch = services.jobs.watch(job.id)?;
@@ -97,7 +103,10 @@ impl TrainingService for Services {
         let (request, caller) = caller::of(request);
         let id = name::job("name", &request.name).map_err(status)?;
         let job = self
-            .blocking(move |services| Ok(services.job(caller.may_see(services.registry.job(id)?)?)))
+            .blocking(move |services| {
+                let job = caller.may_see(services.registry.job(id)?)?;
+                Ok(services.job(job, &services.jobs.positions()))
+            })
             .await?;
         Ok(Response::new(v1::GetJobResponse { job: Some(job) }))
     }
@@ -114,12 +123,17 @@ impl TrainingService for Services {
                     name => Some(services.registry.model(&name::model(&caller, "model", name)?)?.id),
                 };
                 let size = check::page_size(request.page_size)?;
-                let before = check::page_token(&request.page_token)?.map(JobId);
-                let page = services.registry.jobs(model.as_ref(), before, size)?;
-                let next = page.last().filter(|_| page.len() == size).map(|job| job.id.to_string());
-                let seen = page.into_iter().filter(|job| caller.identity().sees(&job.model));
-                let jobs = seen.map(|job| services.job(job)).collect();
-                Ok(v1::ListJobsResponse { jobs, next_page_token: next.unwrap_or_default() })
+                let listing = services.pages.listing(&caller, "ListJobs", &request);
+                let before = listing.position(&request)?.map(JobId);
+                let listed = |job: &JobRecord| {
+                    model.as_ref().map_or_else(|| caller.identity().sees(&job.model), |id| job.model == *id)
+                };
+                let (jobs, next) = services.registry.jobs_page(before, size, listed)?;
+                let positions = services.jobs.positions();
+                let jobs = jobs.into_iter().map(|job| Ok((job.id, services.job(job, &positions))));
+                let page = Page::new(size).fill(jobs)?;
+                let next = if page.ended_by_bytes() { page.next().copied() } else { next };
+                Ok(v1::ListJobsResponse { jobs: page.items, next_page_token: listing.next(next)? })
             })
             .await?;
         Ok(Response::new(response))
@@ -131,10 +145,25 @@ impl TrainingService for Services {
     ) -> Result<Response<v1::CancelJobResponse>, Status> {
         let (request, caller) = caller::of(request);
         let id = name::job("name", &request.name).map_err(status)?;
-        let job = self
+        let (job, mut watch) = self
             .blocking(move |services| {
                 caller.may_see(services.registry.job(id)?)?;
-                Ok(services.job(services.jobs.cancel(id)?))
+                let watch = services.jobs.watch(id)?;
+                Ok((services.jobs.cancel(id)?, watch))
+            })
+            .await?;
+        // A job that was started ends at its next step. Where that takes longer, the answer says how it stands.
+        if !job.state.is_ended() {
+            let _later = timeout(ENDING, async { while watch.next().await.is_some() {} }).await;
+        }
+        let job = self
+            .blocking(move |services| {
+                let job = match services.registry.job(id) {
+                    // The model was deleted as soon as it was free.
+                    Err(Error::NotFound { .. }) => job,
+                    found => found?,
+                };
+                Ok(services.job(job, &services.jobs.positions()))
             })
             .await?;
         Ok(Response::new(v1::CancelJobResponse { job: Some(job) }))
@@ -144,10 +173,8 @@ impl TrainingService for Services {
         &self,
         request: Request<Streaming<v1::EvaluateRequest>>,
     ) -> Result<Response<v1::EvaluateResponse>, Status> {
-        let (mut requests, caller) = caller::of(request);
-        let Some(first) = stream::next(&mut requests).await? else {
-            return Err(status(Error::invalid("model", "the stream held no message")));
-        };
+        let (mut uploads, caller) = Uploads::of(request);
+        let first = uploads.first().await?;
         let (model, selector) = name::version_or_alias(&caller, "model", &first.model).map_err(status)?;
         let live = self
             .blocking({
@@ -156,17 +183,23 @@ impl TrainingService for Services {
             })
             .await?;
         let mut evaluation = Evaluation::new(live);
-        let mut next = Some(first);
-        while let Some(request) = next {
+        let mut request = first;
+        loop {
             let examples = dataset::checked(request.examples, evaluation.seen).map_err(status)?;
             evaluation.add(self, examples).await?;
-            next = stream::next(&mut requests).await?;
+            match uploads.next().await? {
+                Received::Message(next) => request = next,
+                Received::End(_) => break,
+            }
         }
         if evaluation.seen == 0 {
+            let live = Arc::clone(&evaluation.live);
             let stored = self
                 .blocking(move |services| {
                     let uid = services.registry.model(&model)?.uid;
-                    services.dataset.all(uid)
+                    let mut stored = services.dataset.all(uid)?;
+                    hold_out(&mut stored, &live.manifest);
+                    Ok(stored)
                 })
                 .await?;
             let validation = stored.into_iter().filter(|example| example.split == Split::Validation);
@@ -177,9 +210,14 @@ impl TrainingService for Services {
 }
 
 impl Services {
-    fn job(&self, job: JobRecord) -> v1::Job {
-        let progress = self.jobs.progress(job.id);
-        convert::job(job, progress.as_ref())
+    fn job(&self, job: JobRecord, positions: &Positions) -> v1::Job {
+        let (id, is_ended) = (job.id, job.state.is_ended());
+        let ahead = positions.ahead_of(id).and_then(|ahead| ahead.try_into().ok());
+        v1::Job {
+            waiting: !is_ended && positions.is_parked(id),
+            jobs_ahead: ahead.unwrap_or_default(),
+            ..convert::job(job, self.jobs.progress(id).as_ref())
+        }
     }
 }
 
@@ -249,6 +287,9 @@ impl Evaluation {
                 f1: class.f1,
             })
             .collect();
+        // Those with the most texts stay where not all fit.
+        classes.sort_by(|a, b| b.support.cmp(&a.support).then_with(|| a.name.cmp(&b.name)));
+        let (mut classes, omitted) = page::fitting(classes, PAGE_BYTES, false, page::item_bytes);
         classes.sort_by(|a, b| a.name.cmp(&b.name));
         let confused = self.confusion.confused(MAX_CONFUSED).into_iter().map(|pair| v1::ConfusedPair {
             label: name(pair.label),
@@ -264,6 +305,7 @@ impl Evaluation {
             classes,
             confused: confused.collect(),
             unknown_labels: self.unknown,
+            omitted_classes: omitted as u32,
             unknown_label_names: self.unknown_names.iter().map(ToString::to_string).collect(),
         }
     }

@@ -45,6 +45,11 @@ impl Batch {
         self.writes.iter().map(|write| (write.tree, write.key.as_slice()))
     }
 
+    /// Puts and deletes so far.
+    pub fn len(&self) -> usize {
+        self.writes.len()
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()

@@ -14,7 +14,9 @@ use super::{
     batch::Write,
     cell::{cell_key, seal},
     high_water,
-    open::{closed, storage_error},
+    open::storage_error,
+    read_only::WRITE_FAILED,
+    space::{self, COMPACT_ELSEWHERE, OPENING_BYTES},
 };
 use crate::error::{Error, Result};
 
@@ -118,10 +120,9 @@ impl Store {
             let marked = self.inner.db.insert(high_water::KEY, &mark.to_be_bytes());
             marked.and_then(|_| self.inner.db.flush()).map_err(|error| self.fail(error))?;
             self.inner.log.sync_data().map_err(|error| self.fail(error.into()))?;
-            self.inner
-                .high_water
-                .record(mark)
-                .inspect_err(|_| self.inner.failed.store(true, Ordering::Release))
+            self.inner.high_water.record(mark).inspect_err(|_| self.inner.read_only.begin(WRITE_FAILED))?;
+            // Last, so that whatever was lost before is noticed before anybody is told that it is kept.
+            self.check_files()
         })
     }
 
@@ -131,6 +132,21 @@ impl Store {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn delete_prefix(&self, tree: Tree, prefix: &[u8]) -> Result<u64> {
+        self.delete_from(tree, prefix, prefix)
+    }
+
+    /// As [`delete_prefix`](Self::delete_prefix), of the keys behind `after`, which begins with the prefix
+    /// too.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn delete_after(&self, tree: Tree, prefix: &[u8], after: &[u8]) -> Result<u64> {
+        debug_assert!(after.starts_with(prefix), "the removal would leave its prefix");
+        self.delete_from(tree, prefix, &cell_key(after, u32::MAX))
+    }
+
+    /// Removes the cells whose keys begin with a prefix, from the cell key `from` on.
+    fn delete_from(&self, tree: Tree, prefix: &[u8], from: &[u8]) -> Result<u64> {
         self.check_writable()?;
         let sled = self.sled(tree);
         // Held to the end: a part of a value is damage to whoever checks.
@@ -139,8 +155,11 @@ impl Store {
         loop {
             let mut batch = sled::Batch::default();
             let mut keys = 0;
-            for key in sled.scan_prefix(prefix).keys().take(BULK_KEYS) {
+            for key in sled.range(from..).keys().take(BULK_KEYS) {
                 let key = key.map_err(|error| self.read_error(error))?;
+                if !key.starts_with(prefix) {
+                    break;
+                }
                 removed += u64::from(key.ends_with(&0u32.to_be_bytes()));
                 batch.remove(key);
                 keys += 1;
@@ -184,14 +203,24 @@ impl Store {
         self.inner.db.flush().map(|_| ())
     }
 
-    fn check_writable(&self) -> Result<()> {
-        if self.is_writable() { Ok(()) } else { Err(closed()) }
+    /// Refuses where the store takes no writes.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] with the reason, and what to do.
+    pub fn check_writable(&self) -> Result<()> {
+        self.inner.read_only.check()
     }
 
     /// Ends writing: sled's handle stays poisoned after a failed write.
     fn fail(&self, error: sled::Error) -> Error {
-        self.inner.failed.store(true, Ordering::Release);
-        storage_error("writing to the store", error)
+        self.inner.read_only.begin(WRITE_FAILED);
+        match storage_error("writing to the store", error) {
+            error if space::is_full(&error) => {
+                let path = self.inner.directory.path();
+                space::full(path, OPENING_BYTES, "to write to the store", COMPACT_ELSEWHERE)
+            }
+            error => error,
+        }
     }
 }
 

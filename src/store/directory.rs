@@ -8,7 +8,9 @@
 //! creating    only while the database is made
 //! restoring   only while the backup that it is made from is not all there yet
 //! compacted/  a copy of the database that is to take its place
+//! uploads/    files of uploads, without names; what a crash left there goes at the next start
 //! replaced/   the database whose place a copy took
+//! reserve     room for an opening on a full disk
 //! ```
 
 use std::{
@@ -19,7 +21,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::error::{Error, Result};
+use tracing::warn;
+
+use crate::{
+    error::{Error, Result},
+    file,
+};
 
 /// How long sled's threads may take to let go of a database that this process closed.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +35,7 @@ const RELEASE_POLL: Duration = Duration::from_millis(5);
 /// Number of the format in which this build keeps its data.
 const FORMAT: u32 = 1;
 
+const FORMAT_FILE: &str = "format";
 const DATABASE: &str = "db";
 const COPY: &str = "compacted";
 const REPLACED: &str = "replaced";
@@ -39,15 +47,22 @@ const RESTORING: &str = "restoring";
 pub(super) struct Directory {
     path: PathBuf,
     _lock: File,
+    /// Why nothing in it can be written.
+    read_only: Option<String>,
 }
 
 impl Directory {
     /// Makes the directory if it is missing, takes its lock, checks its format and clears what would keep sled from
-    /// opening.
+    /// opening. Nothing is cleared where the file system is mounted read-only.
     pub(super) fn open(path: &Path) -> Result<Self> {
         create(path)?;
-        let directory = Self { path: path.to_owned(), _lock: lock(path)? };
+        let directory = Self::locked(path)?;
         directory.check_restored()?;
+        if directory.read_only.is_some() {
+            directory.check_format()?;
+            directory.wait_for_release()?;
+            return Ok(directory);
+        }
         directory.remove_unfinished_database()?;
         directory.check_format()?;
         directory.settle_copies()?;
@@ -56,9 +71,16 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Takes a directory that is empty or not there, to be opened by nobody else before [`end`](Self::end).
+    /// Takes a directory that is empty or not there, or in which this was begun and not ended. It is to be
+    /// opened by nobody else before [`end`](Self::end).
     pub(super) fn begin(path: &Path) -> Result<Self> {
         create(path)?;
+        if path.join(RESTORING).exists() {
+            let directory = Self::locked(path)?;
+            directory.clear_unfinished()?;
+            directory.check_format()?;
+            return Ok(directory);
+        }
         if let Some(found) = first_file(path)? {
             return Err(Error::Precondition {
                 reason: "DATA_DIR_NOT_EMPTY",
@@ -69,10 +91,37 @@ impl Directory {
                 ),
             });
         }
-        let directory = Self { path: path.to_owned(), _lock: lock(path)? };
+        let directory = Self::locked(path)?;
         directory.mark(RESTORING)?;
         directory.check_format()?;
         Ok(directory)
+    }
+
+    fn locked(path: &Path) -> Result<Self> {
+        let (lock, read_only) = lock(path)?;
+        Ok(Self { path: path.to_owned(), _lock: lock, read_only })
+    }
+
+    /// Why nothing in it can be written; none where it can.
+    pub(super) fn read_only(&self) -> Option<&str> {
+        self.read_only.as_deref()
+    }
+
+    /// Gives back the room of what was begun and cannot be ended. The mark stays, so that nobody takes the
+    /// directory for one that holds everything, or for a new one.
+    pub(super) fn abandon(&self) {
+        if let Err(cause) = self.clear_unfinished() {
+            warn!(%cause, "what was written cannot be removed");
+        }
+    }
+
+    /// Removes all but the lock and the mark.
+    fn clear_unfinished(&self) -> Result<()> {
+        remove_directory(&self.database())?;
+        for file in [self.high_water(), self.path.join(FORMAT_FILE)] {
+            remove_file(&file)?;
+        }
+        Ok(())
     }
 
     /// Lets the directory be opened from now on.
@@ -103,15 +152,12 @@ impl Directory {
             rename(&copy.join(DATABASE), &self.database())?;
             sync_directory(&self.path)?;
         }
-        for left in [copy, replaced] {
-            match fs::remove_dir_all(&left) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io(format!("removing {}", left.display()), error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        [copy, replaced].iter().try_for_each(|left| remove_directory(left))
+    }
+
+    /// Removes a copy that is not to take the place of the database.
+    pub(super) fn remove_copy(&self) -> Result<()> {
+        remove_directory(&self.path.join(COPY))
     }
 
     fn check_restored(&self) -> Result<()> {
@@ -122,7 +168,7 @@ impl Directory {
             reason: "NOT_RESTORED",
             subject: self.path.display().to_string(),
             description: format!(
-                "restoring a backup into {} was not finished; remove the directory and restore again",
+                "restoring a backup, or writing a data folder anew, into {} was not finished; do it again, or remove the folder",
                 self.path.display()
             ),
         })
@@ -143,6 +189,35 @@ impl Directory {
         self.path.join("high-water")
     }
 
+    /// The file that takes room for an opening on a full disk.
+    pub(super) fn reserve(&self) -> PathBuf {
+        self.path.join("reserve")
+    }
+
+    /// Whether there is a database.
+    pub(super) fn holds_database(&self) -> bool {
+        self.log().exists()
+    }
+
+    /// The files that the next opening relies on, of those that are there. sled makes its settings and
+    /// snapshots anew where they are missing.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let files = [self.path.join("lock"), self.path.join(FORMAT_FILE), self.high_water(), self.log()];
+        files.into_iter().filter(|file| file.exists()).collect()
+    }
+
+    /// Bytes of sled's snapshot, which an opening writes anew before it removes it.
+    pub(super) fn snapshot_bytes(&self) -> u64 {
+        let entries = fs::read_dir(self.database()).into_iter().flatten().flatten();
+        let snapshots = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("snap."));
+        snapshots.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+    }
+
+    /// sled's log, which holds everything.
+    fn log(&self) -> PathBuf {
+        self.database().join("db")
+    }
+
     /// Makes the files of a database that was opened durable, where they are new. sled itself syncs neither its `conf`, nor
     /// any names.
     pub(super) fn sync(&self) -> Result<()> {
@@ -159,13 +234,7 @@ impl Directory {
         if !self.path.join(CREATING).exists() {
             return Ok(());
         }
-        let database = self.database();
-        match fs::remove_dir_all(&database) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io(format!("removing {}", database.display()), error))
-            }
-            _ => Ok(()),
-        }
+        remove_directory(&self.database())
     }
 
     /// Puts a marker file, durably.
@@ -180,18 +249,13 @@ impl Directory {
     /// Takes a marker file away, durably and after all names before.
     fn unmark(&self, name: &str) -> Result<()> {
         sync_directory(&self.path)?;
-        let marker = self.path.join(name);
-        match fs::remove_file(&marker) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io(format!("removing {}", marker.display()), error))
-            }
-            _ => sync_directory(&self.path),
-        }
+        remove_file(&self.path.join(name))?;
+        sync_directory(&self.path)
     }
 
     fn check_format(&self) -> Result<()> {
-        let file = self.path.join("format");
-        let text = match fs::read_to_string(&file) {
+        let file = self.path.join(FORMAT_FILE);
+        let text = match file::read_to_string(&file) {
             Ok(text) => text,
             // The file is written before the database, so only a new directory has neither.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.database().exists() => {
@@ -220,9 +284,10 @@ impl Directory {
     }
 
     fn write_format(&self) -> Result<()> {
-        let (draft, file) = (self.path.join("format.new"), self.path.join("format"));
+        let (draft, file) = (self.path.join("format.new"), self.path.join(FORMAT_FILE));
         let write = || -> io::Result<()> {
-            let mut out = File::create(&draft)?;
+            let mut options = OpenOptions::new();
+            let mut out = file::open(options.create(true).truncate(true).write(true), &draft)?;
             writeln!(out, "{FORMAT}")?;
             out.sync_all()?;
             fs::rename(&draft, &file)
@@ -234,9 +299,9 @@ impl Directory {
     /// Waits until nobody has the log locked: sled's threads may outlive its handle by a moment, and sled itself does not
     /// wait.
     pub(super) fn wait_for_release(&self) -> Result<()> {
-        let file = self.database().join("db");
+        let file = self.log();
         let context = || format!("locking {}", file.display());
-        let log = match File::open(&file) {
+        let log = match file::open(OpenOptions::new().read(true), &file) {
             Ok(log) => log,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Error::io(context(), error)),
@@ -265,6 +330,8 @@ impl Directory {
         };
         for entry in entries {
             let path = entry.map_err(|error| Error::io(context(), error))?.path();
+            // sled would wait for what is behind a fifo.
+            file::check(&path).map_err(|error| Error::io(format!("opening {}", path.display()), error))?;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if name.starts_with("snap.") && name.ends_with(".generating") {
                 fs::remove_file(&path).map_err(|error| Error::io(context(), error))?;
@@ -306,22 +373,48 @@ fn first_file(path: &Path) -> Result<Option<String>> {
     Ok(None)
 }
 
+fn remove_directory(path: &Path) -> Result<()> {
+    removed(path, fs::remove_dir_all(path))
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    removed(path, fs::remove_file(path))
+}
+
+/// What is not there need not be removed.
+fn removed(path: &Path, outcome: io::Result<()>) -> Result<()> {
+    match outcome {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(format!("removing {}", path.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to)
         .map_err(|error| Error::io(format!("renaming {} to {}", from.display(), to.display()), error))
 }
 
-fn lock(path: &Path) -> Result<File> {
+/// The lock of a directory, and why nothing in that can be written, if so.
+fn lock(path: &Path) -> Result<(File, Option<String>)> {
     let file = path.join("lock");
     let context = || format!("locking {}", file.display());
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&file)
-        .map_err(|error| Error::io(context(), error))?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    let (lock, read_only) = match file::open(&options, &file) {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            let reason = format!(
+                "the data folder {} is on a file system that is mounted read-only; mount it for writing, then restart taxond",
+                path.display()
+            );
+            (file::open(OpenOptions::new().read(true), &file).map_err(|_| error), Some(reason))
+        }
+        opened => (opened, None),
+    };
+    let lock = lock.map_err(|error| Error::io(context(), error))?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok((lock, read_only)),
         Err(TryLockError::WouldBlock) => Err(in_use(path)),
         Err(TryLockError::Error(error)) => Err(Error::io(context(), error)),
     }

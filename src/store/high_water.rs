@@ -13,13 +13,16 @@
 //! ```
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    file,
+};
 
 /// Key of the number in the database, outside the trees.
 pub(super) const KEY: &[u8] = b"high-water";
@@ -37,7 +40,8 @@ pub(super) struct HighWater {
 
 #[derive(Debug)]
 struct State {
-    file: File,
+    /// None where nothing is written.
+    file: Option<File>,
     reached: u64,
 }
 
@@ -48,30 +52,23 @@ impl HighWater {
     /// [`Error::Corrupt`] if the database has lost what was acknowledged, or the file is damaged; [`Error::Io`].
     pub(super) fn open(path: &Path, database: u64) -> Result<Self> {
         let failed = |error| Error::io(format!("opening {}", path.display()), error);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
-        let bytes = fs::read(path).map_err(failed)?;
-        let marks = bytes.chunks(LINE).filter_map(parse);
-        let Some(acknowledged) = marks.max().or_else(|| bytes.is_empty().then_some(0)) else {
-            return Err(Error::Corrupt {
-                what: format!("the high-water file {}", path.display()),
-                detail: "neither of its lines is whole".to_owned(),
-                remedy: "if nothing else in the data directory was touched, remove this file and start again; else restore \
-                         a backup",
-            });
+        let mut options = OpenOptions::new();
+        let file = file::open(options.create(true).truncate(false).write(true), path).map_err(failed)?;
+        check(path, &file::read(path).map_err(failed)?, database)?;
+        Ok(Self { path: path.to_owned(), state: Mutex::new(State { file: Some(file), reached: database }) })
+    }
+
+    /// As [`open`](Self::open), for a database that is only read. A file that is not there says nothing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(super) fn open_read_only(path: &Path, database: u64) -> Result<Self> {
+        let bytes = match file::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(|error| Error::io(format!("opening {}", path.display()), error))?,
         };
-        if acknowledged > database {
-            return Err(Error::Corrupt {
-                what: "the database".to_owned(),
-                detail: format!(
-                    "it ends at sync {database}, and sync {acknowledged} was acknowledged (as {} says): it was damaged, or \
-                     an older copy was put in its place",
-                    path.display()
-                ),
-                remedy: "restore a backup of the whole data directory; to go on with what is left, and without what is \
-                         lost, remove the high-water file and start again",
-            });
-        }
-        Ok(Self { path: path.to_owned(), state: Mutex::new(State { file, reached: database }) })
+        check(path, &bytes, database)?;
+        Ok(Self { path: path.to_owned(), state: Mutex::new(State { file: None, reached: database }) })
     }
 
     /// The number of the next sync, to be written to the database before it.
@@ -98,9 +95,36 @@ impl HighWater {
 impl State {
     fn write(&mut self, mark: u64) -> io::Result<()> {
         self.reached = mark;
-        self.file.seek(SeekFrom::Start(mark % 2 * LINE as u64))?;
-        self.file.write_all(line(mark).as_bytes())
+        let file = self.file.as_mut().ok_or(io::ErrorKind::ReadOnlyFilesystem)?;
+        file.seek(SeekFrom::Start(mark % 2 * LINE as u64))?;
+        file.write_all(line(mark).as_bytes())
     }
+}
+
+/// Compares the bytes of the file at a path with how far a database reaches.
+fn check(path: &Path, bytes: &[u8], database: u64) -> Result<()> {
+    let marks = bytes.chunks(LINE).filter_map(parse);
+    let Some(acknowledged) = marks.max().or_else(|| bytes.is_empty().then_some(0)) else {
+        return Err(Error::Corrupt {
+            what: format!("the high-water file {}", path.display()),
+            detail: "neither of its lines is whole".to_owned(),
+            remedy: "if nothing else in the data directory was touched, remove this file and start again; else restore \
+                     a backup",
+        });
+    };
+    if acknowledged > database {
+        return Err(Error::Corrupt {
+            what: "the database".to_owned(),
+            detail: format!(
+                "it ends at sync {database}, and sync {acknowledged} was acknowledged (as {} says): it was damaged, or \
+                 an older copy was put in its place",
+                path.display()
+            ),
+            remedy: "restore a backup of the whole data directory; to go on with what is left, and without what is \
+                     lost, remove the high-water file and start again",
+        });
+    }
+    Ok(())
 }
 
 fn line(mark: u64) -> String {
@@ -117,6 +141,8 @@ fn parse(bytes: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn reopened(path: &Path, database: u64) -> Result<u64> {

@@ -12,7 +12,10 @@
 //!   well below that.
 //! - **A failed write ends writing.** sled cannot go on after an I/O error, so the store turns read-only until it is
 //!   opened again. So that it never meets a full disk, nothing comes in below a limit of free bytes. Reads go on, except of pages that the failed write touched: those are [`Unavailable`] until then.
-//!
+//! - **A folder that is lost ends writing.** Each sync checks, before it is acknowledged, that the files are
+//!   still those at their paths ([`OpenFiles`]).
+//! - **A full disk, or one that is mounted read-only, does not keep a store from being read.** A reserve gives
+//!   opening its room; where nothing can be written, a copy elsewhere is opened read-only.
 //! - **A write that does not end shows** ([`Pending`]), and bulk writes leave sled the threads that it needs not to wait for itself.
 //!
 //! [`Unavailable`]: crate::error::Error::Unavailable
@@ -32,9 +35,14 @@ mod directory;
 pub(crate) mod fuzzing;
 mod high_water;
 mod open;
+mod open_files;
 mod pending;
+mod read_only;
+mod read_only_copy;
+mod reserve;
 mod restore;
 mod scan;
+mod scratch;
 mod space;
 
 pub use backup::BackupWriter;
@@ -45,8 +53,10 @@ pub use closing::Closing;
 pub use compact::Compacted;
 pub use copy::Entry;
 pub use open::{Store, StoreOptions};
+pub use open_files::OpenFiles;
 pub use pending::Pending;
 pub use scan::Scan;
+pub use scratch::Scratch;
 pub use space::free_and_needed_bytes;
 
 /// The keyspaces.

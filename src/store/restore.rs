@@ -2,7 +2,13 @@
 
 use std::{io::Read, path::Path};
 
-use super::{Batch, Store, StoreOptions, backup::BackupReader, copy::Entry, directory::Directory};
+use super::{
+    Batch, Store, StoreOptions,
+    backup::BackupReader,
+    copy::Entry,
+    directory::Directory,
+    space::{self, ANOTHER_DISK, OPENING_BYTES},
+};
 use crate::error::Result;
 
 /// Bytes of values that are written at once.
@@ -16,8 +22,9 @@ pub(super) struct Applying<'a> {
 }
 
 impl Store {
-    /// Makes the store of a backup in a directory that is empty or not there. Until all of it is there and was checked, the
-    /// directory cannot be opened.
+    /// Makes the store of a backup in a directory that is empty or not there, or in which this was not
+    /// finished. Until all of it is there and was checked, the directory cannot be opened; where this fails,
+    /// it takes no room.
     ///
     /// # Errors
     /// [`Error::Precondition`] with reason `DATA_DIR_NOT_EMPTY`; [`Error::Invalid`] for a file that is no backup;
@@ -29,15 +36,31 @@ impl Store {
     /// [`Error::Io`]: crate::error::Error::Io
     pub fn restore(path: &Path, options: StoreOptions, file: impl Read) -> Result<Self> {
         let entries = BackupReader::new(file)?;
-        let store = Self::open_in(Directory::begin(path)?, options)?;
-        let mut applying = Applying::new(&store);
-        for entry in entries {
-            applying.put(entry?)?;
-        }
-        applying.finish()?;
-        if let Some(damage) = store.check().damage.into_iter().next() {
-            return Err(damage.error);
-        }
+        let mut bytes = OPENING_BYTES;
+        let filled = Self::open_in(Directory::begin(path)?, options).and_then(|store| {
+            let mut applying = Applying::new(&store);
+            for entry in entries {
+                let entry = entry?;
+                if let Entry::Value { key, value, .. } = &entry {
+                    bytes += (key.len() + value.len()) as u64;
+                }
+                applying.put(entry)?;
+            }
+            applying.finish()?;
+            match store.check().damage.into_iter().next() {
+                Some(damage) => Err(damage.error),
+                None => Ok(store),
+            }
+        });
+        let store = match filled {
+            Ok(store) => store,
+            Err(error) => {
+                let full = space::is_full(&error)
+                    .then(|| space::full(path, bytes, "for what was read of the backup", ANOTHER_DISK));
+                Directory::begin(path)?.abandon();
+                return Err(full.unwrap_or(error));
+            }
+        };
         store.inner.directory.end()?;
         Ok(store)
     }

@@ -1,6 +1,6 @@
 //! How names find their class: those of today, those of before, and the labels of examples stored under any of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Class, ClassId, ClassName, ClassState, Manifest};
 use crate::error::{Error, Resource, Result, nearest};
@@ -27,6 +27,10 @@ impl Meaning {
         }
     }
 }
+
+/// The classes of a manifest, those that are gone too, by their names: for callers that look up many labels.
+#[derive(Debug, Default)]
+pub struct ClassesByName(HashMap<ClassName, Vec<ClassId>>);
 
 /// What lives on of the classes that bore a name.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -78,16 +82,38 @@ impl Manifest {
     /// What an example means that was stored under a label and went, at splits, to these classes, the latest last. The
     /// class it went to counts while it descends from one that bore the label; the label alone otherwise.
     pub fn meaning_of(&self, label: &ClassName, assigned: &[ClassId]) -> Meaning {
-        if assigned.is_empty() {
-            return self.meaning(label);
+        self.meaning_of_named(label, &self.named(label), assigned)
+    }
+
+    /// As [`Manifest::meaning_of`], with the classes of [`Manifest::by_name`].
+    pub fn meaning_among(&self, names: &ClassesByName, label: &ClassName, assigned: &[ClassId]) -> Meaning {
+        self.meaning_of_named(label, names.0.get(label).map_or(&[], Vec::as_slice), assigned)
+    }
+
+    /// Its classes by their names.
+    pub fn by_name(&self) -> ClassesByName {
+        let mut names: HashMap<ClassName, Vec<ClassId>> = HashMap::new();
+        for class in self.classes.values() {
+            names.entry(class.name.clone()).or_default().push(class.id);
         }
-        let former = self.former_names.get(label).copied();
-        let named = self.classes.values().filter(|class| class.name == *label).map(|class| class.id);
+        ClassesByName(names)
+    }
+
+    /// The classes with a name, ascending.
+    fn named(&self, name: &ClassName) -> Vec<ClassId> {
+        self.classes.values().filter(|class| class.name == *name).map(|class| class.id).collect()
+    }
+
+    fn meaning_of_named(&self, label: &ClassName, named: &[ClassId], assigned: &[ClassId]) -> Meaning {
+        if assigned.is_empty() {
+            return self.bearers_among(label, named).meaning(self);
+        }
+        let former = self.former_names.get(label);
         let descendants: BTreeSet<ClassId> =
-            former.into_iter().chain(named).flat_map(|bearer| self.descendants(bearer)).collect();
+            former.into_iter().chain(named).flat_map(|bearer| self.descendants(*bearer)).collect();
         match assigned.iter().rev().find(|id| descendants.contains(id)) {
             Some(&id) => self.lives_on(id).meaning(self),
-            None => self.meaning(label),
+            None => self.bearers_among(label, named).meaning(self),
         }
     }
 
@@ -121,12 +147,16 @@ impl Manifest {
 
     /// What a name stands for. A name of today counts before one of before, the latest bearer of that before older ones.
     pub(super) fn bearers(&self, name: &ClassName) -> Bearers {
-        if let Some(class) = self.living_by_name(name) {
-            return Bearers { living: BTreeSet::from([class.id]), removed: false };
+        self.bearers_among(name, &self.named(name))
+    }
+
+    /// As [`Manifest::bearers`], with the classes that have the name, ascending.
+    fn bearers_among(&self, name: &ClassName, named: &[ClassId]) -> Bearers {
+        if let Some(&id) = named.iter().find(|id| self.is_living(**id)) {
+            return Bearers { living: BTreeSet::from([id]), removed: false };
         }
-        let former = self.former_names.get(name).copied();
-        let gone = self.classes.values().rev().filter(|class| class.name == *name).map(|class| class.id);
-        let mut bearers = former.into_iter().chain(gone).map(|id| self.lives_on(id));
+        let former = self.former_names.get(name);
+        let mut bearers = former.into_iter().chain(named.iter().rev()).map(|id| self.lives_on(*id));
         bearers.find(|bearers| *bearers != Bearers::default()).unwrap_or_default()
     }
 

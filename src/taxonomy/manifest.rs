@@ -8,6 +8,12 @@ use std::{
 use super::{ClassId, ClassName, LeafId, Revision, VersionNumber};
 use crate::error::Result;
 
+/// Classes of a change that its description names at most.
+const MAX_NAMED: usize = 100;
+/// Bytes of a description at most.
+const MAX_DESCRIPTION_BYTES: usize = 16 << 10;
+const ELLIPSIS: &str = " ...";
+
 /// A category: a stable id, a name, and the leaves whose probabilities it sums.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Class {
@@ -214,6 +220,24 @@ impl Manifest {
         self.active().flat_map(Class::leaves).collect()
     }
 
+    /// Memory that it takes, in bytes, nearly.
+    pub fn memory_bytes(&self) -> usize {
+        // A name shares its bytes with other manifests where these were made from one another; an entry of a set or a table
+        // takes about as much again as what it holds.
+        let class = |class: &Class| {
+            let ids = match &class.state {
+                ClassState::Active(leaves) => leaves.len(),
+                ClassState::Retired(successors) => successors.len(),
+                ClassState::Group | ClassState::Removed => 0,
+            };
+            2 * size_of::<(ClassId, Class)>() + class.name.as_str().len() + 2 * ids * size_of::<ClassId>()
+        };
+        let classes: usize = self.classes.values().map(class).sum();
+        let former =
+            self.former_names.keys().map(|name| 2 * size_of::<(ClassName, ClassId)>() + name.as_str().len());
+        size_of::<Self>() + classes + former.sum::<usize>() + self.reason.len() + self.author.len()
+    }
+
     /// Whether the active classes are those of another manifest and own the same leaves, whatever their names.
     pub fn has_leaves_of(&self, other: &Self) -> bool {
         self.active()
@@ -221,15 +245,26 @@ impl Manifest {
             .eq(other.active().map(|class| (class.id, &class.state)))
     }
 
-    /// The change in words.
+    /// The change in words: at most 100 classes of each change by name, and at most 16 KiB.
     pub fn describe(&self) -> String {
-        self.describe_change(&self.change)
+        let mut words = self.describe_change(&self.change);
+        if words.len() > MAX_DESCRIPTION_BYTES {
+            words.truncate(words.floor_char_boundary(MAX_DESCRIPTION_BYTES - ELLIPSIS.len()));
+            words.push_str(ELLIPSIS);
+        }
+        words
     }
 
     fn describe_change(&self, change: &Change) -> String {
         let name =
             |id: &ClassId| self.classes.get(id).map_or_else(|| format!("#{id}"), |c| c.name.to_string());
-        let list = |ids: &[ClassId]| ids.iter().map(name).collect::<Vec<_>>().join(", ");
+        let list = |ids: &[ClassId]| {
+            let named = ids.iter().take(MAX_NAMED).map(name).collect::<Vec<_>>().join(", ");
+            match ids.len().saturating_sub(MAX_NAMED) {
+                0 => named,
+                more => format!("{named} and {more} more"),
+            }
+        };
         match change {
             Change::Create => format!("create {} classes", self.classes.len()),
             Change::Add(ids) => format!("add {}", list(ids)),

@@ -10,6 +10,7 @@
 
 mod change;
 mod check;
+mod descent;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod groups;
@@ -23,7 +24,7 @@ mod tree;
 pub use change::{Edit, Part, Provenance};
 pub use groups::LeafGroups;
 pub use id::{ClassId, LeafId, Revision, VersionNumber};
-pub use lookup::Meaning;
+pub use lookup::{ClassesByName, Meaning};
 pub use manifest::{Change, Class, ClassState, Manifest, UndoPoint};
 pub use name::{ClassName, MAX_CLASS_NAME_BYTES};
 pub use translate::{Translation, Unresolved};

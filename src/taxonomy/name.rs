@@ -1,6 +1,6 @@
 //! Names of classes, checked once where they enter.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -8,7 +8,7 @@ use unicode_normalization::UnicodeNormalization as _;
 pub const MAX_CLASS_NAME_BYTES: usize = 128;
 
 /// A class name: NFC, trimmed, 1 to 128 bytes, no control or bidirectional formatting characters, not starting with
-/// `#` (which introduces an id).
+/// `#` (which introduces an id). Clones share it: a manifest holds the names of all classes there ever were.
 ///
 /// ```
 /// use taxond::taxonomy::ClassName;
@@ -17,7 +17,7 @@ pub const MAX_CLASS_NAME_BYTES: usize = 128;
 /// assert!(ClassName::new("\u{202e}withdraw").is_err());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClassName(String);
+pub struct ClassName(Arc<str>);
 
 impl ClassName {
     /// Checks and normalises a name.
@@ -49,7 +49,7 @@ impl ClassName {
         if name.starts_with('#') {
             return Err(format!("must not begin with '#', which introduces an id, got '{name}'"));
         }
-        Ok(Self(name))
+        Ok(Self(name.into()))
     }
 
     /// The name.

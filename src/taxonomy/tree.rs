@@ -33,6 +33,9 @@ impl Manifest {
 
     /// A living class and the living classes under it, groups and active ones.
     pub fn subtree(&self, id: ClassId) -> BTreeSet<ClassId> {
+        if self.is_active(id) {
+            return BTreeSet::from([id]);
+        }
         let within = |class: &&Class| class.id == id || self.path(class.id).contains(&id);
         self.living().filter(within).map(|class| class.id).collect()
     }

@@ -1,4 +1,4 @@
-//! What a stored version answers to the validation examples, measured in the classes of any manifest.
+//! What a stored version answers to examples, measured in the classes of any manifest.
 
 use std::collections::BTreeSet;
 
@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::{Confusion, jobs::Shared, metrics::argmax};
 use crate::{
+    cancel::Cancellation,
     dataset::{Example, Split},
     error::Result,
     model::{Checkpoint, Classifier, LeafProbabilities},
@@ -13,10 +14,14 @@ use crate::{
     taxonomy::{ClassId, LeafGroups, LeafId, Manifest, VersionNumber},
 };
 
-/// The validation examples of a model and what the network of a version says to each.
+/// Texts that are answered between two looks at whether to go on.
+const CHUNK: usize = 1024;
+
+/// Examples of a model and what the network of a version says to each.
 pub(super) struct Answered {
     examples: Vec<Example>,
-    rows: LeafProbabilities,
+    /// Of each chunk of the examples.
+    rows: Vec<LeafProbabilities>,
     leaves: Vec<LeafId>,
 }
 
@@ -35,16 +40,23 @@ impl Answered {
         model: &ModelId,
         number: VersionNumber,
         examples: Vec<Example>,
+        cancel: &Cancellation,
     ) -> Result<Self> {
-        Self::of(&shared.registry.checkpoint(model, number)?, examples)
+        Self::of(&shared.registry.checkpoint(model, number)?, examples, cancel)
     }
 
     /// Asks a network.
-    pub(super) fn of(checkpoint: &Checkpoint, mut examples: Vec<Example>) -> Result<Self> {
+    pub(super) fn of(checkpoint: &Checkpoint, examples: Vec<Example>, cancel: &Cancellation) -> Result<Self> {
         let classifier = Classifier::from_checkpoint(checkpoint)?;
-        examples.retain(|example| example.split == Split::Validation);
-        let texts: Vec<_> = examples.par_iter().map(|example| classifier.encode(&example.text)).collect();
-        let rows = classifier.leaf_probabilities(&texts)?;
+        let encode = |example: &Example| {
+            cancel.check()?;
+            Ok(classifier.encode(&example.text))
+        };
+        let mut rows = Vec::with_capacity(examples.len().div_ceil(CHUNK));
+        for chunk in examples.chunks(CHUNK) {
+            let texts = chunk.par_iter().map(encode).collect::<Result<Vec<_>>>()?;
+            rows.push(classifier.leaf_probabilities(&texts)?);
+        }
         Ok(Self { examples, rows, leaves: checkpoint.leaves.clone() })
     }
 
@@ -55,23 +67,24 @@ impl Answered {
 
     /// The examples, each with the probabilities of the leaves.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Example, &[f32])> {
-        self.examples.iter().zip(self.rows.iter())
+        self.examples.iter().zip(self.rows.iter().flat_map(LeafProbabilities::iter))
     }
 
     /// Counts the answers given in the classes of `answers` by the labels as `labels` understands them, both by the columns
     /// of its active classes, which are returned: an answer is right where its class lives on in the class of the label.
-    /// One that lives on nowhere counts as one for some other class.
+    /// One that lives on nowhere counts as one for some other class. Examples that `counts` refuses are left out.
     pub(super) fn confusion(
         &self,
         answers: &Manifest,
         labels: &Manifest,
+        counts: impl Fn(&Example) -> bool,
     ) -> Result<(Confusion, Vec<ClassId>)> {
         let groups = LeafGroups::new(answers, &self.leaves)?;
         let columns: Vec<ClassId> = labels.active().map(|class| class.id).collect();
         let column = |class: ClassId| columns.binary_search(&class).ok();
         let heirs: Vec<BTreeSet<ClassId>> = groups.classes.iter().map(|class| labels.heirs(*class)).collect();
         let mut confusion = Confusion::new(columns.len());
-        for (example, row) in self.iter() {
+        for (example, row) in self.iter().filter(|(example, _)| counts(example)) {
             let Some((class, label)) =
                 example.class_in(labels).and_then(|class| Some((class, column(class)?)))
             else {
@@ -100,6 +113,12 @@ impl Answered {
         }
         Ok(scored)
     }
+}
+
+/// The examples that validate.
+pub(super) fn validating(mut examples: Vec<Example>) -> Vec<Example> {
+    examples.retain(|example| example.split == Split::Validation);
+    examples
 }
 
 /// Whether the answer to an example is right; none where its label means no single class.

@@ -7,12 +7,13 @@ use tracing::{debug, info};
 
 use super::{
     Division, Jobs, Order, Strategy, TrainOptions,
-    answered::Answered,
+    answered::{Answered, validating},
     edited::{Edited, Serving},
     imprint::{Grown, Imprinted, imprint},
 };
 use crate::{
-    dataset::{Dataset, Example},
+    cancel::Cancellation,
+    dataset::{Dataset, Example, hold_out},
     error::{Error, Result},
     model::with_newcomers,
     registry::{
@@ -32,6 +33,8 @@ pub struct ChangeOrder {
     pub reason: String,
     /// Who, as the caller claimed.
     pub author: String,
+    /// The identity whose share of the training time the job that learns uses.
+    pub identity: String,
     /// The revision that the serving manifest must have, if given.
     pub expected_revision: Option<u64>,
 }
@@ -122,40 +125,55 @@ impl Jobs {
     ///
     /// # Errors
     /// As [`Manifest::edit`]; [`Error::Conflict`] where a training runs or the revision is not the expected one;
-    /// [`Error::Precondition`] for a model without a version.
+    /// [`Error::Precondition`] for a model without a version; that of the token until the change is stored.
     pub fn change(
         &self,
         order: &ChangeOrder,
         learning: Learning,
-        receipt: Option<Receipt>,
+        mut receipt: Option<Receipt>,
+        cancel: &Cancellation,
     ) -> Result<Applied> {
         let started = Instant::now();
         let _changing = self.shared.lock_changes();
+        cancel.check()?;
         let serving = self.serving(&order.model, order.expected_revision)?;
-        let Edited { manifest, divisions, examples } = self.edited(&serving, order)?;
+        let Edited { manifest, divisions, mut examples } = self.edited(&serving, order, cancel)?;
+        if let Some(examples) = &mut examples {
+            hold_out(examples, &manifest);
+        }
         debug!(micros = started.elapsed().as_micros(), "the classes are edited");
-        let (tensors, fitted) = match self.grown(&serving, &manifest, examples.as_deref())? {
+        let (tensors, fitted) = match self.grown(&serving, &manifest, examples.as_deref(), cancel)? {
             Some(Imprinted { network, fitted }) => (Tensors::New(network), fitted),
             None => (Tensors::Same(serving.number), Vec::new()),
         };
         debug!(micros = started.elapsed().as_micros(), "the rows are fitted");
+        if let Some(receipt) = receipt.as_mut().filter(|_| !divisions.is_empty()) {
+            receipt.details = Division::encode(&divisions)?;
+        }
+        // From here on it is done to its end.
+        cancel.check()?;
         let made_way = self.shared.make_way(&order.model)?;
         let wanted = match learning {
             // Of classes that came and have no examples there is nothing to learn.
-            Learning::Follows { .. } => made_way || !manifest.change.only_adds() || !fitted.is_empty(),
-            Learning::GoesOn => made_way,
+            Learning::Follows { .. } => {
+                made_way.is_some() || !manifest.change.only_adds() || !fitted.is_empty()
+            }
+            Learning::GoesOn => made_way.is_some(),
             Learning::None => false,
         };
-        let author = order.author.clone();
+        let (author, identity) = (order.author.clone(), order.identity.clone());
+        let options = TrainOptions { author, identity, ..TrainOptions::default() };
         let options = match learning {
-            Learning::Follows { strategy, force } => {
-                TrainOptions { strategy, force, author, ..TrainOptions::default() }
-            }
-            Learning::GoesOn | Learning::None => TrainOptions { author, ..TrainOptions::default() },
+            Learning::Follows { strategy, force } => TrainOptions { strategy, force, ..options },
+            Learning::GoesOn | Learning::None => options,
         };
         let refining = Order { options, refines_change: true };
         // Work is done again only for a change that stands: its order comes with the version.
         let follows = wanted && self.has_examples(&serving, &manifest)?;
+        let mut also = assignment(&serving.model, &divisions);
+        if let Some(made_way) = &made_way {
+            made_way.put(&mut also);
+        }
         let made = Made {
             origin: Origin::Instant,
             parent: serving.number,
@@ -164,9 +182,12 @@ impl Jobs {
             manifest: &manifest,
             new_job: follows.then(|| refining.encode()).transpose()?,
             receipt,
-            also: assignment(&serving.model, &divisions),
+            also,
         };
         let version = self.publish(&serving, made)?;
+        if let Some(made_way) = made_way {
+            made_way.done();
+        }
         info!(
             model = %order.model,
             revision = %manifest.revision,
@@ -185,22 +206,27 @@ impl Jobs {
     ///
     /// # Errors
     /// As [`Jobs::change`].
-    pub fn try_change(&self, order: &ChangeOrder) -> Result<Manifest> {
+    pub fn try_change(&self, order: &ChangeOrder, cancel: &Cancellation) -> Result<Manifest> {
         let serving = self.serving(&order.model, order.expected_revision)?;
-        Ok(self.edited(&serving, order)?.manifest)
+        Ok(self.edited(&serving, order, cancel)?.manifest)
     }
 
     /// What [`Jobs::change`] would do. The accuracies are exact: the network that would answer is asked.
     ///
     /// # Errors
     /// As [`Jobs::change`].
-    pub fn preview(&self, order: &ChangeOrder) -> Result<Preview> {
+    pub fn preview(&self, order: &ChangeOrder, cancel: &Cancellation) -> Result<Preview> {
         let serving = self.serving(&order.model, order.expected_revision)?;
-        let Edited { manifest, divisions, examples } = self.edited(&serving, order)?;
-        let examples = examples.map_or_else(|| self.examples(&serving), Ok)?;
-        let answered = match self.grown(&serving, &manifest, Some(&examples))? {
-            Some(grown) => Answered::of(&grown.network, examples)?,
-            None => Answered::by(&self.shared, &order.model, serving.number, examples)?,
+        let Edited { manifest, divisions, examples } = self.edited(&serving, order, cancel)?;
+        let mut examples = examples.map_or_else(|| self.examples(&serving, cancel), Ok)?;
+        hold_out(&mut examples, &manifest);
+        let grown = self.grown(&serving, &manifest, Some(&examples), cancel)?;
+        // What trained in the classes of today does not measure either.
+        hold_out(&mut examples, &serving.manifest);
+        let examples = validating(examples);
+        let answered = match grown {
+            Some(grown) => Answered::of(&grown.network, examples, cancel)?,
+            None => Answered::by(&self.shared, &order.model, serving.number, examples, cancel)?,
         };
         let [before, after] = answered.compare(&serving.manifest, &manifest)?;
         let accuracy = before.accuracy().zip(after.accuracy());
@@ -237,9 +263,13 @@ impl Jobs {
                 subject: name,
             });
         }
-        self.shared.make_way(model)?;
+        let made_way = self.shared.make_way(model)?;
         let target = self.shared.registry.manifest(model, point.revision)?;
         let manifest = serving.manifest.undo(&target, serving.provenance(reason, author));
+        let mut also = Batch::new();
+        if let Some(made_way) = &made_way {
+            made_way.put(&mut also);
+        }
         let made = Made {
             origin: Origin::Undo,
             parent: point.version,
@@ -248,22 +278,25 @@ impl Jobs {
             manifest: &manifest,
             new_job: None,
             receipt,
-            also: Batch::new(),
+            also,
         };
         let version = self.publish(&serving, made)?;
+        if let Some(made_way) = made_way {
+            made_way.done();
+        }
         info!(model = %model, revision = %manifest.revision, version = %version.number, "change undone");
         Ok(Applied { manifest, version, job: None, divisions: Vec::new() })
     }
 
     /// The manifest that an order makes of the serving one.
-    fn edited(&self, serving: &Serving, order: &ChangeOrder) -> Result<Edited> {
-        let edited = serving.edited(order, || self.examples(serving))?;
+    fn edited(&self, serving: &Serving, order: &ChangeOrder, cancel: &Cancellation) -> Result<Edited> {
+        let edited = serving.edited(order, || self.examples(serving, cancel), cancel)?;
         self.shared.registry.check_classes(&order.model, Some(&serving.manifest), &edited.manifest)?;
         Ok(edited)
     }
 
-    fn examples(&self, serving: &Serving) -> Result<Vec<Example>> {
-        self.shared.dataset.all(serving.model.uid)
+    fn examples(&self, serving: &Serving, cancel: &Cancellation) -> Result<Vec<Example>> {
+        self.shared.dataset.until(cancel.clone()).all(serving.model.uid)
     }
 
     fn has_examples(&self, serving: &Serving, manifest: &Manifest) -> Result<bool> {
@@ -271,12 +304,13 @@ impl Jobs {
     }
 
     /// The serving network with rows for the leaves that a manifest brings, fitted where there are examples of them; none
-    /// where it brings none.
+    /// where it brings none. The examples, read if not given, are on the sides that they have in that manifest.
     fn grown(
         &self,
         serving: &Serving,
         manifest: &Manifest,
         examples: Option<&[Example]>,
+        cancel: &Cancellation,
     ) -> Result<Option<Imprinted>> {
         let newcomers = serving.newcomers(manifest);
         if newcomers.is_empty() {
@@ -289,8 +323,12 @@ impl Jobs {
         let kept = self.shared.kept(serving.model.uid);
         let grown = Grown { network: grown, before: &serving.manifest, newcomers: &newcomers };
         let fitted = match examples {
-            Some(examples) => imprint(grown, manifest, examples, kept)?,
-            None => imprint(grown, manifest, &self.examples(serving)?, kept)?,
+            Some(examples) => imprint(grown, manifest, examples, kept, cancel)?,
+            None => {
+                let mut examples = self.examples(serving, cancel)?;
+                hold_out(&mut examples, manifest);
+                imprint(grown, manifest, &examples, kept, cancel)?
+            }
         };
         Ok(Some(fitted))
     }

@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use regex::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    dataset::{Example, Split},
+    cancel::Cancellation,
+    dataset::{Example, SideCounts},
     error::{Error, Result, Violation},
     taxonomy::{ClassId, ClassName, Manifest, Meaning, Part},
     text::normalise,
@@ -19,9 +21,10 @@ use crate::{
 const MAX_PATTERN_BYTES: usize = 1 << 20;
 
 /// How the examples of a class are divided among its parts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Division {
     /// The class that is split.
+    #[serde(with = "class_id")]
     pub class: ClassId,
     /// The parts, in the order asked for.
     pub parts: Vec<Share>,
@@ -30,18 +33,58 @@ pub struct Division {
     /// Texts given for parts that no example of the class has.
     pub unmatched_texts: u64,
     /// Examples that must be told to belong to a part, ascending.
+    #[serde(skip)]
     pub(super) assigned: BTreeMap<ClassId, Vec<u64>>,
 }
 
+impl Division {
+    /// Divisions as the receipt of a change keeps them: without the examples, which are told where they went.
+    ///
+    /// # Errors
+    /// [`Error::Internal`], which would be a fault of the daemon.
+    pub(super) fn encode(divisions: &[Self]) -> Result<String> {
+        serde_json::to_string(divisions)
+            .map_err(|error| Error::Internal(format!("keeping how a split divided the examples: {error}")))
+    }
+
+    /// Divisions that a receipt kept; none where it kept nothing.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for what this build cannot read.
+    pub fn decode(kept: &str) -> Result<Vec<Self>> {
+        if kept.is_empty() {
+            return Ok(Vec::new());
+        }
+        serde_json::from_str(kept)
+            .map_err(|error| Error::Internal(format!("reading how a split divided the examples: {error}")))
+    }
+}
+
 /// The examples of one part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
     /// The part.
+    #[serde(with = "class_id")]
     pub class: ClassId,
-    /// Examples that train.
+    /// Examples that train: all of them where the part is small.
     pub train: u64,
     /// Examples that validate.
     pub validation: u64,
+}
+
+/// Ids of classes as numbers, in the receipt of a change.
+mod class_id {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::ClassId;
+
+    pub(super) fn serialize<S: Serializer>(class: &ClassId, to: S) -> Result<S::Ok, S::Error> {
+        class.0.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ClassId, D::Error> {
+        u32::deserialize(from).map(ClassId)
+    }
 }
 
 /// What claims an example, the most direct first. Each says to which part, by its position.
@@ -75,10 +118,17 @@ struct Involved {
 }
 
 impl Grouped {
-    pub(super) fn new(examples: Vec<Example>) -> Self {
+    /// Groups examples.
+    ///
+    /// # Errors
+    /// That of the token.
+    pub(super) fn new(examples: Vec<Example>, cancel: &Cancellation) -> Result<Self> {
         let mut grouped = Self { groups: HashMap::new(), examples };
-        (0..grouped.examples.len()).for_each(|at| grouped.put(at));
-        grouped
+        for at in 0..grouped.examples.len() {
+            cancel.check()?;
+            grouped.put(at);
+        }
+        Ok(grouped)
     }
 
     /// All of them, in the order in which they came.
@@ -134,12 +184,13 @@ impl Grouped {
 /// # Errors
 /// [`Error::Invalid`] naming the part and its field: for an id that is no example of the class or is claimed twice, a label
 /// that none of them carries, a pattern that is none, a second part for what remains, and a part without an example that
-/// trains.
+/// trains. That of the token, which is asked before each example.
 pub(super) fn divide(
     mut grouped: Grouped,
     class: ClassId,
     parts: &[Part],
     (before, after): (&Manifest, &Manifest),
+    cancel: &Cancellation,
 ) -> Result<(Division, Grouped)> {
     let ids: Vec<ClassId> = parts
         .iter()
@@ -150,27 +201,30 @@ pub(super) fn divide(
     let examples = &grouped.examples;
     let members = || involved.iter().filter(|one| one.own).map(|one| &examples[one.at]);
     let strangers = involved.iter().filter(|one| !one.own);
-    let twins = strangers.filter_map(|one| Some((normalise(&examples[one.at].text), one.named?))).collect();
+    let twins = strangers
+        .filter_map(|one| Some((one, one.named?)))
+        .map(|(one, part)| {
+            cancel.check()?;
+            Ok((normalise(&examples[one.at].text), part))
+        })
+        .collect::<Result<_>>()?;
     let claims = Claims::new(parts, class, before, members(), twins)?;
 
-    let shares = ids.iter().map(|&class| Share { class, train: 0, validation: 0 }).collect();
-    let (unassigned, unmatched_texts) = (0, claims.unmatched(members()));
+    let mut counts = vec![SideCounts::default(); ids.len()];
+    let (unassigned, unmatched_texts) = (0, claims.unmatched(members(), cancel)?);
     let mut division =
-        Division { class, parts: shares, unassigned, unmatched_texts, assigned: BTreeMap::new() };
+        Division { class, parts: Vec::new(), unassigned, unmatched_texts, assigned: BTreeMap::new() };
     let mut sent = Vec::new();
     for &Involved { at, own, named } in &involved {
+        cancel.check()?;
         let example = &examples[at];
         let part = match own {
-            true => claims.part_of(example, named.filter(|part| claims.remaining != Some(*part))),
+            true => claims.part_of(example, named.filter(|part| claims.remaining != Some(*part)), cancel)?,
             false => named,
         };
         match part {
             Some(part) => {
-                let share = &mut division.parts[part];
-                match example.split {
-                    Split::Train => share.train += 1,
-                    Split::Validation => share.validation += 1,
-                }
+                counts[part].add(example.split);
                 if named != Some(part) {
                     division.assigned.entry(ids[part]).or_default().push(example.id);
                     sent.push((at, ids[part]));
@@ -179,6 +233,11 @@ pub(super) fn divide(
             None => division.unassigned += 1,
         }
     }
+    let share = |(&class, counts): (&ClassId, &SideCounts)| {
+        let SideCounts { train, validation } = counts.held_out();
+        Share { class, train, validation }
+    };
+    division.parts = ids.iter().zip(&counts).map(share).collect();
     division.check(parts, before)?;
     for (at, part) in sent {
         grouped.examples[at].assigned.push(part);
@@ -255,28 +314,51 @@ impl Claims {
     }
 
     /// The part that an example goes to; `natural` is the one that its label means.
-    fn part_of(&self, example: &Example, natural: Option<usize>) -> Option<usize> {
+    fn part_of(
+        &self,
+        example: &Example,
+        natural: Option<usize>,
+        cancel: &Cancellation,
+    ) -> Result<Option<usize>> {
         let by_text = || {
             let texts = [&self.texts, &self.twins];
             let normalised = texts.iter().any(|texts| !texts.is_empty()).then(|| normalise(&example.text));
             texts.map(|texts| normalised.as_ref().and_then(|text| texts.get(text).copied()))
         };
         let by_id = self.ids.get(&example.id).copied();
-        by_id.or_else(|| {
+        let direct = by_id.or_else(|| {
             let [text, twin] = by_text();
             let label = || self.labels.get(&example.label).copied().or(natural);
-            let pattern = || self.patterns.iter().find(|(pattern, _)| pattern.is_match(&example.text));
-            text.or_else(label).or(twin).or_else(|| pattern().map(|(_, part)| *part)).or(self.remaining)
-        })
+            text.or_else(label).or(twin)
+        });
+        if direct.is_some() {
+            return Ok(direct);
+        }
+        for (pattern, part) in &self.patterns {
+            // A pattern may look at a long text for long.
+            cancel.check()?;
+            if pattern.is_match(&example.text) {
+                return Ok(Some(*part));
+            }
+        }
+        Ok(self.remaining)
     }
 
     /// Texts given for parts that no example of the class has.
-    fn unmatched<'a>(&self, members: impl Iterator<Item = &'a Example>) -> u64 {
+    fn unmatched<'a>(
+        &self,
+        members: impl Iterator<Item = &'a Example>,
+        cancel: &Cancellation,
+    ) -> Result<u64> {
         if self.texts.is_empty() {
-            return 0;
+            return Ok(0);
         }
-        let there: BTreeSet<String> = members.map(|example| normalise(&example.text)).collect();
-        self.texts.keys().filter(|text| !there.contains(*text)).count() as u64
+        let normal = |example: &Example| {
+            cancel.check()?;
+            Ok(normalise(&example.text))
+        };
+        let there = members.map(normal).collect::<Result<BTreeSet<String>>>()?;
+        Ok(self.texts.keys().filter(|text| !there.contains(*text)).count() as u64)
     }
 }
 
@@ -308,7 +390,10 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::taxonomy::{Provenance, Revision, VersionNumber};
+    use crate::{
+        dataset::Split,
+        taxonomy::{Provenance, Revision, VersionNumber},
+    };
 
     fn example(id: u64, text: &str, label: &str) -> Example {
         Example {
@@ -345,8 +430,13 @@ mod tests {
         let names = ["card", "withdraw"].map(|name| ClassName::new(name).unwrap());
         let before = Manifest::create(&names, SystemTime::UNIX_EPOCH).unwrap();
         let after = before.split("withdraw", parts, provenance())?;
-        let (division, grouped) =
-            divide(Grouped::new(examples.clone()), ClassId(2), parts, (&before, &after))?;
+        let (division, grouped) = divide(
+            Grouped::new(examples.clone(), &Cancellation::default())?,
+            ClassId(2),
+            parts,
+            (&before, &after),
+            &Cancellation::default(),
+        )?;
         *examples = grouped.into_examples();
         Ok(division)
     }
@@ -361,7 +451,8 @@ mod tests {
         let large = Part { pattern: r"\d{5}".into(), ..part("large") };
         let division =
             split(&mut examples, &[large.clone(), Part { remaining: true, ..part("small") }]).unwrap();
-        assert_eq!(counts(&division), [(2, 1), (3, 0)]);
+        // The parts are small, so that the example that validates by the hash trains as well.
+        assert_eq!(counts(&division), [(3, 0), (3, 0)]);
         assert_eq!(
             division.assigned,
             BTreeMap::from([(ClassId(3), vec![2, 4, 5]), (ClassId(4), vec![1, 3, 6])])
@@ -371,7 +462,13 @@ mod tests {
 
         let alone =
             split(&mut self::examples(), &[large, Part { example_ids: vec![1], ..part("small") }]).unwrap();
-        assert_eq!((counts(&alone), alone.unassigned), (vec![(2, 1), (1, 0)], 2));
+        assert_eq!((counts(&alone), alone.unassigned), (vec![(3, 0), (1, 0)], 2));
+    }
+
+    #[test]
+    fn a_part_whose_only_example_validates_by_the_hash_trains_on_it() {
+        let parts = [Part { remaining: true, ..part("a") }, Part { example_ids: vec![5], ..part("b") }];
+        assert_eq!(counts(&split(&mut examples(), &parts).unwrap()), [(5, 0), (1, 0)]);
     }
 
     #[test]
@@ -399,7 +496,7 @@ mod tests {
         let division = split(&mut examples, &[part("withdraw"), part("small")]).unwrap();
         // The part that keeps the name needs to be told nothing about the rest.
         assert_eq!(division.assigned, BTreeMap::from([(ClassId(4), vec![3])]));
-        assert_eq!(counts(&division), [(4, 1), (2, 0)]);
+        assert_eq!(counts(&division), [(5, 0), (2, 0)]);
     }
 
     #[test]
@@ -420,7 +517,7 @@ mod tests {
             assert!(error.contains(expected), "{expected}: {error}");
         }
         let error =
-            refused(&[Part { remaining: true, ..part("a") }, Part { example_ids: vec![5], ..part("b") }]);
+            refused(&[Part { remaining: true, ..part("a") }, Part { texts: vec!["no".into()], ..part("b") }]);
         assert!(error.starts_with("parts[1]: 'b' would have no example that trains"), "{error}");
     }
 }

@@ -7,6 +7,7 @@ use super::{
     divide::{Grouped, divide},
 };
 use crate::{
+    cancel::Cancellation,
     dataset::Example,
     error::Result,
     registry::Model,
@@ -54,6 +55,7 @@ impl Serving {
         &self,
         order: &ChangeOrder,
         mut read: impl FnMut() -> Result<Vec<Example>>,
+        cancel: &Cancellation,
     ) -> Result<Edited> {
         let provenance = self.provenance(&order.reason, &order.author);
         let (mut divisions, mut grouped) = (Vec::new(), None);
@@ -63,9 +65,9 @@ impl Serving {
             };
             let all = match grouped.take() {
                 Some(all) => all,
-                None => Grouped::new(read()?),
+                None => Grouped::new(read()?, cancel)?,
             };
-            let (division, all) = divide(all, *class, parts, (before, after))?;
+            let (division, all) = divide(all, *class, parts, (before, after), cancel)?;
             divisions.push(division);
             grouped = Some(all);
             Ok(())

@@ -63,6 +63,10 @@ pub struct Planned {
     pub validation_examples: u64,
     /// Epochs at most.
     pub epochs: u32,
+    /// Names of the classes whose few examples all train, in their order.
+    pub small_classes: Vec<ClassName>,
+    /// What may be wrong with the data, in sentences.
+    pub warnings: Vec<String>,
 }
 
 /// The events of one job.
@@ -92,12 +96,17 @@ impl Feed {
         Arc::new(Self { state: Mutex::default(), changed: watch::Sender::new(()) })
     }
 
-    /// Adds an event and wakes those who wait.
+    /// Adds an event of now and wakes those who wait.
     pub(super) fn send(&self, kind: EventKind) {
+        self.send_of(SystemTime::now(), kind);
+    }
+
+    /// Adds an event of a moment and wakes those who wait.
+    pub(super) fn send_of(&self, time: SystemTime, kind: EventKind) {
         {
             let mut state = self.lock();
             state.last += 1;
-            let event = Event { sequence: state.last, time: SystemTime::now(), kind };
+            let event = Event { sequence: state.last, time, kind };
             match event.kind {
                 EventKind::Progress(_) => state.progress = Some(event),
                 _ => state.kept.push(event),

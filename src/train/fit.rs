@@ -128,8 +128,8 @@ impl Fitted {
 
 /// Trains a network on samples.
 ///
-/// `observe` is called after each step and each epoch, on this thread: it may take its time to let others at the
-/// device, and ends the training by [`ControlFlow::Break`]. What the best epoch until then learnt is returned all the
+/// `observe` is called after each step and each epoch, on this thread: it may take its time to let others compute, which
+/// changes nothing of what is learnt, and ends the training by [`ControlFlow::Break`]. What the best epoch until then learnt is returned all the
 /// same, with fewer epochs than the recipe asks for.
 ///
 /// A device that fails, or is too small, is left for the processor after the last whole epoch.

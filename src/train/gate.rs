@@ -1,15 +1,26 @@
 //! Whether a candidate may take the place of the version that serves.
+//!
+//! ```text
+//! 30 or more texts validate    compared on the validation examples: accuracy, and F1 of each class
+//! fewer                        compared on all examples, those that train too, which both versions have learnt
+//! nothing to replace           promoted
+//! learnt nothing               refused, whatever it is compared with
+//! ```
 
 use std::collections::BTreeMap;
 
 use super::Confusion;
 use crate::{
     registry::LostClass,
-    taxonomy::{ClassId, Manifest},
+    taxonomy::{ClassId, ClassName, Manifest},
 };
 
-/// Answers that a class may lose by chance.
+/// Answers that a class, or where few texts validate the whole, may lose by chance.
 const FEW: u64 = 2;
+
+/// Texts that must validate before versions are compared on them alone. By the rule of three (Hanley and Lippman-Hand 1983)
+/// even n texts without an error leave room for an error rate of 3/n: a tenth of n = 30, as much as the F1 of a class may fall.
+pub(super) const ENOUGH_TO_JUDGE: usize = 30;
 
 /// What the gate bears with.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,10 +31,32 @@ pub struct Tolerance {
     pub class_f1: f64,
 }
 
-/// How a version stands on the validation examples, in the classes of a manifest.
+/// The examples that versions are compared on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// The validation examples.
+    Validation,
+    /// Those that train as well.
+    All {
+        /// Texts that validate: too few to judge by.
+        validation: usize,
+    },
+}
+
+impl Basis {
+    /// The basis where so many texts validate.
+    pub(super) fn of(validation: usize) -> Self {
+        if validation < ENOUGH_TO_JUDGE { Self::All { validation } } else { Self::Validation }
+    }
+}
+
+/// How a version stands on the examples of a basis, in the classes of a manifest.
 #[derive(Debug, Clone)]
 pub(super) struct Standing {
     pub(super) accuracy: f64,
+    /// Examples answered right, and all of them.
+    right: u64,
+    total: u64,
     classes: BTreeMap<ClassId, Of>,
 }
 
@@ -43,6 +76,8 @@ impl Standing {
         };
         (confusion.total() > 0).then(|| Self {
             accuracy: confusion.accuracy(),
+            right: confusion.right(),
+            total: confusion.total(),
             classes: confusion.classes().into_iter().map(of).collect(),
         })
     }
@@ -61,6 +96,11 @@ pub(super) struct Decision {
 
 /// What is compared.
 pub(super) struct Comparison<'a> {
+    pub(super) basis: Basis,
+    /// Why the candidate learnt nothing, if that is so.
+    pub(super) learnt_nothing: Option<String>,
+    /// Classes that nothing measures, since their few examples all train.
+    pub(super) small: &'a [ClassName],
     /// The version that would be replaced, if any.
     pub(super) replaced: Option<&'a Standing>,
     pub(super) candidate: Option<&'a Standing>,
@@ -71,34 +111,78 @@ pub(super) struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Compares a candidate with the version it would replace on the same validation examples: by accuracy, and by the F1
-    /// of each class that was not touched. Without a version to replace, or without validation examples, there is nothing
-    /// to compare and the candidate is promoted; so it is where that is forced.
+    /// Compares a candidate with the version it would replace on the same examples: by accuracy, and by the F1 of each class
+    /// that was not touched. Without a version to replace there is nothing to compare and the candidate is promoted, unless
+    /// it learnt nothing. A candidate that is refused is promoted where that is forced.
     pub(super) fn decide(&self, tolerance: Tolerance, force: bool) -> Decision {
         let lost = self.lost(tolerance);
-        let refusal = match (self.replaced, self.candidate) {
-            // An accuracy that is no number is below all others.
-            (Some(before), Some(after))
-                if after.accuracy.is_nan() || after.accuracy < before.accuracy - tolerance.accuracy =>
-            {
-                let (before, after) = (before.accuracy, after.accuracy);
-                Some(format!("validation accuracy {after:.4} is below {before:.4} of the serving version"))
-            }
-            _ => (!lost.is_empty()).then(|| format!("of classes that were not to change, {}", told(&lost))),
-        };
-        let measured = || match (self.replaced, self.candidate) {
-            (Some(before), Some(after)) => {
-                format!("validation accuracy {:.4}, was {:.4}", after.accuracy, before.accuracy)
-            }
-            (None, Some(after)) => format!("validation accuracy {:.4}, nothing replaced", after.accuracy),
-            (_, None) => "there are no validation examples to compare on".to_owned(),
-        };
+        let refusal = self.learnt_nothing.clone().or_else(|| self.falls(tolerance)).or_else(|| {
+            (!lost.is_empty()).then(|| format!("of classes that were not to change, {}", told(&lost)))
+        });
         let (promote, explanation) = match (refusal, force) {
-            (None, _) => (true, format!("promoted: {}", measured())),
+            (None, _) => (true, format!("promoted: {}{}", self.measured(), self.unmeasured())),
             (Some(refusal), true) => (true, format!("promoted by force: {refusal}")),
             (Some(refusal), false) => (false, format!("stored, not promoted: {refusal}")),
         };
         Decision { promote, explanation, lost }
+    }
+
+    /// By how much the accuracy falls, if by too much.
+    fn falls(&self, tolerance: Tolerance) -> Option<String> {
+        let (before, after) = (self.replaced?, self.candidate?);
+        // An accuracy that is no number is below all others.
+        let falls = after.accuracy.is_nan() || after.accuracy < before.accuracy - tolerance.accuracy;
+        let by_chance = match self.basis {
+            Basis::Validation => false,
+            Basis::All { .. } => after.right + FEW >= before.right,
+        };
+        (falls && !by_chance).then(|| match self.basis {
+            Basis::Validation => {
+                let (before, after) = (before.accuracy, after.accuracy);
+                format!("validation accuracy {after:.4} is below {before:.4} of the serving version")
+            }
+            Basis::All { .. } => self.measured(),
+        })
+    }
+
+    /// What was compared, in words.
+    fn measured(&self) -> String {
+        match (self.basis, self.replaced, self.candidate) {
+            (Basis::Validation, Some(before), Some(after)) => {
+                format!("validation accuracy {:.4}, was {:.4}", after.accuracy, before.accuracy)
+            }
+            (Basis::Validation, None, Some(after)) => {
+                format!("validation accuracy {:.4}, nothing replaced", after.accuracy)
+            }
+            (Basis::Validation, _, None) => "there are no validation examples to compare on".to_owned(),
+            (Basis::All { validation }, before, after) => {
+                let texts = match validation {
+                    0 => "no text validates".to_owned(),
+                    1 => "only 1 text validates".to_owned(),
+                    some => format!("only {some} texts validate"),
+                };
+                let compared = match (before, after) {
+                    (Some(Standing { right: before, .. }), Some(Standing { right: after, total, .. })) => {
+                        format!(
+                            "of {total} examples, those that train too, it answers {after} right, the serving version {before}"
+                        )
+                    }
+                    _ => "nothing replaced".to_owned(),
+                };
+                format!("too little to judge by, {texts}; {compared}")
+            }
+        }
+    }
+
+    /// What was not compared, in words.
+    fn unmeasured(&self) -> String {
+        match (self.basis, self.small) {
+            (Basis::All { .. }, _) | (_, []) => String::new(),
+            (Basis::Validation, [name]) => format!("; '{name}' is not measured: its few examples all train"),
+            (Basis::Validation, small) => {
+                format!("; {} classes are not measured: their few examples all train", small.len())
+            }
+        }
     }
 
     fn lost(&self, tolerance: Tolerance) -> Vec<LostClass> {
@@ -169,6 +253,9 @@ mod tests {
         let (before, after) = (before.map(standing), after.map(standing));
         let untouched = untouched.iter().copied().map(ClassId).collect();
         let comparison = Comparison {
+            basis: Basis::Validation,
+            learnt_nothing: None,
+            small: &[],
             replaced: before.as_ref(),
             candidate: after.as_ref(),
             untouched,
@@ -210,14 +297,92 @@ mod tests {
     fn a_candidate_that_is_no_number_is_refused() {
         let names = ["a", "b"].map(|name| ClassName::new(name).unwrap());
         let manifest = Manifest::create(&names, SystemTime::UNIX_EPOCH).unwrap();
-        let none = Standing { accuracy: f64::NAN, classes: BTreeMap::new() };
+        let none = Standing { accuracy: f64::NAN, right: 0, total: 30, classes: BTreeMap::new() };
         let before = standing([5, 5, 5]);
         let comparison = Comparison {
+            basis: Basis::Validation,
+            learnt_nothing: None,
+            small: &[],
             replaced: Some(&before),
             candidate: Some(&none),
             untouched: vec![],
             manifest: &manifest,
         };
         assert!(!comparison.decide(TOLERANCE, false).promote);
+    }
+
+    #[test]
+    fn too_few_texts_to_judge_by_are_said_and_all_examples_compared() {
+        assert_eq!([29, 30].map(Basis::of), [Basis::All { validation: 29 }, Basis::Validation]);
+        let names = ["a", "b", "c"].map(|name| ClassName::new(name).unwrap());
+        let manifest = Manifest::create(&names, SystemTime::UNIX_EPOCH).unwrap();
+        let decide = |validation, before: Option<[usize; 3]>, after: [usize; 3], force| {
+            let (before, after) = (before.map(standing), standing(after));
+            let comparison = Comparison {
+                basis: Basis::All { validation },
+                learnt_nothing: None,
+                small: &names[..1],
+                replaced: before.as_ref(),
+                candidate: Some(&after),
+                untouched: vec![],
+                manifest: &manifest,
+            };
+            comparison.decide(TOLERANCE, force)
+        };
+        // One or two answers are chance, three are not.
+        let kept = decide(7, Some([10, 10, 10]), [10, 10, 8], false);
+        assert!(kept.promote);
+        assert_eq!(
+            kept.explanation,
+            "promoted: too little to judge by, only 7 texts validate; of 30 examples, those that train too, it answers \
+             28 right, the serving version 30"
+        );
+        let refused = decide(1, Some([10, 10, 10]), [10, 10, 7], false);
+        assert!(!refused.promote);
+        assert!(
+            refused.explanation.starts_with(
+                "stored, not promoted: too little to judge by, only 1 text validates; of 30 examples"
+            ),
+            "{refused:?}"
+        );
+        assert!(decide(1, Some([10, 10, 10]), [0, 0, 7], true).promote);
+        let first = decide(0, None, [0, 0, 7], false);
+        assert_eq!(
+            first.explanation,
+            "promoted: too little to judge by, no text validates; nothing replaced"
+        );
+    }
+
+    #[test]
+    fn what_learnt_nothing_is_refused_with_nothing_to_replace_too_and_small_classes_are_named() {
+        let names = ["a", "b", "c"].map(|name| ClassName::new(name).unwrap());
+        let manifest = Manifest::create(&names, SystemTime::UNIX_EPOCH).unwrap();
+        let after = standing([9, 9, 9]);
+        let decide = |learnt_nothing: Option<&str>, small, replaced, force| {
+            let comparison = Comparison {
+                basis: Basis::Validation,
+                learnt_nothing: learnt_nothing.map(str::to_owned),
+                small,
+                replaced,
+                candidate: Some(&after),
+                untouched: vec![],
+                manifest: &manifest,
+            };
+            let Decision { promote, explanation, .. } = comparison.decide(TOLERANCE, force);
+            (promote, explanation)
+        };
+        let refused = (false, "stored, not promoted: it diverged".to_owned());
+        assert_eq!(decide(Some("it diverged"), &[], None, false), refused);
+        assert_eq!(decide(Some("it diverged"), &[], Some(&after), false), refused);
+        assert_eq!(
+            decide(Some("it diverged"), &[], None, true),
+            (true, "promoted by force: it diverged".into())
+        );
+        let accuracy = "promoted: validation accuracy 0.9000, nothing replaced";
+        assert_eq!(decide(None, &[], None, false).1, accuracy);
+        let one = decide(None, &names[..1], None, false).1;
+        assert_eq!(one, format!("{accuracy}; 'a' is not measured: its few examples all train"));
+        let two = decide(None, &names[..2], None, false).1;
+        assert_eq!(two, format!("{accuracy}; 2 classes are not measured: their few examples all train"));
     }
 }

@@ -18,6 +18,7 @@ use super::{
     refit::{Featured, RefitRecipe, head_logits, refit, strongest_rows},
 };
 use crate::{
+    cancel::Cancellation,
     dataset::{Example, Features, Meanings, Split},
     error::Result,
     model::{
@@ -70,15 +71,16 @@ pub(super) struct Imprinted {
 /// were taken for, all other rows stay as they are. Leaves of classes without examples keep their rows as well.
 ///
 /// # Errors
-/// Those of the network.
+/// Those of the network; that of the token.
 pub(super) fn imprint(
     Grown { network, before, newcomers }: Grown<'_>,
     manifest: &Manifest,
     examples: &[Example],
     kept: Kept<'_>,
+    cancel: &Cancellation,
 ) -> Result<Imprinted> {
     let newcomers: BTreeSet<LeafId> = newcomers.iter().copied().collect();
-    let by_class = by_class(manifest, examples);
+    let by_class = by_class(manifest, examples, cancel)?;
     let has_come = |class: &ClassId| {
         manifest.classes.get(class).is_some_and(|class| class.leaves().any(|leaf| newcomers.contains(&leaf)))
     };
@@ -89,8 +91,14 @@ pub(super) fn imprint(
     let groups = LeafGroups::new(manifest, &network.leaves)?;
     let start = with_rows_of_parents(network, before, manifest, &came)?;
     let (features, terms) = rayon::join(|| kept.of(&start), || start.term_table());
-    let reader =
-        Reader { network: &start, features, terms: terms?, encoder: OnceLock::new(), groups: &groups };
+    let reader = Reader {
+        network: &start,
+        features,
+        terms: terms?,
+        encoder: OnceLock::new(),
+        groups: &groups,
+        cancel,
+    };
     let all_of = |classes: &BTreeSet<ClassId>| {
         let own = classes.iter().filter_map(|class| Some((*class, by_class.get(class)?)));
         let own = own.flat_map(|(class, own)| spread(own, OWN).map(move |(example, w)| (*example, class, w)));
@@ -127,6 +135,7 @@ pub(super) fn imprint(
     );
     texts.append(rest?);
     texts.append(nearest?);
+    cancel.check()?;
     debug!(classes = fitted.len(), texts = texts.samples.len(), "examples read");
     let samples: Vec<&Sample> = texts.samples.iter().collect();
     let data = Featured { samples: &samples, features: &texts.features, weights: &texts.weights };
@@ -136,15 +145,20 @@ pub(super) fn imprint(
 }
 
 /// The examples that train, by the class that they mean.
-fn by_class<'a>(manifest: &Manifest, examples: &'a [Example]) -> BTreeMap<ClassId, Vec<&'a Example>> {
+fn by_class<'a>(
+    manifest: &Manifest,
+    examples: &'a [Example],
+    cancel: &Cancellation,
+) -> Result<BTreeMap<ClassId, Vec<&'a Example>>> {
     let meanings = Meanings::new(Some(manifest.clone()));
     let mut by_class: BTreeMap<ClassId, Vec<&Example>> = BTreeMap::new();
     for example in examples.iter().filter(|example| example.split == Split::Train) {
+        cancel.check()?;
         if let Some(class) = meanings.class_id_of(example) {
             by_class.entry(class).or_default().push(example);
         }
     }
-    by_class
+    Ok(by_class)
 }
 
 /// Texts to fit rows on.
@@ -183,6 +197,7 @@ struct Reader<'a> {
     /// Made for the first text whose features are not kept.
     encoder: OnceLock<TextEncoder>,
     groups: &'a LeafGroups,
+    cancel: &'a Cancellation,
 }
 
 impl Reader<'_> {
@@ -202,17 +217,18 @@ impl Reader<'_> {
         let (terms, groups) = (&self.terms, self.groups);
         let samples: Vec<Sample> = examples
             .par_iter()
-            .map(|(example, class, _)| Sample {
-                text: match encoder {
+            .map(|(example, class, _)| {
+                self.cancel.check()?;
+                let text = match encoder {
                     Some(encoder) if !is_kept(example.id) => encoder.encode(&example.text),
                     _ => EncodedText::of_terms(&example.text, terms),
-                },
+                };
                 // Active classes have a column.
-                class: groups.column(*class).unwrap_or_default(),
+                Ok(Sample { text, class: groups.column(*class).unwrap_or_default() })
             })
-            .collect();
+            .collect::<Result<_>>()?;
         let each: Vec<&Sample> = samples.iter().collect();
-        let features = self.features.complete(found.as_ref(), &each, &ids, &mut |_| Ok(()))?;
+        let features = self.features.complete(found.as_ref(), &each, &ids, &mut |_| self.cancel.check())?;
         Ok(Texts { samples, features, weights: examples.iter().map(|(.., weight)| *weight).collect() })
     }
 

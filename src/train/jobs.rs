@@ -1,25 +1,33 @@
-//! Jobs: accepted one a model, run one after the other on the training thread, followed by any number of clients.
+//! Jobs: accepted one a model, computed by turns on the training threads, followed by any number of clients.
+//!
+//! The threads wait in `turns` until a job may start, and take it to its end in `work`.
 
 use std::{
     collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
-    time::{Instant, SystemTime},
+    time::SystemTime,
 };
 
 use tracing::{Span, error, info, info_span, warn};
 
 use super::{
-    EventKind, FitProgress, Order, Tolerance, TrainOptions, VectorsDir, Watch, features::Kept, feed::Feed,
-    give_way, run, stop::Stop,
+    EventKind, FitProgress, Order, Tolerance, TrainOptions, VectorsDir, Watch,
+    claim::Need,
+    features::Kept,
+    feed::Feed,
+    give_way, run,
+    schedule::{Limits, MOST_STARTED, Positions},
+    stop::Stop,
+    turns::Turns,
+    work::Task,
 };
 use crate::{
+    cancel::Cancellation,
     dataset::{Dataset, FeatureCache},
     error::{Error, Result},
-    model::{Device, kernels::release_memory},
-    registry::{JobId, JobRecord, JobState, Model, ModelId, Receipt, Registry, Version},
-    taxonomy::VersionNumber,
+    model::Device,
+    registry::{JobId, JobRecord, Model, ModelId, Receipt, Registry, Version},
 };
 
 /// Feeds of ended jobs that stay in memory for clients that come late.
@@ -32,34 +40,36 @@ pub struct Host {
     pub device: Device,
     /// The folder of word vectors.
     pub vectors: VectorsDir,
-    /// Bytes that a training may take.
+    /// Bytes that the trainings in progress may take together.
     pub memory_limit: u64,
     /// What the gate bears with.
     pub tolerance: Tolerance,
     /// What encoders made of examples.
     pub features: Arc<FeatureCache>,
-    /// By how much the training thread gives way to those that answer.
+    /// By how much the training threads give way to those that answer.
     pub niceness: u8,
 }
 
 /// The jobs of all models.
 pub struct Jobs {
     pub(super) shared: Arc<Shared>,
-    worker: Mutex<Option<JoinHandle<()>>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// What the callers and the training thread have in common.
+/// What the callers and the training threads have in common.
 pub(super) struct Shared {
     pub(super) registry: Arc<Registry>,
     pub(super) dataset: Dataset,
     pub(super) device: Device,
     pub(super) vectors: VectorsDir,
-    /// Bytes that a training may take.
+    /// Bytes that the trainings in progress may take together.
     pub(super) memory_limit: u64,
     pub(super) tolerance: Tolerance,
     pub(super) features: Arc<FeatureCache>,
     /// Told of every promoted version before clients are.
     pub(super) promoted: Box<dyn Fn(&Version) + Send + Sync>,
+    /// The jobs that wait to be started, and which of all jobs computes.
+    pub(super) turns: Turns<Task>,
     state: Mutex<State>,
     /// Held while a change of a model is prepared and published, so that two cannot interleave.
     changing: Mutex<()>,
@@ -69,29 +79,21 @@ pub(super) struct Shared {
 struct State {
     active: BTreeMap<ModelId, Active>,
     feeds: BTreeMap<JobId, Arc<Feed>>,
-    /// Where accepted jobs go; none once the jobs are closed.
-    queue: Option<mpsc::Sender<Task>>,
+    /// The stops of all jobs that are on their way, those included that ended and still keep features.
+    stops: BTreeMap<JobId, Arc<Stop>>,
 }
 
 /// A job that has not ended.
-struct Active {
-    id: JobId,
+#[derive(Clone)]
+pub(super) struct Active {
+    pub(super) id: JobId,
     /// Whether it only refines a change of the classes, so that a newer change makes it pointless.
-    refines_change: bool,
-    stop: Arc<Stop>,
-}
-
-/// An accepted job on its way to the training thread.
-struct Task {
-    record: JobRecord,
-    options: TrainOptions,
-    feed: Arc<Feed>,
-    stop: Arc<Stop>,
-    span: Span,
+    pub(super) refines_change: bool,
+    pub(super) stop: Arc<Stop>,
 }
 
 impl Jobs {
-    /// Starts the training thread. `promoted` is called for each version that begins to serve, before clients hear of it.
+    /// Starts the training threads. `promoted` is called for each version that begins to serve, before clients hear of it.
     ///
     /// # Errors
     /// [`Error::Io`] where the system gives no thread.
@@ -101,10 +103,10 @@ impl Jobs {
         host: Host,
         promoted: Box<dyn Fn(&Version) + Send + Sync>,
     ) -> Result<Self> {
-        let (queue, tasks) = mpsc::channel::<Task>();
-        let state = Mutex::new(State { queue: Some(queue), ..State::default() });
         let Host { device, vectors, memory_limit, tolerance, features, niceness } = host;
-        let changing = Mutex::default();
+        let room = Need { memory: memory_limit, device: device_room(&device) };
+        let turns = Turns::new(Limits { started: MOST_STARTED, room });
+        let (state, changing) = Default::default();
         let shared = Shared {
             registry,
             dataset,
@@ -114,25 +116,30 @@ impl Jobs {
             tolerance,
             features,
             promoted,
+            turns,
             state,
             changing,
         };
         let shared = Arc::new(shared);
-        let worker = std::thread::Builder::new()
-            .name("train".into())
-            .spawn({
+        let jobs = Self { shared: Arc::clone(&shared), workers: Mutex::default() };
+        for number in 0..MOST_STARTED {
+            let worker = std::thread::Builder::new().name(format!("train-{number}")).spawn({
                 let shared = Arc::clone(&shared);
                 move || {
                     give_way(niceness);
-                    for task in tasks {
-                        shared.work(task);
-                        release_memory();
-                    }
+                    shared.work_on();
                 }
-            })
-            .map_err(|source| Error::io("starting the training thread", source))?;
+            });
+            match worker {
+                Ok(worker) => jobs.lock_workers().push(worker),
+                Err(source) => {
+                    jobs.close();
+                    return Err(Error::io("starting the training threads", source));
+                }
+            }
+        }
         shared.take_up_interrupted()?;
-        Ok(Self { shared, worker: Mutex::new(Some(worker)) })
+        Ok(jobs)
     }
 
     /// Accepts a training of a model.
@@ -145,11 +152,12 @@ impl Jobs {
         model: &ModelId,
         options: TrainOptions,
         receipt: Option<Receipt>,
+        cancel: &Cancellation,
     ) -> Result<JobRecord> {
         let _changing = self.shared.lock_changes();
         let model = self.shared.registry.model(model)?;
         self.shared.refuse_active(&model.id)?;
-        run::check_trainable(&self.shared, &model, options.strategy)?;
+        run::check_trainable(&self.shared, &model, options.strategy, cancel)?;
         let order = Order { options, refines_change: false };
         let record = self.shared.registry.new_job(&model.id, order.encode()?, receipt)?;
         self.shared.enqueue(record, order)
@@ -163,15 +171,21 @@ impl Jobs {
         if let Some(feed) = self.shared.lock().feeds.get(&id) {
             return Ok(Watch::new(feed));
         }
-        // The job ended long ago, or before the daemon started: its record is all there is to tell.
-        let feed = Feed::new();
-        feed.send(EventKind::Finished(Box::new(self.shared.registry.job(id)?)));
+        // The job ended long ago, or before the daemon started: its record is all there is of it.
+        let (feed, record) = (Feed::new(), self.shared.registry.job(id)?);
+        feed.send_of(record.created, EventKind::Accepted);
+        feed.send_of(record.ended.unwrap_or_else(SystemTime::now), EventKind::Finished(Box::new(record)));
         Ok(Watch::new(&feed))
     }
 
     /// The latest progress of a job that has not ended.
     pub fn progress(&self, id: JobId) -> Option<FitProgress> {
         self.shared.lock().feeds.get(&id).and_then(|feed| feed.progress())
+    }
+
+    /// Where the jobs stand that do not compute.
+    pub fn positions(&self) -> Positions {
+        self.shared.turns.positions()
     }
 
     /// The folder of word vectors.
@@ -189,24 +203,31 @@ impl Jobs {
         self.shared.lock().active.get(model).map(|active| active.id)
     }
 
-    /// Asks a job to end; what it published stays.
+    /// Ends a job; what it published stays. One that waits to be started has ended when this returns, durably. One that was
+    /// started ends soon after, as its record then says.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Precondition`] where the job has ended already.
+    /// [`Error::NotFound`]; [`Error::Precondition`] where the job has ended already; the error of the store where the end
+    /// cannot be stored.
     pub fn cancel(&self, id: JobId) -> Result<JobRecord> {
         let record = self.shared.registry.job(id)?;
-        let state = self.shared.lock();
-        match state.active.get(&record.model).filter(|active| active.id == id) {
-            Some(active) => {
-                active.stop.set(Stop::CANCELLED);
-                info!(job = %id, "cancel asked for");
-                Ok(record)
-            }
-            None => Err(Error::Precondition {
+        let active = self.shared.active(&record.model).filter(|active| active.id == id);
+        let Some(Active { stop, .. }) = active else {
+            return Err(Error::Precondition {
                 reason: "JOB_ENDED",
                 subject: id.name(),
                 description: format!("{} has ended already; there is nothing to cancel", id.name()),
-            }),
+            });
+        };
+        // First, so that a job that is between two places sees it at the next one.
+        stop.set(Stop::CANCELLED);
+        info!(job = %id, "cancel asked for");
+        match self.shared.turns.withdraw(id) {
+            Some((claim, task)) => self.shared.end_waiting(claim, task),
+            None => {
+                self.shared.turns.wake();
+                Ok(record)
+            }
         }
     }
 
@@ -220,39 +241,73 @@ impl Jobs {
         delete()
     }
 
-    /// Ends all jobs as interrupted and waits for the training thread. Blocks for up to one step of a training.
+    /// Ends all jobs as interrupted and waits for the training threads. Blocks for up to one step of a training.
     pub fn close(&self) {
-        {
-            let mut state = self.shared.lock();
-            state.queue = None;
-            state.active.values().for_each(|active| active.stop.set(Stop::INTERRUPTED));
+        let waiting = self.shared.turns.close();
+        self.shared.lock().stops.values().for_each(|stop| stop.set(Stop::INTERRUPTED));
+        self.shared.turns.wake();
+        for task in waiting.into_values() {
+            let record = task.ended();
+            if let Err(cause) = self.shared.registry.put_job(&record) {
+                error!(%cause, job = %record.id, "the end of a job could not be stored");
+            }
+            self.shared.finish_waiting(record, &task);
         }
-        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if worker.is_some_and(|worker| worker.join().is_err()) {
-            error!("the training thread panicked");
+        let workers = std::mem::take(&mut *self.lock_workers());
+        if workers.into_iter().map(JoinHandle::join).any(|ended| ended.is_err()) {
+            error!("a training thread panicked");
         }
+    }
+
+    fn lock_workers(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shared {
-    /// Puts an accepted job in the queue.
+    /// Puts an accepted job among those that wait to be started.
     pub(super) fn enqueue(&self, record: JobRecord, order: Order) -> Result<JobRecord> {
+        let claim = order.claim(&record.model);
         let Order { options, refines_change } = order;
         // It outlives the call that asked for it, and so is no part of that.
         let span = info_span!(parent: None, "job", id = %record.id, model = %record.model);
         span.follows_from(Span::current());
         let (feed, stop) = (Feed::new(), Arc::new(Stop::default()));
-        feed.send(EventKind::Accepted);
+        feed.send_of(record.created, EventKind::Accepted);
         let mut state = self.lock();
         let active = Active { id: record.id, refines_change, stop: Arc::clone(&stop) };
         state.active.insert(record.model.clone(), active);
         state.feeds.insert(record.id, Arc::clone(&feed));
+        state.stops.insert(record.id, Arc::clone(&stop));
         let task = Task { record: record.clone(), options, feed, stop, span };
-        if state.queue.as_ref().is_none_or(|queue| queue.send(task).is_err()) {
+        if self.turns.accept(record.id, claim, task).is_err() {
             state.active.remove(&record.model);
+            state.stops.remove(&record.id);
             return Err(Error::Unavailable("the daemon is shutting down; try again later".into()));
         }
         Ok(record)
+    }
+
+    /// Ends a job for the schedule.
+    pub(super) fn leave(&self, id: JobId) {
+        self.lock().stops.remove(&id);
+        self.turns.end(id);
+    }
+
+    /// Frees the model of a job whose end is stored, and tells those who follow it.
+    pub(super) fn finish(&self, record: JobRecord, feed: &Feed) {
+        let mut state = self.lock();
+        // A change may have put its own job in this one's place already.
+        if state.active.get(&record.model).is_some_and(|active| active.id == record.id) {
+            state.active.remove(&record.model);
+        }
+        while state.feeds.len() > KEPT_FEEDS {
+            let active: Vec<JobId> = state.active.values().map(|active| active.id).collect();
+            let Some(oldest) = state.feeds.keys().find(|id| !active.contains(id)).copied() else { break };
+            state.feeds.remove(&oldest);
+        }
+        drop(state);
+        feed.send(EventKind::Finished(Box::new(record)));
     }
 
     /// Queues the work of the jobs that the stop of the daemon ended. What cannot be is told and left.
@@ -272,24 +327,16 @@ impl Shared {
         Ok(())
     }
 
+    /// The job of a model that has not ended.
+    pub(super) fn active(&self, model: &ModelId) -> Option<Active> {
+        self.lock().active.get(model).cloned()
+    }
+
     /// Refuses while a job trains the model.
     fn refuse_active(&self, model: &ModelId) -> Result<()> {
         match self.lock().active.get(model) {
             Some(active) => Err(training_already(model, active.id)),
             None => Ok(()),
-        }
-    }
-
-    /// Makes way for a change of a model's classes: a job that refines an earlier change is stopped, another refuses.
-    /// Whether there was one to stop.
-    pub(super) fn make_way(&self, model: &ModelId) -> Result<bool> {
-        match self.lock().active.get(model) {
-            Some(active) if active.refines_change => {
-                active.stop.set(Stop::SUPERSEDED);
-                Ok(true)
-            }
-            Some(active) => Err(training_already(model, active.id)),
-            None => Ok(false),
         }
     }
 
@@ -305,67 +352,6 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Runs one job to its end, whatever happens in it.
-    fn work(&self, task: Task) {
-        let Task { mut record, options, feed, stop, span } = task;
-        let _entered = span.enter();
-        let started = Instant::now();
-        let result = if stop.is_set() {
-            Err(Error::Cancelled)
-        } else {
-            catch_unwind(AssertUnwindSafe(|| run::run(self, &mut record, &options, &feed, &stop)))
-                .unwrap_or_else(|_| Err(Error::Internal("the training panicked; see the log".into())))
-        };
-        let (learnt, result) = match result {
-            Ok(learnt) => (Some(learnt), Ok(())),
-            Err(cause) => (None, Err(cause)),
-        };
-        let (state, message) = match result {
-            Ok(()) => (JobState::Succeeded, String::new()),
-            Err(Error::Cancelled) => {
-                let (state, message) = stop.ending(&record);
-                // Where a stage was cut short after an epoch, its version is stored with this state.
-                let stored = record.state == JobState::Cancelled;
-                let left = record.versions.last().filter(|_| state == JobState::Cancelled);
-                (state, left.map_or(message, |version| left_by_cancelled(*version, stored)))
-            }
-            // Only a change of the classes or a moved alias gets between a job and its publication.
-            Err(Error::Conflict { reason: "SERVING_MOVED", description, .. }) => {
-                (JobState::Superseded, description)
-            }
-            Err(cause) => (JobState::Failed, cause.to_string()),
-        };
-        let seconds = started.elapsed().as_secs_f64();
-        match state {
-            JobState::Failed => error!(seconds, message, "job failed"),
-            _ => info!(seconds, ?state, "job ended"),
-        }
-        (record.state, record.message, record.ended) = (state, message, Some(SystemTime::now()));
-        if let Err(cause) = self.registry.put_job(&record) {
-            error!(%cause, "the end of the job could not be stored");
-        }
-        let mut state = self.lock();
-        // A change may have put its own job in this one's place already.
-        if state.active.get(&record.model).is_some_and(|active| active.id == record.id) {
-            state.active.remove(&record.model);
-        }
-        while state.feeds.len() > KEPT_FEEDS {
-            let active: Vec<JobId> = state.active.values().map(|active| active.id).collect();
-            let Some(oldest) = state.feeds.keys().find(|id| !active.contains(id)).copied() else { break };
-            state.feeds.remove(&oldest);
-        }
-        drop(state);
-        feed.send(EventKind::Finished(Box::new(record)));
-        if let Some(learnt) = learnt {
-            let kept = catch_unwind(AssertUnwindSafe(|| learnt.keep_features(self, &stop)));
-            match kept {
-                Ok(Ok(()) | Err(Error::Cancelled)) => {}
-                Ok(Err(cause)) => warn!(%cause, "features were not kept"),
-                Err(_) => error!("keeping features panicked; see the log"),
-            }
-        }
-    }
 }
 
 impl std::fmt::Debug for Jobs {
@@ -374,7 +360,7 @@ impl std::fmt::Debug for Jobs {
     }
 }
 
-fn training_already(model: &ModelId, job: JobId) -> Error {
+pub(super) fn training_already(model: &ModelId, job: JobId) -> Error {
     Error::Conflict {
         reason: "MODEL_TRAINING",
         subject: job.name(),
@@ -386,16 +372,6 @@ fn training_already(model: &ModelId, job: JobId) -> Error {
     }
 }
 
-/// What a cancelled job leaves, in words: the version of the stage that was cut short, or only that of the stage before.
-fn left_by_cancelled(version: VersionNumber, stored: bool) -> String {
-    if stored {
-        return format!(
-            "cancelled on request; what its best epoch learnt is stored as version {version}, not promoted"
-        );
-    }
-    format!("cancelled on request before an epoch ended; version {version}, which it published before, stays")
-}
-
 /// The error for a model that has nothing to learn from.
 pub(super) fn no_examples(model: &Model) -> Error {
     Error::Precondition {
@@ -405,14 +381,10 @@ pub(super) fn no_examples(model: &Model) -> Error {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cancelled_job_says_what_it_leaves() {
-        let said = |stored| left_by_cancelled(VersionNumber(3), stored);
-        assert!(said(true).ends_with("is stored as version 3, not promoted"));
-        assert!(said(false).ends_with("version 3, which it published before, stays"));
+/// Bytes of a graphics processor that trainings may take together: nine tenths of what is free, as its libraries take some.
+fn device_room(device: &Device) -> u64 {
+    match device {
+        Device::Cpu => u64::MAX,
+        Device::Cuda(cuda) => cuda.memory().map_or(u64::MAX, |(free, _)| free as u64 / 10 * 9),
     }
 }

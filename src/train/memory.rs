@@ -1,4 +1,4 @@
-//! How much memory a training takes, told before it takes it.
+//! How much memory a training takes, estimated before it takes it; what is in progress together stays within one limit.
 //!
 //! ```text
 //! network     P parameters, 4 bytes each, COPIES times: the start, the one that learns, the best epoch, and what is

@@ -4,12 +4,15 @@
 //! precision = hits / answers    recall = hits / support    F1 = 2 hits / (answers + support)
 //! ```
 
-/// Counts of texts by label and answer over K classes, by column.
+use std::collections::BTreeMap;
+
+/// Counts of texts by label and answer over K classes, by column. It takes memory for the pairs that occur: of ten thousand
+/// classes a table of all pairs would take 800 MB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confusion {
     classes: usize,
-    /// `[K, K]`, label by answer.
-    counts: Vec<u64>,
+    /// By label and answer.
+    counts: BTreeMap<(usize, usize), u64>,
 }
 
 /// An answer: how sure it was, and whether it was right.
@@ -50,7 +53,7 @@ pub struct ConfusedPair {
 impl Confusion {
     /// No text yet.
     pub fn new(classes: usize) -> Self {
-        Self { classes, counts: vec![0; classes * classes] }
+        Self { classes, counts: BTreeMap::new() }
     }
 
     /// Counts a text.
@@ -59,29 +62,55 @@ impl Confusion {
     /// If a column is none of the classes'.
     pub fn add(&mut self, label: usize, answer: usize) {
         assert!(label < self.classes && answer < self.classes, "columns are below {}", self.classes);
-        self.counts[label * self.classes + answer] += 1;
+        *self.counts.entry((label, answer)).or_default() += 1;
     }
 
     /// Texts in all.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.values().sum()
+    }
+
+    /// Texts whose answer was right.
+    pub fn right(&self) -> u64 {
+        self.counts.iter().filter(|((label, answer), _)| label == answer).map(|(_, count)| count).sum()
+    }
+
+    /// Texts of the commonest label; 0 without a text.
+    pub fn commonest(&self) -> u64 {
+        let mut labels = BTreeMap::new();
+        for ((label, _), count) in &self.counts {
+            *labels.entry(label).or_insert(0) += count;
+        }
+        labels.into_values().max().unwrap_or(0)
+    }
+
+    /// Counts the texts of another over the same classes as well.
+    ///
+    /// # Panics
+    /// If the other is over another number of classes.
+    pub fn add_all(&mut self, other: &Self) {
+        assert_eq!(self.classes, other.classes, "both are over the same classes");
+        for (pair, count) in &other.counts {
+            *self.counts.entry(*pair).or_insert(0) += count;
+        }
     }
 
     /// Share of the texts whose answer was right; 0 without a text.
     pub fn accuracy(&self) -> f64 {
-        ratio((0..self.classes).map(|class| self.count(class, class)).sum(), self.total())
+        ratio(self.right(), self.total())
     }
 
     /// Measures of each class that occurs, as label or as answer, by column.
     pub fn classes(&self) -> Vec<ClassMetrics> {
-        let mut answers = vec![0; self.classes];
-        for row in self.counts.chunks_exact(self.classes.max(1)) {
-            answers.iter_mut().zip(row).for_each(|(sum, count)| *sum += count);
+        let (mut answers, mut supports) = (vec![0; self.classes], vec![0; self.classes]);
+        for ((label, answer), count) in &self.counts {
+            supports[*label] += count;
+            answers[*answer] += count;
         }
         (0..self.classes)
             .filter_map(|class| {
-                let support = self.counts[class * self.classes..][..self.classes].iter().sum();
-                let (hits, answers) = (self.count(class, class), answers[class]);
+                let (support, answers) = (supports[class], answers[class]);
+                let hits = self.counts.get(&(class, class)).copied().unwrap_or(0);
                 (support + answers > 0).then(|| ClassMetrics {
                     class,
                     support,
@@ -95,8 +124,9 @@ impl Confusion {
 
     /// Texts of a class that were answered otherwise, and others that were answered with it.
     pub fn wrong(&self, class: usize) -> u64 {
-        let others = (0..self.classes).filter(|other| *other != class);
-        others.map(|other| self.count(class, other) + self.count(other, class)).sum()
+        let of_class =
+            |(label, answer): &(usize, usize)| label != answer && (*label == class || *answer == class);
+        self.counts.iter().filter(|(pair, _)| of_class(pair)).map(|(_, count)| count).sum()
     }
 
     /// Mean F1 of the classes that occur, as label or as answer; 0 without a text.
@@ -107,19 +137,13 @@ impl Confusion {
 
     /// The most frequent errors, most frequent first, equally frequent ones by column.
     pub fn confused(&self, limit: usize) -> Vec<ConfusedPair> {
-        let mut pairs: Vec<ConfusedPair> = (0..self.classes)
-            .flat_map(|label| (0..self.classes).map(move |answer| (label, answer)))
-            .filter(|(label, answer)| label != answer)
-            .map(|(label, answer)| ConfusedPair { label, answer, count: self.count(label, answer) })
-            .filter(|pair| pair.count > 0)
+        let wrong = self.counts.iter().filter(|((label, answer), _)| label != answer);
+        let mut pairs: Vec<ConfusedPair> = wrong
+            .map(|((label, answer), count)| ConfusedPair { label: *label, answer: *answer, count: *count })
             .collect();
         pairs.sort_by_key(|pair| std::cmp::Reverse(pair.count));
         pairs.truncate(limit);
         pairs
-    }
-
-    fn count(&self, label: usize, answer: usize) -> u64 {
-        self.counts[label * self.classes + answer]
     }
 }
 
@@ -167,11 +191,24 @@ mod tests {
         assert!((classes[2].f1 - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!((classes[3].precision, classes[3].recall, classes[3].f1), (0.0, 0.0, 0.0));
         assert!((confusion.macro_f1() - (2.0 / 3.0 + 0.5 + 2.0 / 3.0) / 4.0).abs() < 1e-12);
+        assert_eq!((confusion.right(), confusion.commonest(), Confusion::new(0).commonest()), (4, 3, 0));
+        let mut twice = confusion.clone();
+        twice.add_all(&confusion);
+        assert_eq!((twice.total(), twice.right(), twice.accuracy()), (14, 8, confusion.accuracy()));
+    }
+
+    #[test]
+    fn a_million_classes_take_memory_for_the_pairs_that_occur() {
+        let mut confusion = Confusion::new(1_000_000);
+        confusion.add(999_999, 7);
+        confusion.add(7, 7);
+        assert_eq!((confusion.total(), confusion.accuracy(), confusion.classes().len()), (2, 0.5, 2));
     }
 
     #[test]
     fn errors_are_ranked() {
         let confusion = confusion(&[(4, 0), (1, 0), (1, 0), (0, 4), (2, 2)]);
+        assert_eq!([0, 1, 2, 3, 4].map(|class| confusion.wrong(class)), [4, 2, 0, 0, 2]);
         let pairs: Vec<_> = confusion.confused(2).iter().map(|p| (p.label, p.answer, p.count)).collect();
         assert_eq!(pairs, [(1, 0, 2), (0, 4, 1)]);
     }

@@ -1,11 +1,14 @@
-//! Learning: what to do, doing it on the training thread, and whether the result may serve.
+//! Learning: what to do, doing it on the training threads, and whether the result may serve.
 //!
 //! `plan` decides between scratch, continue and transfer; `fit` is the loop, with its `recipe`, `optimiser` or
-//! `sgd`, `augment` and `metrics`; `memory` estimates what it takes; `gate` decides about promotion; `run` takes one job
+//! `sgd`, `augment` and `metrics`; `memory` estimates what it takes, `warnings` says what may be
+//! wrong with the examples; `gate` decides about promotion, by what `standing` measures; `run` takes one job
 //! through the stages that `strategy` chooses, from what `start` and `leaves` know; `refit` is the stage that leaves the
-//! encoder as it is, on what `features` computes or kept; `jobs` queues the jobs, `feed` tells what happens to them; `change`
-//! applies changes of the classes to a living model: what `edited` makes of them, how `divide` splits the examples, and the
-//! rows that `imprint` fits at once; `suggest` finds merges that gain, `splits` classes that may be two, and `relabels`
+//! encoder as it is, on what `features` computes or kept; `jobs` accepts the jobs, `schedule` decides which of them computes,
+//! by what each asks for in its `claim` and the `shares` that it has had, `turns` has the threads keep to that, `work` takes a
+//! job from its start to its end, and `feed` tells what happens to it; `change` applies changes of the classes to a living
+//! model: which job has to `make_way`, what `edited` makes of the changes, how `divide` splits the examples, and the rows
+//! that `imprint` fits at once; `suggest` finds merges that gain, `splits` classes that may be two, and `relabels`
 //! labels that are probably wrong.
 
 mod answered;
@@ -13,6 +16,7 @@ mod augment;
 mod batches;
 mod calibrate;
 mod change;
+mod claim;
 mod courtesy;
 mod divide;
 mod edited;
@@ -24,6 +28,7 @@ mod gate;
 mod imprint;
 mod jobs;
 mod leaves;
+mod make_way;
 mod memory;
 pub mod metrics;
 mod optimiser;
@@ -34,16 +39,22 @@ mod recipe;
 mod refit;
 mod relabels;
 mod run;
+mod schedule;
 mod sgd;
+mod shares;
 mod splits;
+mod standing;
 mod start;
 mod stop;
 mod strategy;
 mod suggest;
 mod trainer;
+mod turns;
 mod validation;
 mod vectors;
+mod warnings;
 mod wide;
+mod work;
 
 pub use change::{Applied, ChangeOrder, Edits, Learning, Preview, UndoOrder};
 pub use courtesy::give_way;
@@ -60,6 +71,7 @@ pub use order::TrainOptions;
 pub use plan::{Current, Plan, plan};
 pub use recipe::{Optimiser, Recipe};
 pub use relabels::{Contradiction, RelabelSuggestions};
+pub use schedule::Positions;
 pub use splits::{SplitSuggestions, SuggestedPart, SuggestedSplit};
 pub use strategy::Strategy;
 pub use suggest::{ConfusedExample, SuggestedPair, Suggestions};

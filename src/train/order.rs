@@ -2,8 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Optimiser, Strategy};
-use crate::error::{Error, Result};
+use super::{
+    Optimiser, Strategy,
+    claim::{Claim, Class, Need},
+};
+use crate::{
+    error::{Error, Result},
+    registry::ModelId,
+};
 
 /// What a caller may choose about a training; the recipe decides the rest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -24,6 +30,9 @@ pub struct TrainOptions {
     pub force: bool,
     /// Who asked for it, as the caller claimed: the author of the classes that it adds.
     pub author: String,
+    /// The identity whose share of the training time the job uses.
+    #[serde(default)]
+    pub identity: String,
 }
 
 /// What a job is to do.
@@ -35,6 +44,15 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// What the job asks of the schedule. A change that starts anew or from random rows trains as long as any training.
+    pub(super) fn claim(&self, model: &ModelId) -> Claim {
+        let class = match (self.refines_change, self.options.strategy) {
+            (true, Strategy::Auto | Strategy::HeadOnly | Strategy::FineTune) => Class::Change,
+            (true, Strategy::Seed | Strategy::Scratch) | (false, _) => Class::Training,
+        };
+        Claim { identity: self.options.identity.clone(), model: model.clone(), class, need: Need::default() }
+    }
+
     /// The order as it is kept.
     pub(super) fn encode(&self) -> Result<String> {
         serde_json::to_string(self)
@@ -63,9 +81,28 @@ mod tests {
             strategy: Strategy::FineTune,
             force: true,
             author: "zoë".to_owned(),
+            identity: "ci".to_owned(),
         };
         let order = Order { options, refines_change: true };
         assert_eq!(Order::decode(&order.encode().unwrap()).unwrap(), order);
         assert!(Order::decode("{\"options\":{}}").is_err());
+    }
+
+    #[test]
+    fn an_order_from_before_identities_is_read() {
+        let mut kept: serde_json::Value = serde_json::from_str(&Order::default().encode().unwrap()).unwrap();
+        kept["options"].as_object_mut().unwrap().remove("identity").unwrap();
+        assert_eq!(Order::decode(&kept.to_string()).unwrap(), Order::default());
+    }
+
+    #[test]
+    fn a_change_that_trains_everything_anew_is_a_training() {
+        let class = |strategy, refines_change| {
+            let options = TrainOptions { strategy, ..TrainOptions::default() };
+            Order { options, refines_change }.claim(&ModelId::new("bank").unwrap()).class
+        };
+        assert_eq!(class(Strategy::Auto, true), Class::Change);
+        assert_eq!(class(Strategy::Scratch, true), Class::Training);
+        assert_eq!(class(Strategy::HeadOnly, false), Class::Training);
     }
 }

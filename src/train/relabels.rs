@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::{Jobs, metrics::argmax};
 use crate::{
-    dataset::Example,
+    cancel::Cancellation,
+    dataset::{Example, hold_out},
     error::Result,
     model::Classifier,
     registry::{ModelId, Selector, Version},
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Texts whose answers are held at once: a row of leaves each.
-const CHUNK: usize = 4096;
+const CHUNK: usize = 1024;
 
 /// Examples whose label the serving version contradicts.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ pub struct RelabelSuggestions {
 /// An example that is answered with another class than that of its label.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contradiction {
-    /// The example.
+    /// The example, on the side of the split that a training in these classes has it on.
     pub example: Example,
     /// The class of its label.
     pub label: ClassId,
@@ -66,16 +67,19 @@ impl Jobs {
         id: &ModelId,
         min_confidence: f64,
         limit: usize,
+        cancel: &Cancellation,
     ) -> Result<RelabelSuggestions> {
         let registry = &self.shared.registry;
         let version = registry.version(id, registry.resolve(id, &Selector::Serving)?)?;
         let manifest = registry.manifest(id, version.revision)?;
         let classifier = Classifier::from_checkpoint(&registry.checkpoint(id, version.number)?)?;
         let groups = LeafGroups::new(&manifest, classifier.leaves())?;
-        let labelled = labelled(self.shared.dataset.all(registry.model(id)?.uid)?, &manifest, &groups);
+        let mut examples = self.shared.dataset.until(cancel.clone()).all(registry.model(id)?.uid)?;
+        hold_out(&mut examples, &manifest);
+        let labelled = labelled(examples, &manifest, &groups);
         let (mut contradicted, mut found) = (0, Vec::new());
         for chunk in labelled.chunks(CHUNK) {
-            let contradictions = contradictions(chunk, &classifier, &groups, min_confidence)?;
+            let contradictions = contradictions(chunk, &classifier, &groups, min_confidence, cancel)?;
             contradicted += contradictions.len() as u64;
             found.extend(contradictions);
             found.sort_by(|a, b| b.margin().total_cmp(&a.margin()).then(a.example.id.cmp(&b.example.id)));
@@ -100,8 +104,13 @@ fn contradictions(
     classifier: &Classifier,
     groups: &LeafGroups,
     min_confidence: f64,
+    cancel: &Cancellation,
 ) -> Result<Vec<Contradiction>> {
-    let texts: Vec<_> = examples.par_iter().map(|(example, _)| classifier.encode(&example.text)).collect();
+    let encode = |(example, _): &(Example, usize)| {
+        cancel.check()?;
+        Ok(classifier.encode(&example.text))
+    };
+    let texts = examples.par_iter().map(encode).collect::<Result<Vec<_>>>()?;
     let rows = classifier.leaf_probabilities(&texts)?;
     let contradiction = |((example, label), row): (&(Example, usize), &[f32])| {
         let sums = groups.sums(row);

@@ -10,34 +10,44 @@ use tracing::{info, warn};
 
 use super::{
     Current, EventKind, FitProgress, Fitted, Memory, Plan, Planned, Recipe, Sample, Strategy, TrainOptions,
-    answered::Answered,
+    claim::{Claim, Need},
     divide::is_open,
     feed::Feed,
     fit,
-    gate::{self, Comparison, Standing},
+    gate::{self, Comparison},
     jobs::{Shared, no_examples},
     leaves::Leaves,
     plan,
     refit::{MOST_SAMPLES, refit_all},
+    standing::{Candidate, Compared, Replaced},
     start::{Samples, recipe, samples, start_network},
     stop::Stop,
     strategy::Stage,
+    warnings::{named, warnings},
+    work::Turn,
 };
 use crate::{
+    cancel::Cancellation,
+    dataset::{Meanings, hold_out},
     error::{Error, Result},
-    model::Checkpoint,
+    model::{Checkpoint, Device},
     registry::{
         Batch, JobRecord, JobState, Mode, Model, Origin, Publication, PublishedManifest, Registry, Report,
         Tensors, Version,
     },
-    taxonomy::{Class, ClassId, ClassName, LeafGroups, Manifest, Provenance, Revision, VersionNumber},
+    taxonomy::{ClassName, LeafGroups, Provenance, Revision, VersionNumber},
 };
 
 /// Progress is passed on at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// Refuses a model whose training could only fail.
-pub(super) fn check_trainable(shared: &Shared, model: &Model, strategy: Strategy) -> Result<()> {
+pub(super) fn check_trainable(
+    shared: &Shared,
+    model: &Model,
+    strategy: Strategy,
+    cancel: &Cancellation,
+) -> Result<()> {
     if shared.dataset.count(model.uid)? == 0 {
         return Err(no_examples(model));
     }
@@ -51,7 +61,8 @@ pub(super) fn check_trainable(shared: &Shared, model: &Model, strategy: Strategy
             ),
         });
     }
-    let labels = shared.dataset.stats(model.uid)?.labels.into_keys().collect();
+    let stats = shared.dataset.until(cancel.clone()).stats(model.uid, &Meanings::new(None))?;
+    let labels = stats.labels.into_keys().collect();
     make_plan(&shared.registry, model, &labels, "").map(|_| ())
 }
 
@@ -60,6 +71,7 @@ struct Run<'a> {
     shared: &'a Shared,
     options: &'a TrainOptions,
     feed: &'a Feed,
+    turn: Turn<'a>,
     stop: &'a Stop,
     started: Instant,
     uid: u64,
@@ -68,25 +80,39 @@ struct Run<'a> {
     leaves: Leaves,
     samples: Samples,
     groups: LeafGroups,
+    /// What versions are compared on.
+    compared: Compared,
+    /// Classes whose few examples all train.
+    small: Vec<ClassName>,
+}
+
+/// How a job was run.
+pub(super) enum Ran {
+    /// To its end.
+    Learnt(Learnt),
+    /// Not at all: there is no room for it beside the jobs in progress.
+    NoRoom(Claim),
 }
 
 /// Runs a job. Leaves the record as it shall be stored when the job succeeded.
 ///
+/// Until it is known what it takes it computes in one piece; then it offers its turn between steps.
+///
 /// # Errors
-/// [`Error::Cancelled`] once `stop` is set; else what kept the job from succeeding. Where the job was cancelled, what its
-/// best epoch learnt is stored first, as a version that is not promoted.
+/// [`Error::Cancelled`] once the job was stopped; else what kept the job from succeeding. Where the job was cancelled, what
+/// its best epoch learnt is stored first, as a version that is not promoted.
 pub(super) fn run(
     shared: &Shared,
     record: &mut JobRecord,
     options: &TrainOptions,
     feed: &Feed,
-    stop: &Stop,
-) -> Result<Learnt> {
-    let started = Instant::now();
+    turn: Turn<'_>,
+) -> Result<Ran> {
+    let (started, stop) = (Instant::now(), turn.stop());
     let registry = &shared.registry;
     record.state = JobState::Running;
     let model = registry.model(&record.model)?;
-    let examples = shared.dataset.all(model.uid)?;
+    let mut examples = shared.dataset.all(model.uid)?;
     let labels: BTreeSet<ClassName> = examples.iter().map(|example| example.label.clone()).collect();
     let mut plan = make_plan(registry, &model, &labels, &options.author)?;
     let mode = options.strategy.mode(plan.mode);
@@ -99,9 +125,12 @@ pub(super) fn run(
         warn!(examples = open, "examples that could belong to several classes take no part");
     }
 
+    let small = named(&hold_out(&mut examples, &plan.manifest), &plan.manifest);
+    stop.check()?;
     let leaves = Leaves::new(registry, &model, &plan.manifest, &examples)?;
     let start = start_network(shared, &model, &leaves, &plan.manifest, &examples, mode, options)?;
     let groups = LeafGroups::new(&plan.manifest, &start.leaves)?;
+    stop.check()?;
     let samples = samples(&plan.manifest, &groups, &start.text_encoder()?, &examples);
     if samples.train.is_empty() {
         return Err(no_examples(&model));
@@ -109,6 +138,21 @@ pub(super) fn run(
     let stages = options.strategy.stages(mode);
     let recipe = recipe(model.preset, mode, samples.train.len(), options);
     let epochs = if stages.contains(&Stage::Fit) { recipe.epochs } else { 0 };
+    let trained = samples.train.len();
+    let kept = shared.features.fits(trained, start.architecture.features());
+    let read = if stages.contains(&Stage::Refit) { trained.min(MOST_SAMPLES) } else { 0 };
+    let featured = if kept { trained } else { read };
+    let memory = Memory::estimate(&start, &samples.train, &samples.validation, &recipe, featured);
+    info!(estimate = %memory, "memory");
+    let within_limit = memory.check(shared.memory_limit);
+    if within_limit.is_ok()
+        && let Err(claim) = turn.reserve(need(&memory, &shared.device))
+    {
+        return Ok(Ran::NoRoom(claim));
+    }
+    let warnings = warnings(&small, samples.validation.len());
+    warnings.iter().for_each(|warning| warn!("{warning}"));
+    let small: Vec<ClassName> = small.into_iter().map(|(name, _)| name).collect();
     feed.send(EventKind::Planned(Planned {
         mode,
         reason: plan.reason.clone(),
@@ -116,35 +160,44 @@ pub(super) fn run(
         train_examples: samples.train.len() as u64,
         validation_examples: samples.validation.len() as u64,
         epochs,
+        small_classes: small.clone(),
+        warnings,
     }));
-    let trained = samples.train.len();
-    let kept = shared.features.fits(trained, start.architecture.features());
-    let read = if stages.contains(&Stage::Refit) { trained.min(MOST_SAMPLES) } else { 0 };
-    let featured = if kept { trained } else { read };
-    let memory = Memory::estimate(&start, &samples.train, &samples.validation, &recipe, featured);
-    info!(estimate = %memory, "memory");
-    memory.check(shared.memory_limit)?;
+    within_limit?;
+    turn.offer_or_end()?;
 
-    let mut standing = match model.serving() {
-        Some(number) => {
-            let own = registry.manifest(&model.id, registry.version(&model.id, number)?.revision)?;
-            let answered = Answered::by(shared, &model.id, number, examples)?;
-            let (confusion, columns) = answered.confusion(&own, &plan.manifest)?;
-            Standing::new(&confusion, &columns).map(|standing| (standing, untouched(&own, &plan.manifest)))
-        }
+    let compared = Compared::new(&samples);
+    let mut replaced = match model.serving() {
+        Some(number) => compared.replaced(shared, (&model, number), &plan.manifest, &samples, examples)?,
         None => None,
     };
     let uid = model.uid;
-    let run = Run { shared, options, feed, stop, started, uid, mode, plan, leaves, samples, groups };
+    turn.offer_or_end()?;
+    let run = Run {
+        shared,
+        options,
+        feed,
+        turn,
+        stop,
+        started,
+        uid,
+        mode,
+        plan,
+        leaves,
+        samples,
+        groups,
+        compared,
+        small,
+    };
     let (mut network, mut serving) = (start, model.serving());
     let mut wide = recipe.wide;
     for (index, stage) in stages.iter().enumerate() {
         let fitted = run.learn(*stage, &network, &Recipe { wide, ..recipe.clone() })?;
         let next = fitted.checkpoint.clone();
-        let candidate =
-            fitted.confusion.as_ref().and_then(|confusion| Standing::new(confusion, &run.groups.classes));
+        let candidate = run.compared.candidate(&fitted, &run.samples, &run.groups)?;
+        let validation_accuracy = fitted.validation_accuracy;
         let is_last = index + 1 == stages.len();
-        let gated = (&standing, &candidate);
+        let gated = (replaced.as_ref(), &candidate);
         if let Some(promoted) = run.publish(*stage, is_last, fitted, recipe.epochs, gated, serving, record)? {
             (network, serving) = (next, Some(promoted));
             // What was fitted of the wide branch is not fitted again, unless it was on a part of the examples.
@@ -152,14 +205,22 @@ pub(super) fn run(
                 wide.epochs = 0;
             }
             // From now on nothing that the change touched is new.
-            let all = run.groups.classes.clone();
-            standing = candidate.map(|candidate| (candidate, all));
+            let untouched = run.groups.classes.clone();
+            replaced =
+                candidate.standing.map(|standing| Replaced { standing, validation_accuracy, untouched });
         }
-        if stop.is_set() {
-            return Err(Error::Cancelled);
-        }
+        turn.offer_or_end()?;
     }
-    Ok(Learnt { network, samples: run.samples, uid })
+    Ok(Ran::Learnt(Learnt { network, samples: run.samples, uid }))
+}
+
+/// What a training takes of the machine and, for what lies there, of the device.
+fn need(memory: &Memory, device: &Device) -> Need {
+    let device = match device {
+        Device::Cpu => 0,
+        Device::Cuda(_) => memory.network + memory.optimiser + memory.batch,
+    };
+    Need { memory: memory.total(), device }
 }
 
 /// What a job leaves: the network that serves, and what it was learnt from.
@@ -171,8 +232,8 @@ pub(super) struct Learnt {
 
 impl Learnt {
     /// Computes what the encoder makes of the examples and keeps it for the next change, unless there is no room or
-    /// `stop` is set.
-    pub(super) fn keep_features(&self, shared: &Shared, stop: &Stop) -> Result<()> {
+    /// the daemon stops.
+    pub(super) fn keep_features(&self, shared: &Shared, turn: Turn<'_>) -> Result<()> {
         let Samples { train, train_ids, validation, validation_ids } = &self.samples;
         let mut of: Vec<(u64, &Sample)> = train_ids.iter().copied().zip(train).collect();
         of.extend(validation_ids.iter().copied().zip(validation));
@@ -182,15 +243,9 @@ impl Learnt {
         of.sort_unstable_by_key(|(id, _)| *id);
         let (ids, samples): (Vec<u64>, Vec<&Sample>) = of.into_iter().unzip();
         let kept = shared.kept(self.uid);
-        let mut go_on = |_| if stop.is_set() { Err(Error::Cancelled) } else { Ok(()) };
+        let mut go_on = |_| turn.offer_or_end();
         kept.of(&self.network).fill(&samples, &ids, &mut go_on)
     }
-}
-
-/// The classes that are in both manifests and own the same leaves.
-fn untouched(before: &Manifest, after: &Manifest) -> Vec<ClassId> {
-    let same = |class: &&Class| before.classes.get(&class.id).is_some_and(|old| old.state == class.state);
-    after.active().filter(same).map(|class| class.id).collect()
 }
 
 impl Run<'_> {
@@ -208,7 +263,7 @@ impl Run<'_> {
                 passed_on = Some((Instant::now(), progress.epoch, progress.stage));
                 self.feed.send(EventKind::Progress(progress.clone()));
             }
-            ControlFlow::Continue(())
+            self.turn.offer()
         };
         let Samples { train, validation, .. } = &self.samples;
         match stage {
@@ -236,7 +291,7 @@ impl Run<'_> {
         is_last: bool,
         fitted: Fitted,
         planned_epochs: u32,
-        (replaced, candidate): (&Option<(Standing, Vec<ClassId>)>, &Option<Standing>),
+        (replaced, candidate): (Option<&Replaced>, &Candidate),
         serving: Option<VersionNumber>,
         record: &mut JobRecord,
     ) -> Result<Option<VersionNumber>> {
@@ -245,9 +300,12 @@ impl Run<'_> {
         let changing = shared.lock_changes();
         let decision = match (stop.is_set(), stop.is_cancelled()) {
             (false, _) => Comparison {
-                replaced: replaced.as_ref().map(|(standing, _)| standing),
-                candidate: candidate.as_ref(),
-                untouched: replaced.as_ref().map(|(_, untouched)| untouched.clone()).unwrap_or_default(),
+                basis: self.compared.basis,
+                learnt_nothing: candidate.learnt_nothing.clone(),
+                small: &self.small,
+                replaced: replaced.map(|replaced| &replaced.standing),
+                candidate: candidate.standing.as_ref(),
+                untouched: replaced.map(|replaced| replaced.untouched.clone()).unwrap_or_default(),
                 manifest: &plan.manifest,
             }
             .decide(shared.tolerance, options.force),
@@ -267,9 +325,8 @@ impl Run<'_> {
             validation_accuracy: fitted.validation_accuracy,
             validation_macro_f1: fitted.validation_macro_f1,
             replaced_validation_accuracy: replaced
-                .as_ref()
                 .filter(|_| !was_cancelled)
-                .map(|(standing, _)| standing.accuracy),
+                .and_then(|replaced| replaced.validation_accuracy),
             train_loss: fitted.train_loss,
             epochs: fitted.epochs,
             best_epoch: fitted.best_epoch,

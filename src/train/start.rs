@@ -9,6 +9,7 @@ use super::{
     leaves::Leaves,
 };
 use crate::{
+    cancel::Cancellation,
     dataset::{Example, Meanings, Split},
     error::Result,
     model::{Architecture, Checkpoint, Preset, VectorFile, from_vectors, surgery, with_newcomers},
@@ -69,7 +70,11 @@ pub(super) fn start_network(
             let before =
                 shared.registry.manifest(&model.id, shared.registry.version(&model.id, number)?.revision)?;
             let grown = Grown { network: silent, before: &before, newcomers: &fresh };
-            surgery::with_leaves(&imprint(grown, manifest, examples, kept)?.network, &all, seed)
+            surgery::with_leaves(
+                &imprint(grown, manifest, examples, kept, &Cancellation::default())?.network,
+                &all,
+                seed,
+            )
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::registry::{JobRecord, JobState};
+use crate::{
+    error::{Error, Result},
+    registry::{JobRecord, JobState},
+};
 
 /// Whether a job shall end early, and as what.
 #[derive(Debug, Default)]
@@ -20,6 +23,14 @@ impl Stop {
 
     pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether to go on.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] where the job was stopped.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.is_set() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     /// Whether somebody asked for the job to end, so that what it learnt until then is of use to them.

@@ -13,8 +13,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Jobs, answered::Answered, metrics::argmax};
+use super::{
+    Jobs,
+    answered::{Answered, validating},
+    metrics::argmax,
+};
 use crate::{
+    cancel::Cancellation,
+    dataset::hold_out,
     error::Result,
     registry::{ModelId, Selector, Version},
     taxonomy::{ClassId, LeafGroups, Manifest},
@@ -82,24 +88,30 @@ impl Jobs {
     ///
     /// # Errors
     /// [`crate::error::Error::NotFound`]; [`crate::error::Error::Precondition`] for a model without a version.
-    pub fn suggest_merges(&self, id: &ModelId, limit: usize) -> Result<Suggestions> {
+    pub fn suggest_merges(&self, id: &ModelId, limit: usize, cancel: &Cancellation) -> Result<Suggestions> {
         let registry = &self.shared.registry;
         let version = registry.version(id, registry.resolve(id, &Selector::Serving)?)?;
         let manifest = registry.manifest(id, version.revision)?;
-        let examples = self.shared.dataset.all(registry.model(id)?.uid)?;
-        let answered = Answered::by(&self.shared, id, version.number, examples)?;
-        let (examples, right, mut pairs) = count(&answered, &manifest)?;
+        let mut examples = self.shared.dataset.until(cancel.clone()).all(registry.model(id)?.uid)?;
+        hold_out(&mut examples, &manifest);
+        let answered = Answered::by(&self.shared, id, version.number, validating(examples), cancel)?;
+        let (examples, right, mut pairs) = count(&answered, &manifest, cancel)?;
         pairs.truncate(limit);
         Ok(Suggestions { version, manifest, examples, right, pairs })
     }
 }
 
 /// Examples that count, those answered right, and the pairs that gain, best first.
-fn count(answered: &Answered, manifest: &Manifest) -> Result<(u64, u64, Vec<SuggestedPair>)> {
+fn count(
+    answered: &Answered,
+    manifest: &Manifest,
+    cancel: &Cancellation,
+) -> Result<(u64, u64, Vec<SuggestedPair>)> {
     let groups = LeafGroups::new(manifest, answered.leaves())?;
     let mut tallies: BTreeMap<Pair, Tally> = BTreeMap::new();
     let (mut counted, mut right) = (0, 0);
     for (example, row) in answered.iter() {
+        cancel.check()?;
         let Some(id) = example.class_in(manifest) else { continue };
         let Some(label) = groups.column(id).map(|column| column as usize) else { continue };
         let sums = groups.sums(row);

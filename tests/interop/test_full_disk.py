@@ -9,7 +9,8 @@ import threading
 import grpc
 import pytest
 from client import Client, dataset, job, refused, training
-from daemon import Daemon
+from daemon import Daemon, binary
+from grpc_health.v1 import health_pb2
 
 DISK_MIB = 160
 TEXTS = ["我想取三万元现金", "please block my lost card"]
@@ -144,3 +145,179 @@ def test_a_disk_that_fills_under_a_stream_leaves_all_of_it_or_nothing(small, dis
         assert client.add(bank, numbered(10, 100_000)).added == 10
     assert small.stop() == 0, small.tail()
 
+
+
+RESERVE = 16 << 20
+WRITING = "taxond.v1.DatasetService"
+
+
+def serves(client, service):
+    answer = client.health.Check(health_pb2.HealthCheckRequest(service=service))
+    return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def run(*arguments, status=0, **environment):
+    """Runs a command on a data folder, and returns what it printed."""
+    done = subprocess.run(
+        [binary(), *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == status, done.stderr
+    return done.stdout if status == 0 else done.stderr
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def reserved(folder):
+    file = folder / "reserve"
+    return file.exists() and file.stat().st_blocks * 512 >= RESERVE
+
+
+def test_a_start_on_a_full_disk_takes_the_reserve_and_gives_it_back(small, disk, bank):
+    with Client(small.address) as client:
+        before = client.predict(bank, TEXTS)
+    assert reserved(small.data_dir)
+    assert small.stop() == 0, small.tail()
+    disk.fill()
+    small.start()
+    assert not reserved(small.data_dir)
+    with Client(small.address) as client:
+        assert client.predict(bank, TEXTS) == before
+        assert serves(client, WRITING)
+        with refused() as refusals:
+            client.add(bank, numbered(10))
+        assert refusals[0].info.reason == "DISK_SPACE"
+        # What gives room can be done.
+        assert client.delete_examples(bank, {"ids": [client.examples(bank)[0].id]}).deleted == 1
+    assert small.stop() == 0, small.tail()
+    disk.clear()
+    small.start()
+    with Client(small.address) as client:
+        assert client.predict(bank, TEXTS) == before
+        assert client.add(bank, numbered(10)).added == 10
+    assert small.stop() == 0, small.tail()
+    assert reserved(small.data_dir)
+
+
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_where_nothing_can_be_written_predict_goes_on_from_a_copy(small, disk, bank, tmp_path, monkeypatch, how):
+    with Client(small.address) as client:
+        before, count = client.predict(bank, TEXTS), client.model(bank).example_count
+    assert small.stop() == 0, small.tail()
+    if how == "full":
+        (small.data_dir / "reserve").unlink()
+        disk.fill()
+        reason = "is full: 0 MiB free, "
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", disk.path], check=True)
+        reason = "is on a file system that is mounted read-only"
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    # A copy that a killed process left.
+    data = small.data_dir.stat()
+    (scratch / f"taxond-read-only-{data.st_dev:x}-{data.st_ino:x}" / "blobs").mkdir(parents=True)
+    found = {path: path.stat().st_mtime_ns for path in small.data_dir.rglob("*") if path.is_file()}
+
+    small.start()
+    with Client(small.address) as client:
+        assert client.predict(bank, TEXTS) == before
+        assert client.model(bank).example_count == count
+        assert not serves(client, WRITING)
+        assert serves(client, "taxond.v1.PredictService")
+        for call in [lambda: client.add(bank, numbered(1)), lambda: client.create("other")]:
+            with refused() as refusals:
+                call()
+            assert refusals[0].code == grpc.StatusCode.UNAVAILABLE
+            assert reason in refusals[0].message, refusals[0].message
+            assert "restart taxond" in refusals[0].message or "make room" in refusals[0].message
+    assert names(scratch) == [], "the copy is unlinked as soon as it is open"
+    assert small.stop() == 0, small.tail()
+    assert {path: path.stat().st_mtime_ns for path in small.data_dir.rglob("*") if path.is_file()} == found
+
+    # The folder is checked as well, from a copy, and says what is wrong with it where there is no room for one.
+    assert "everything is whole" in run("fsck", "--data-dir", small.data_dir)
+    if how == "full":
+        disk.clear()
+    else:
+        subprocess.run(["mount", "-o", "remount,rw", disk.path], check=True)
+    small.start()
+    with Client(small.address) as client:
+        assert client.predict(bank, TEXTS) == before
+        assert client.add(bank, numbered(10)).added == 10
+    assert small.stop() == 0, small.tail()
+
+
+def test_without_room_anywhere_a_start_says_what_to_do(small, disk, bank):
+    assert small.stop() == 0, small.tail()
+    (small.data_dir / "reserve").unlink()
+    disk.fill()
+    # The memory is another place for a copy: this process alone has none of it.
+    serve = [binary(), "serve", "--listen", "127.0.0.1:0", "--data-dir", str(small.data_dir)]
+    alone = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"', "sh"]
+    environment = {**os.environ, "TMPDIR": str(disk.path)}
+    done = subprocess.run(alone + serve, capture_output=True, encoding="utf-8", env=environment)
+    assert done.returncode == 1, done.stderr
+    for part in ["is full: 0 MiB free", "MiB needed to open the database", "compact --to DIR", "MiB free in TMPDIR"]:
+        assert part in done.stderr, done.stderr
+    assert "Os {" not in done.stderr
+
+
+def test_a_data_folder_on_a_full_disk_is_written_anew_elsewhere(small, disk, bank, tmp_path):
+    with Client(small.address) as client:
+        before, count = client.predict(bank, TEXTS), client.model(bank).example_count
+    assert small.stop() == 0, small.tail()
+    disk.fill()
+    held = [name for name in names(small.data_dir) if name != "reserve"]
+
+    # Beside the old database there is no room: told before anything is written, and nothing is left.
+    (small.data_dir / "reserve").unlink()
+    disk.fill(leave=9 << 20)
+    told = run("compact", "--data-dir", small.data_dir, status=1)
+    assert "is full: " in told and "needed to write the data folder anew" in told and "--to DIR" in told, told
+    assert "Os {" not in told
+    assert names(small.data_dir) == held
+
+    inside = small.data_dir / "below"
+    assert "must be outside the data folder" in run("compact", "--data-dir", small.data_dir, "--to", inside, status=4)
+    assert names(small.data_dir) == held
+
+    elsewhere = tmp_path / "elsewhere"
+    disk.fill()
+    told = run("compact", "--data-dir", small.data_dir, "--to", elsewhere)
+    assert str(elsewhere) in told
+    assert names(small.data_dir) == held
+    assert names(elsewhere) == ["db", "format", "high-water", "lock"]
+    moved = Daemon(elsewhere, tmp_path / "log-elsewhere").start()
+    with Client(moved.address) as client:
+        assert client.predict(bank, TEXTS) == before
+        assert client.model(bank).example_count == count
+        assert client.add(bank, numbered(10)).added == 10
+    assert moved.stop() == 0, moved.tail()
+    assert "is not empty" in run("compact", "--data-dir", small.data_dir, "--to", elsewhere, status=4)
+
+
+def test_a_full_disk_under_a_copy_is_told_and_leaves_nothing(small, disk, bank, tmp_path):
+    backup = tmp_path / "backup"
+    run("--addr", f"http://{small.address}", "backup", backup)
+    kept = os.statvfs(disk.path).f_bavail * os.statvfs(disk.path).f_frsize
+    disk.fill(leave=1 << 20)
+    for arguments in [
+        ["backup", disk.path / "backup"],
+        ["export", "bank", "--out", disk.path / "bank.safetensors"],
+    ]:
+        told = run("--addr", f"http://{small.address}", *arguments, status=1)
+        assert f"the disk of {disk.path} is full (" in told and "on another disk" in told, told
+        assert names(disk.path) == ["data", "filler"]
+    restored = disk.path / "restored"
+    told = run("restore", backup, "--data-dir", restored, status=1)
+    assert f"the disk of {restored} is full: " in told and "on another disk" in told, told
+    assert "db" not in names(restored) and "restoring" in names(restored)
+    disk.clear()
+    assert os.statvfs(disk.path).f_bavail * os.statvfs(disk.path).f_frsize >= kept - (1 << 20)
+    assert "everything is whole" in run("restore", backup, "--data-dir", restored)

@@ -40,10 +40,10 @@ def test_a_client_of_an_old_revision_goes_on_as_ever(client, trained, taxond):
 
 def test_the_history_tells_who_and_why_and_what_came_of_it(client, trained, taxond, monkeypatch):
     bank = trained.removeprefix("models/")
-    monkeypatch.setenv("USER", "grace")
+    monkeypatch.setenv("USER", "张伟")
     taxond("merge", bank, SMALL, LARGE, "--into", "取款", "--reason", "one counter")
     request = taxonomy.UndoChangeRequest(model=trained, reason="two counters again")
-    client.taxonomy.UndoChange(request, metadata=[("taxond-user", "ada")])
+    client.taxonomy.UndoChange(request, metadata=[("taxond-user-bin", "Zoë".encode())])
 
     entries = client.taxonomy.GetHistory(taxonomy.GetHistoryRequest(model=trained)).entries
     assert [(e.revision, e.change) for e in entries] == [
@@ -51,7 +51,7 @@ def test_the_history_tells_who_and_why_and_what_came_of_it(client, trained, taxo
         (2, manifest.CHANGE_KIND_MERGE),
         (1, manifest.CHANGE_KIND_CREATE),
     ]
-    assert [(e.author, e.reason) for e in entries[:2]] == [("ada", "two counters again"), ("grace", "one counter")]
+    assert [(e.author, e.reason) for e in entries[:2]] == [("Zoë", "two counters again"), ("张伟", "one counter")]
     # Who trained did not say who it is.
     assert entries[2].author
     instant, learnt, *_ = entries[1].versions
@@ -60,14 +60,20 @@ def test_the_history_tells_who_and_why_and_what_came_of_it(client, trained, taxo
     assert not entries[0].versions[0].HasField("validation_accuracy")
 
     told = taxond("history", bank)
-    assert [(e["revision"], e["author"], e["change"]) for e in told[:2]] == [(3, "ada", "undo"), (2, "grace", "merge")]
+    assert [(e["revision"], e["author"], e["change"]) for e in told[:2]] == [(3, "Zoë", "undo"), (2, "张伟", "merge")]
     told_accuracies = [v["validation_accuracy"] for v in told[1]["versions"]]
     assert told_accuracies == [v.validation_accuracy for v in entries[1].versions]
     assert [e["revision"] for e in taxond("history", bank, "--limit", "2")] == [3, 2]
-    assert taxond("manifests", bank)[0]["author"] == "ada"
+    assert taxond("manifests", bank)[0]["author"] == "Zoë"
     [gone] = [c for c in taxond("classes", bank, "--all") if c["name"] == "取款"]
     assert sorted(gone["heirs"]) == sorted(c["id"] for c in taxond("classes", bank) if c["name"] in (SMALL, LARGE))
 
     with refused() as refusal:
         client.taxonomy.UndoChange(request, metadata=[("taxond-user", "x" * 129)])
     assert "got 129 bytes" in refusal[0].violations["taxond-user"]
+    with refused() as refusal:
+        client.taxonomy.UndoChange(request, metadata=[("taxond-user-bin", "ada\u202e".encode())])
+    assert "U+202E" in refusal[0].violations["taxond-user-bin"]
+    with refused() as refusal:
+        client.taxonomy.UndoChange(request, metadata=[("taxond-user", "x via admin")])
+    assert "behind which the history names" in refusal[0].violations["taxond-user"]

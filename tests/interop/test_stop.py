@@ -5,7 +5,7 @@ import threading
 
 import grpc
 import pytest
-from client import Client, dataset, job, predict, predict_service_pb2_grpc, training
+from client import Client, dataset, job, predict, predict_service_pb2_grpc, taxonomy, training
 
 TEXTS = ["我想取三万元现金", "please block my lost card"]
 CALLERS = 4
@@ -142,3 +142,22 @@ def test_a_stop_fails_no_predict_and_loses_nothing_acknowledged(own_daemon, bank
         assert interrupted.state == job.JOB_STATE_INTERRUPTED
         assert interrupted.continued_by
         assert client.predict(bank, TEXTS) == first
+
+
+def test_work_in_the_midst_of_calls_does_not_outlive_the_stop(own_daemon, bank):
+    """Splits by patterns that look through long texts for minutes; boundaries of words beyond ASCII are what makes them slow."""
+    with Client(own_daemon.address) as client:
+        for number in range(4):
+            long = [(f"{number} {i} " + "é balance of 12 accounts " * 2300, "balance") for i in range(32)]
+            client.add(bank, long, batch=32)
+        parts = [
+            taxonomy.ClassPart(name=f"part {i}", pattern=rf"(?:\b[a-zé]+\b ){{{20 + i % 9}}}\b[0-9]{{5}}\b")
+            for i in range(200)
+        ]
+        parts.append(taxonomy.ClassPart(name="rest", remaining=True))
+        request = taxonomy.SplitClassRequest(model=bank, class_name="balance", parts=parts, validate_only=True)
+        splits = [client.taxonomy.SplitClass(request) for _ in range(8)]
+        client.model(bank)
+        assert own_daemon.stop() == 0, own_daemon.tail()
+        for split in splits:
+            assert split.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED), split.details()

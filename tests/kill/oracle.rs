@@ -1,14 +1,16 @@
 //! What a model must look like, by what the daemon acknowledged.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use taxond::proto::v1::{
     self, CreateModelRequest, DeleteExamplesRequest, DeleteModelRequest, ExampleFilter, ImportVersionRequest,
     LabelledText, Learn, MergeClassesRequest, RelabelExamplesRequest, SetAliasRequest, UndoChangeRequest,
 };
+use tokio::{sync::mpsc, time::sleep};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
-use super::Clients;
+use super::clients::Clients;
 
 /// Labels of the examples, which are classes of the model as it comes.
 pub(crate) const LABELS: [&str; 4] = ["withdraw under 20k", "withdraw over 20k", "balance", "card lost"];
@@ -34,8 +36,15 @@ pub(crate) enum Call {
     Import,
     Promote,
     Add(Vec<LabelledText>),
-    Relabel { part: String, label: &'static str },
-    Remove { part: String },
+    /// A stream of two messages is reset after the first one and so many microseconds, then sent whole, with the same request id.
+    AddAfterReset(Vec<LabelledText>, u64),
+    Relabel {
+        part: String,
+        label: &'static str,
+    },
+    Remove {
+        part: String,
+    },
     Merge,
     Undo,
     Canary(u64),
@@ -57,7 +66,7 @@ impl Call {
                 state.aliases.insert("serving".into(), 1);
                 state.classes = Some((1, sorted(LABELS)));
             }
-            Self::Add(texts) => {
+            Self::Add(texts) | Self::AddAfterReset(texts, _) => {
                 state.examples.extend(texts.iter().map(|text| (text.text.clone(), text.label.clone())));
             }
             Self::Relabel { part, label } => {
@@ -114,6 +123,29 @@ impl Call {
                 let request = v1::AddExamplesRequest { model, examples: examples.clone(), request_id };
                 clients.dataset.add_examples(tokio_stream::once(request)).await.map(drop)
             }
+            Self::AddAfterReset(examples, after) => {
+                let (first, second) = examples.split_at(examples.len() / 2);
+                let first = v1::AddExamplesRequest { model, examples: first.to_vec(), request_id };
+                let second = v1::AddExamplesRequest { examples: second.to_vec(), ..Default::default() };
+                let (sender, receiver) = mpsc::channel(2);
+                sender.send(first.clone()).await.expect("the receiver is there");
+                let mut cut = clients.dataset.clone();
+                tokio::select! {
+                    // Done before, or the daemon is gone, which the second call meets as well.
+                    _early = cut.add_examples(ReceiverStream::new(receiver)) => {}
+                    // The call is dropped, which resets its stream.
+                    () = sleep(Duration::from_micros(*after)) => {}
+                }
+                drop(sender);
+                loop {
+                    let whole = tokio_stream::iter([first.clone(), second.clone()]);
+                    match clients.dataset.add_examples(whole).await {
+                        // The daemon has not noticed the reset yet.
+                        Err(status) if is_under_way(&status) => sleep(Duration::from_millis(1)).await,
+                        outcome => return outcome.map(drop),
+                    }
+                }
+            }
             Self::Relabel { part: of, label } => {
                 let request = RelabelExamplesRequest {
                     model,
@@ -149,6 +181,15 @@ impl Call {
     }
 }
 
+/// Whether the daemon refuses a call as long as the one before it has not ended: it still holds the model, or the request id.
+fn is_under_way(status: &Status) -> bool {
+    match status.code() {
+        Code::Aborted => true,
+        Code::Unavailable => status.message().contains("with this request_id is under way"),
+        _ => false,
+    }
+}
+
 impl State {
     fn change<const N: usize>(&mut self, classes: [&str; N]) {
         self.latest_version += 1;
@@ -167,7 +208,10 @@ impl State {
         };
         let mut classes = None;
         if model.aliases.contains_key("serving") {
-            let manifest = clients.taxonomy.get_manifest(v1::GetManifestRequest { name: name.clone() }).await;
+            let manifest = clients
+                .taxonomy
+                .get_manifest(v1::GetManifestRequest { name: name.clone(), ..Default::default() })
+                .await;
             let manifest = manifest.expect("it serves").into_inner().manifest.expect("a manifest");
             let active = manifest.classes.iter().filter(|class| class.state() == v1::ClassState::Active);
             classes = Some((manifest.revision, sorted(active.map(|class| class.name.as_str()))));

@@ -7,6 +7,10 @@
     reason = "shared by test files, each of which uses a part"
 )]
 
+pub mod clock;
+pub mod http2;
+pub mod identities;
+pub mod process;
 pub mod raw;
 pub mod tls;
 

@@ -33,7 +33,7 @@ const EXAMPLES_A_MESSAGE = 1000;
 export interface Options {
   /** TLS and the like; none by default. */
   credentials?: grpc.ChannelCredentials;
-  /** Who calls, kept as the author of changes. */
+  /** Who calls, kept as the author of changes: 1 to 128 bytes of UTF-8. */
   user?: string;
 }
 
@@ -70,7 +70,12 @@ export class Client {
     this.#training = new v1.TrainingService(address, credentials, shared);
     this.#taxonomy = new v1.TaxonomyService(address, credentials, shared);
     this.#predict = new v1.PredictService(address, credentials, shared);
-    if (options.user) this.#metadata.set("taxond-user", options.user);
+    if (options.user) {
+      // Metadata is ASCII; names in other scripts go as bytes.
+      const plain = /^[ -~]*$/.test(options.user);
+      if (plain) this.#metadata.set("taxond-user", options.user);
+      else this.#metadata.set("taxond-user-bin", Buffer.from(options.user, "utf8"));
+    }
   }
 
   close(): void {

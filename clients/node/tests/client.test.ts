@@ -18,7 +18,7 @@ const examples = readFileSync(intents, "utf8")
   .map((row) => row.split("\t"))
   .map(([text, label]) => ({ text: text!, label: label! }));
 const [small, large] = ["取款两万以下", "取款两万以上"];
-const client = new Client(address, { user: "tester" });
+const client = new Client(address, { user: "测试员" });
 after(() => client.close());
 
 test("create, add, train, predict, merge, undo", async () => {
@@ -39,7 +39,7 @@ test("create, add, train, predict, merge, undo", async () => {
   };
   const before = await ask();
   const merged = await client.merge("bank", [small!, large!], "取款");
-  assert.equal(merged.manifest!.author, "tester");
+  assert.equal(merged.manifest!.author, "测试员");
   let last;
   for await (const event of client.watch(merged.job)) last = event;
   assert.ok(last?.finished);
@@ -76,6 +76,21 @@ test("an upload that is refused, or fails on this side, stores nothing", async (
   assert.equal((await onceFree(() => client.addExamples("empty", []))).total, 0);
 });
 
+test("an upload that is given up in its middle stores nothing, however long its client waited before", async () => {
+  await client.createModel("half");
+  for (const pause of [0, 1, 10, 50, 100]) {
+    await assert.rejects(client.addExamples("half", givenUp(pause)), { message: `given up after ${pause} ms` });
+    assert.equal((await onceFree(() => client.addExamples("half", []))).total, 0, `${pause} ms`);
+  }
+});
+
+/** Three messages, then nothing for some milliseconds, then an error, for which the client cancels its call. */
+async function* givenUp(pause: number) {
+  yield* some(3000);
+  await setTimeout(pause);
+  throw new Error(`given up after ${pause} ms`);
+}
+
 /** Repeats a call while the daemon has not yet noticed that the one before it was given up. */
 async function onceFree<T>(call: () => Promise<T>): Promise<T> {
   for (;;) {
@@ -93,8 +108,12 @@ function* endless() {
 }
 
 function* broken() {
-  for (let n = 0; n < 5000; n++) yield { text: `text ${n}`, label: "a" };
+  yield* some(5000);
   throw new Error("the disk is gone");
+}
+
+function* some(count: number) {
+  for (let n = 0; n < count; n++) yield { text: `text ${n}`, label: "a" };
 }
 
 test("a call that the daemon could not take is repeated under the same request id", async () => {

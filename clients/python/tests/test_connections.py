@@ -176,6 +176,16 @@ def test_a_unix_socket_and_who_calls(serve, tmp_path):
     assert told == [("Bearer first", "ann"), ("Bearer second", "ann")] and path
 
 
+def test_a_name_that_is_not_ascii_goes_as_bytes(serve):
+    fake = Fake(0, None)
+    address = serve(fake)
+    for user in ("张伟", "Zoë", "ann"):
+        with Client(address, user=user) as client:
+            client.predict("m", "hello")
+    told = [(metadata.get("taxond-user"), metadata.get("taxond-user-bin")) for _, metadata in fake.calls]
+    assert told == [(None, "张伟".encode()), (None, "Zoë".encode()), ("ann", None)]
+
+
 def test_tls_with_a_client_certificate(serve, certificates):
     ca, cert, key = (certificates / name for name in ("ca.pem", "server.pem", "server.key"))
     credentials = grpc.ssl_server_credentials(

@@ -10,7 +10,7 @@
 //! `tensorflow/core/framework/summary.proto`, under their field numbers.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -18,7 +18,7 @@ use crc::{CRC_32_ISCSI, Crc};
 use prost::Message;
 
 use crate::{
-    cli::failure::{Exit, Failure},
+    cli::{failure::Failure, outlet::write_whole},
     proto::v1::{TrainingEpoch, Version},
 };
 
@@ -72,11 +72,8 @@ pub(super) fn write(
     let (created, number) = (created(version), version.number);
     let folder = folder.join(model).join(format!("v{number}"));
     let path = folder.join(format!("events.out.tfevents.{}.{model}.v{number}", created as u64));
-    let write = || -> io::Result<()> {
-        fs::create_dir_all(&folder)?;
-        fs::write(&path, file(created, curve))
-    };
-    write().map_err(|e| Failure::new(Exit::Failed, format!("cannot write {}: {e}", path.display())))?;
+    fs::create_dir_all(&folder).map_err(|error| Failure::write(&folder, &error))?;
+    write_whole(&path, file(created, curve))?;
     Ok(path)
 }
 

@@ -120,7 +120,7 @@ impl Drop for Folder {
         if self.temporary
             && let Err(error) = fs::remove_dir_all(&self.path)
         {
-            eprintln!("cannot remove {}: {error}", self.path.display());
+            output::aside(format!("cannot remove {}: {error}", self.path.display()));
         }
     }
 }

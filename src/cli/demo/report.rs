@@ -70,7 +70,7 @@ impl Narrator {
 
     pub(super) fn line(&self, text: impl AsRef<str>) -> Result<(), Failure> {
         if self.aside {
-            eprintln!("{}", text.as_ref());
+            output::aside(text);
             return Ok(());
         }
         output::line(text)

@@ -10,8 +10,9 @@ use crate::{
         failure::Failure,
         json, names,
         output::{self, Rows, count},
+        pages,
     },
-    proto::v1::{Conflict, GetStatsRequest},
+    proto::v1::Conflict,
 };
 
 #[derive(Debug, Args)]
@@ -24,8 +25,7 @@ pub(in crate::cli) struct Stats {
 impl Stats {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
         let connection = Connection::open(global).await?;
-        let request = connection.request(GetStatsRequest { model: self.model.clone() });
-        let stats = connection.dataset().get_stats(request).await?.into_inner();
+        let stats = pages::stats(&connection, &self.model).await?;
         if global.json {
             let labels = stats.labels.iter().map(|l| {
                 json!({"label": l.label, "class_name": l.class_name, "train": l.train, "validation": l.validation})
@@ -36,6 +36,7 @@ impl Stats {
                 "train": stats.train,
                 "validation": stats.validation,
                 "labels": labels.collect::<Vec<_>>(),
+                "small_classes": stats.small_classes,
                 "conflicts": stats.conflicts,
                 "first_conflicts": stats.first_conflicts.iter().map(json::conflict).collect::<Vec<_>>(),
             }));
@@ -51,11 +52,25 @@ impl Stats {
             count(stats.train),
             count(stats.validation)
         ))?;
+        if !stats.small_classes.is_empty() {
+            output::line(small(&stats.small_classes))?;
+        }
         match stats.conflicts {
             0 => Ok(()),
             texts => conflicts(names::short(&self.model), texts, &stats.first_conflicts),
         }
     }
+}
+
+/// What a training makes of classes with few examples.
+fn small(classes: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let more = match classes.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {} more", count(more as u64)),
+    };
+    let shown = classes[..classes.len().min(SHOWN)].join(", ");
+    format!("too few examples to hold some out, so all of them train: {shown}{more}")
 }
 
 /// Prints texts that are stored under several classes, and how to put one right.

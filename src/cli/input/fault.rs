@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::cli::failure::{Exit, Failure};
+use crate::cli::{
+    failure::{Exit, Failure},
+    output,
+};
 
 /// Faults that a message lists one by one.
 const LISTED_FAULTS: usize = 10;
@@ -108,10 +111,10 @@ impl Faults {
     /// Names them on the standard error.
     pub(crate) fn tell_skipped(&self) {
         for fault in &self.listed {
-            eprintln!("skipped {fault}");
+            output::aside(format!("skipped {fault}"));
         }
         if self.count > self.listed.len() as u64 {
-            eprintln!("skipped {} more bad rows", self.count - self.listed.len() as u64);
+            output::aside(format!("skipped {} more bad rows", self.count - self.listed.len() as u64));
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
         failure::{Exit, Failure},
         input::{self, Sheet},
         json, names,
-        output::{count, percent, seconds},
+        output::{self, count, percent, seconds},
         progress::ProgressView,
     },
     proto::v1::{PredictStreamRequest, PredictStreamResponse, Prediction},
@@ -53,7 +53,7 @@ impl Predict {
         let told = told.map_err(|failure| rows.tell(failure))?;
         rows.finish()?;
         if !global.json {
-            eprintln!("{}", summary(&told, sheet.faults.count(), started.elapsed().as_secs_f64()));
+            output::aside(summary(&told, sheet.faults.count(), started.elapsed().as_secs_f64()));
         }
         Ok(())
     }
@@ -69,7 +69,7 @@ impl Predict {
         if let Some(head) = sheet.head().filter(|_| !global.json) {
             rows.head(&head)?;
         }
-        let ranges = calls(&sheet.texts);
+        let ranges = calls(&sheet.texts, self.top_k);
         let request = connection.patient(Request::new(tokio_stream::iter(self.messages(model, sheet))));
         let mut answers = connection.predict().predict_stream(request).await?.into_inner();
         let mut view = ProgressView::new(global.json || rows.is_terminal());
@@ -111,7 +111,7 @@ impl Predict {
             level: self.level,
             manifest_revision: self.revision,
         });
-        calls(&sheet.texts).into_iter().map(move |range| PredictStreamRequest {
+        calls(&sheet.texts, self.top_k).into_iter().map(move |range| PredictStreamRequest {
             texts: sheet.texts[range].to_vec(),
             ..opening.take().unwrap_or_default()
         })

@@ -22,6 +22,8 @@ use crate::{
 
 /// Texts of a call; the daemon takes no more.
 const CALL_TEXTS: usize = 256;
+/// Classes in an answer: with the longest names they stay below the 4 MiB of a message.
+const CALL_CLASSES: usize = 25_000;
 /// Bytes of a call, below the 4 MiB that the daemon takes.
 const CALL_BYTES: usize = 3 * 1024 * 1024;
 
@@ -71,7 +73,7 @@ impl Predict {
         let connection = Connection::open(global).await?;
         let mut rows = Rows::new(&["text", "class", ">probability"]);
         let (mut version, mut threshold, mut unresolved) = (String::new(), None, Vec::new());
-        for range in calls(&self.texts) {
+        for range in calls(&self.texts, self.top_k) {
             let texts = &self.texts[range];
             let request = PredictRequest {
                 model: model.clone(),
@@ -125,12 +127,13 @@ fn unresolved_line(class: &UnresolvedClass) -> String {
     format!("{} (#{}) {what}", class.name, class.id)
 }
 
-/// Cuts texts into calls.
-fn calls(texts: &[String]) -> Vec<Range<usize>> {
+/// Cuts texts into calls, whose answers of so many classes a text fit a message as well.
+fn calls(texts: &[String], top_k: Option<u32>) -> Vec<Range<usize>> {
+    let most = (CALL_CLASSES / top_k.unwrap_or(1).max(1) as usize).clamp(1, CALL_TEXTS);
     let mut calls = Vec::new();
     let (mut start, mut bytes) = (0, 0);
     for (index, text) in texts.iter().enumerate() {
-        if index > start && (index - start == CALL_TEXTS || bytes + text.len() > CALL_BYTES) {
+        if index > start && (index - start == most || bytes + text.len() > CALL_BYTES) {
             calls.push(start..index);
             (start, bytes) = (index, 0);
         }
@@ -194,11 +197,14 @@ mod tests {
     fn calls_are_bounded_and_lose_nothing() {
         let texts: Vec<String> =
             (0..600).map(|n| if n < 300 { n.to_string() } else { "x".repeat(60_000) }).collect();
-        let calls: Vec<&[String]> = calls(&texts).into_iter().map(|range| &texts[range]).collect();
+        let calls: Vec<&[String]> = calls(&texts, None).into_iter().map(|range| &texts[range]).collect();
         assert!(calls.iter().all(|call| !call.is_empty() && call.len() <= CALL_TEXTS));
         assert!(
             calls.iter().all(|call| call.iter().map(|text| text.len() + 6).sum::<usize>() <= CALL_BYTES + 6)
         );
         assert_eq!(calls.concat(), texts);
+        let few = super::calls(&texts, Some(1000));
+        assert!(few.iter().all(|range| (1..=25).contains(&range.len())));
+        assert_eq!(few.last().map(|range| range.end), Some(600));
     }
 }

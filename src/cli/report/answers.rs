@@ -1,11 +1,11 @@
 //! How a version answers labelled texts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tonic::Request;
 
 use crate::{
-    cli::{connection::Connection, failure::Failure},
+    cli::{connection::Connection, failure::Failure, pages},
     proto::v1::{ExampleFilter, LabelledText, ListExamplesRequest, Model, PredictRequest, Split},
 };
 
@@ -87,6 +87,9 @@ impl Answers {
 
 async fn validation_examples(connection: &Connection, model: &str) -> Result<Vec<LabelledText>, Failure> {
     let mut client = connection.dataset();
+    // What a version has trained on does not measure it.
+    let trained: BTreeSet<String> =
+        pages::stats(connection, model).await?.small_classes.into_iter().collect();
     let (mut texts, mut page_token) = (Vec::new(), String::new());
     loop {
         let filter = ExampleFilter { split: Split::Validation.into(), ..ExampleFilter::default() };
@@ -99,7 +102,10 @@ async fn validation_examples(connection: &Connection, model: &str) -> Result<Vec
         };
         let page = client.list_examples(connection.request(request)).await?.into_inner();
         // An example whose label is no class now has none.
-        let known = page.examples.into_iter().filter(|example| !example.class_name.is_empty());
+        let known = page
+            .examples
+            .into_iter()
+            .filter(|example| !example.class_name.is_empty() && !trained.contains(&example.class_name));
         texts.extend(known.map(|example| LabelledText { text: example.text, label: example.class_name }));
         page_token = page.next_page_token;
         if page_token.is_empty() || texts.len() >= MOST {

@@ -9,7 +9,7 @@ mod measures;
 mod order;
 mod page;
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
@@ -19,9 +19,10 @@ use crate::{
     cli::{
         Global,
         connection::Connection,
-        failure::{Exit, Failure},
+        failure::Failure,
         input,
         names::{self, Target},
+        outlet::write_whole,
         output,
     },
     proto::v1::{
@@ -77,9 +78,7 @@ impl Report {
         let facts = Facts::gather(&connection, &model, examples).await?;
         let name = names::short(&facts.model.name).to_owned();
         let out = self.out.unwrap_or_else(|| PathBuf::from(format!("{name}.html")));
-        fs::write(&out, page::html(&facts)).map_err(|cause| {
-            Failure::new(Exit::Failed, format!("cannot write {}: {cause}", out.display()))
-        })?;
+        write_whole(&out, page::html(&facts))?;
         let measured = facts.answers.as_ref().map_or(0, |answers| answers.len());
         if global.json {
             return output::json(&json!({

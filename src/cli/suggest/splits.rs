@@ -8,6 +8,7 @@ use crate::{
         connection::Connection,
         failure::{Exit, Failure},
         json, names,
+        outlet::write_whole,
         output::{self, Rows, count},
     },
     proto::v1::{
@@ -125,17 +126,18 @@ async fn texts(
 
 /// Writes the texts of both parts as CSV, each labelled with the name of its part.
 fn write(out: &Path, split: &SplitSuggestion, texts: &BTreeMap<u64, String>) -> Result<(), Failure> {
-    let rows = || -> csv::Result<()> {
-        let mut writer = csv::Writer::from_path(out)?;
+    let rows = || -> csv::Result<Vec<u8>> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(["text", "category"])?;
         for (SuggestedPart { example_ids, .. }, name) in split.parts.iter().zip(part_names(split)) {
             for text in example_ids.iter().filter_map(|id| texts.get(id)) {
                 writer.write_record([text, &name])?;
             }
         }
-        Ok(writer.flush()?)
+        writer.into_inner().map_err(|error| error.into_error().into())
     };
-    rows().map_err(|e| Failure::new(Exit::Invalid, format!("cannot write {}: {e}", out.display())))
+    let cannot = |e: csv::Error| Failure::new(Exit::Failed, format!("cannot write {}: {e}", out.display()));
+    write_whole(out, rows().map_err(cannot)?)
 }
 
 #[cfg(test)]

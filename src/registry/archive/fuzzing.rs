@@ -64,7 +64,7 @@ fn sound() -> Archive {
         manifest: Manifest::create(&names, SystemTime::UNIX_EPOCH).expect("two names"),
         mode: None,
         report: None,
-        lineage: Lineage { learnt: true, learnt_leaves: leaves.into(), rejection: Vec::new() },
+        lineage: Lineage { learnt: true, learnt_leaves: leaves.into(), ..Lineage::default() },
     }
 }
 

@@ -28,7 +28,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use checksum::{CHECKSUM, Checksum};
-pub use read::check_size;
+pub use read::{Source, check_size};
 
 use super::{
     Lineage, Mode, Report,

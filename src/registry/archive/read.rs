@@ -1,39 +1,86 @@
 //! Reading the file of a version: nothing in it is taken on trust.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use safetensors::{Dtype, SafeTensors, tensor::Metadata};
+use safetensors::{
+    Dtype,
+    tensor::{Metadata, TensorInfo},
+};
 
 use super::{Archive, CHECKSUM, Checksum, FORMAT, LENGTH_BYTES, MAX_ARCHIVE_BYTES, MAX_HEADER_BYTES};
 use crate::{
+    cancel::Cancellation,
     error::{Error, Result},
     model::{Architecture, Array, Checkpoint},
     proto::storage,
     registry::{
         Lineage, ModelId, Report,
-        checkpoint::{from_architecture, from_bytes},
+        checkpoint::from_architecture,
         manifest,
         record::{decode, to_mode},
     },
+    store::Scratch,
     taxonomy::{LeafGroups, LeafId, Revision},
 };
 
 /// Widest layer, and most tokens of a text, of a network that is taken in.
 const MAX_WIDTH: usize = 1 << 12;
+/// Bytes of a tensor that are read at a time; whole numbers.
+const PIECE_BYTES: usize = 256 << 10;
 /// What errors call the record.
 const WHAT: &str = "the archive";
 
-impl Archive {
-    /// Reads a file and checks everything in it.
+/// A file of which parts are read.
+pub trait Source {
+    /// Its bytes.
+    fn length(&self) -> u64;
+
+    /// Fills a buffer with the bytes from an offset on.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for the field `data`, saying what is wrong.
+    /// [`io::ErrorKind::UnexpectedEof`] where there are not so many.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+}
+
+impl Source for [u8] {
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let from = usize::try_from(offset).ok();
+        let found = from.and_then(|from| self.get(from..from.checked_add(buffer.len())?));
+        buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+impl Source for Scratch {
+    fn length(&self) -> u64 {
+        self.length()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, buffer)
+    }
+}
+
+impl Archive {
+    /// Reads a file that is in memory; as [`read`](Self::read).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        check_size(bytes)?;
-        let (length, header) = SafeTensors::read_metadata(bytes)
-            .map_err(|error| refused(format!("is no whole safetensors file: {error}")))?;
-        let data = &bytes[LENGTH_BYTES + length..];
+        Self::read(bytes, &Cancellation::default())
+    }
+
+    /// Reads a file and checks everything in it. In memory are its header and the numbers of its tensors, once.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for the field `data`, saying what is wrong; that of the token; [`Error::Io`] where the file cannot be read.
+    pub fn read<S: Source + ?Sized>(source: &S, cancel: &Cancellation) -> Result<Self> {
+        let (header, start) = header(source)?;
         let metadata: BTreeMap<&str, &str> =
             header.metadata().iter().flatten().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let value = |key: &str| {
@@ -44,8 +91,10 @@ impl Archive {
         if format != FORMAT {
             return Err(refused(format!("has format '{}', and this taxond reads {FORMAT}", shown(format))));
         }
-        let tensors = tensors(&header, data)?;
-        check_sum(&metadata, value(CHECKSUM)?, &tensors)?;
+        let others = metadata.iter().map(|(key, value)| (*key, *value)).filter(|(key, _)| *key != CHECKSUM);
+        let mut sum = Checksum::of(others);
+        let tensors = tensors(&header, (source, start), &mut sum, cancel)?;
+        check_sum(&sum.finish(), value(CHECKSUM)?)?;
 
         let record = BASE64_STANDARD.decode(value("taxond.record")?);
         let record = record.map_err(|error| refused(format!("has a record that is no base64: {error}")))?;
@@ -57,7 +106,7 @@ impl Archive {
             vocabulary: parsed("taxond.vocabulary", value("taxond.vocabulary")?)?,
             terms: record.terms,
             leaves: leaves.into_iter().map(LeafId).collect(),
-            tensors: tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor.array())).collect(),
+            tensors,
         };
         check_architecture(&checkpoint.architecture)?;
         checkpoint.validate().map_err(from_record)?;
@@ -87,15 +136,15 @@ impl Archive {
     }
 }
 
-/// Refuses what has come of a file as soon as it is over a limit.
+/// Refuses what has come of a file, so many bytes that begin so, as soon as it is over a limit.
 ///
 /// # Errors
 /// [`Error::Invalid`] for the field `data`.
-pub fn check_size(received: &[u8]) -> Result<()> {
-    if received.len() > MAX_ARCHIVE_BYTES {
+pub fn check_size(received: u64, begins: &[u8]) -> Result<()> {
+    if received > MAX_ARCHIVE_BYTES as u64 {
         return Err(refused(format!("has more than {MAX_ARCHIVE_BYTES} bytes")));
     }
-    match received.first_chunk().map(|length| u64::from_le_bytes(*length)) {
+    match begins.first_chunk().map(|length| u64::from_le_bytes(*length)) {
         Some(length) if length > MAX_HEADER_BYTES as u64 => {
             Err(refused(format!("has a header of {length} bytes; at most {MAX_HEADER_BYTES} are taken")))
         }
@@ -103,45 +152,70 @@ pub fn check_size(received: &[u8]) -> Result<()> {
     }
 }
 
-/// A tensor of a file that was read.
-struct Tensor<'a> {
-    shape: &'a [usize],
-    bytes: &'a [u8],
-}
-
-impl Tensor<'_> {
-    fn array(&self) -> Array {
-        Array { shape: self.shape.to_vec(), data: from_bytes(self.bytes).into() }
+/// The header, and where the tensors begin.
+fn header<S: Source + ?Sized>(source: &S) -> Result<(Metadata, u64)> {
+    let broken = |fault: &str| refused(format!("is no whole safetensors file: {fault}"));
+    let mut length = [0; LENGTH_BYTES];
+    if source.length() < LENGTH_BYTES as u64 {
+        check_size(source.length(), &[])?;
+        return Err(broken("it is shorter than the length of a header"));
     }
-}
-
-/// The tensors by name. Their sizes fit the data, as the header was checked.
-fn tensors<'a>(header: &'a Metadata, data: &'a [u8]) -> Result<BTreeMap<String, Tensor<'a>>> {
-    let named = header.tensors().into_iter();
-    named
-        .map(|(name, info)| {
-            let (from, to) = info.data_offsets;
-            if info.dtype != Dtype::F32 {
-                return Err(refused(format!("has {:?} in tensor '{}', not F32", info.dtype, shown(&name))));
-            }
-            let bytes = data.get(from..to).ok_or_else(|| refused("ends within a tensor"))?;
-            Ok((name, Tensor { shape: &info.shape, bytes }))
-        })
-        .collect()
-}
-
-fn check_sum(
-    metadata: &BTreeMap<&str, &str>,
-    told: &str,
-    tensors: &BTreeMap<String, Tensor<'_>>,
-) -> Result<()> {
-    let mut sum =
-        Checksum::of(metadata.iter().map(|(key, value)| (*key, *value)).filter(|(key, _)| *key != CHECKSUM));
-    for (name, tensor) in tensors {
-        sum.tensor(name, tensor.shape);
-        sum.bytes(tensor.bytes);
+    source.read_at(0, &mut length).map_err(unreadable)?;
+    check_size(source.length(), &length)?;
+    let bytes = u64::from_le_bytes(length);
+    let start = LENGTH_BYTES as u64 + bytes;
+    if start > source.length() {
+        return Err(broken("it ends within its header"));
     }
-    let sum = sum.finish();
+    let mut json = Vec::new();
+    json.try_reserve_exact(bytes as usize).map_err(|_| Error::out_of_memory(bytes as usize))?;
+    json.resize(bytes as usize, 0);
+    source.read_at(LENGTH_BYTES as u64, &mut json).map_err(unreadable)?;
+    // This checks that the tensors lie one behind the other, each as long as its shape says.
+    let header: Metadata = serde_json::from_slice(&json).map_err(|error| broken(&error.to_string()))?;
+    let end = header.tensors().values().map(|info| info.data_offsets.1).max().unwrap_or(0);
+    if start + end as u64 != source.length() {
+        return Err(broken(&format!("it has {} bytes, not {}", source.length(), start + end as u64)));
+    }
+    Ok((header, start))
+}
+
+/// The tensors by name, from a file in which they begin at an offset; they go into the checksum.
+fn tensors<S: Source + ?Sized>(
+    header: &Metadata,
+    (source, start): (&S, u64),
+    sum: &mut Checksum,
+    cancel: &Cancellation,
+) -> Result<BTreeMap<String, Array>> {
+    let infos: BTreeMap<String, &TensorInfo> = header.tensors().into_iter().collect();
+    if let Some((name, info)) = infos.iter().find(|(_, info)| info.dtype != Dtype::F32) {
+        return Err(refused(format!("has {:?} in tensor '{}', not F32", info.dtype, shown(name))));
+    }
+    let read = |(name, info): (String, &TensorInfo)| {
+        sum.tensor(&name, &info.shape);
+        let (from, to) = info.data_offsets;
+        let mut numbers = Vec::new();
+        numbers
+            .try_reserve_exact((to - from) / size_of::<f32>())
+            .map_err(|_| Error::out_of_memory(to - from))?;
+        let mut piece = vec![0; PIECE_BYTES.min(to - from)];
+        for at in (from..to).step_by(PIECE_BYTES) {
+            cancel.check()?;
+            let piece = &mut piece[..PIECE_BYTES.min(to - at)];
+            source.read_at(start + at as u64, piece).map_err(unreadable)?;
+            sum.bytes(piece);
+            numbers.extend(piece.as_chunks().0.iter().map(|&number| f32::from_le_bytes(number)));
+        }
+        Ok((name, Array { shape: info.shape.clone(), data: numbers.into() }))
+    };
+    infos.into_iter().map(read).collect()
+}
+
+fn unreadable(error: io::Error) -> Error {
+    Error::io("reading the file of the version", error)
+}
+
+fn check_sum(sum: &str, told: &str) -> Result<()> {
     if sum == told {
         return Ok(());
     }

@@ -26,6 +26,7 @@ fn archive() -> Archive {
         lineage: Lineage {
             learnt: true,
             learnt_leaves: BTreeSet::from(leaves),
+            fitted_leaves: BTreeSet::new(),
             rejection: vec![RejectionPoint { min_confidence: 0.1, precision: 0.3, coverage: 0.7 }],
         },
     }

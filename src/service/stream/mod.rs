@@ -1,14 +1,15 @@
-//! Streams to clients, fed by tasks that end when the client goes.
+//! Streams to clients, fed by tasks that end when the client goes; and streams of clients (`uploads`).
 
 mod predictions;
+mod uploads;
 
-use std::time::Duration;
-
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 pub(super) use predictions::predictions;
+pub use uploads::BodyEnd;
+pub(super) use uploads::{Complete, Received, Uploads};
 
 use super::{Answers, convert, status::status};
 use crate::{
@@ -20,8 +21,6 @@ use crate::{
 
 /// Messages that wait for a slow client.
 const WAITING: usize = 16;
-/// A client that uploads must send something this often.
-const IDLE: Duration = Duration::from_secs(60);
 
 /// A first message, if any, then the events of a job until its end. With `detach` the stream ends after the first
 /// message or, where there is none, after the first event.
@@ -69,23 +68,6 @@ fn feed<T: Send + 'static>(
             let _gone = sender.send(Err(status(cause))).await;
         }
     });
-}
-
-/// The next message of a client that uploads, which must not be silent for long.
-pub(super) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Status> {
-    next_within(stream, IDLE).await
-}
-
-/// The next message of a client, which must not be silent for longer.
-async fn next_within<T>(stream: &mut Streaming<T>, idle: Duration) -> Result<Option<T>, Status> {
-    match timeout(idle, stream.message()).await {
-        Ok(message) => message,
-        Err(_) => Err(status(Error::Exhausted {
-            reason: "STREAM_IDLE",
-            description: format!("the client sent nothing for {} seconds", idle.as_secs_f64()),
-            retry_after: None,
-        })),
-    }
 }
 
 #[cfg(test)]

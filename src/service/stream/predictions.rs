@@ -4,17 +4,18 @@
 //! through a short channel to the response, which waits for one after the other. So several messages are worked on at
 //! once, and whoever is slow, the client or the daemon, holds up the reading.
 
-use std::{fmt::Display, time::Duration};
+use std::fmt::Display;
 
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
-use tonic::{Status, Streaming};
+use tonic::Status;
 
+use super::{Received, Uploads};
 use crate::{
     error::{Error, Result, Violation},
     predict::Asked,
     proto::v1,
-    service::{Answers, Services, caller::Caller, check::Violations, convert, predict, status::status},
+    service::{Answers, Services, caller::Caller, check::Violations, convert, predict, size, status::status},
 };
 
 /// Messages of a stream that are worked on at once.
@@ -24,7 +25,7 @@ const IN_FLIGHT: usize = 8;
 pub(in crate::service) fn predictions(
     services: Services,
     caller: Caller,
-    requests: Streaming<v1::PredictStreamRequest>,
+    requests: Uploads<v1::PredictStreamRequest>,
 ) -> Answers<v1::PredictStreamResponse> {
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
     super::feed(sender.clone(), async move {
@@ -41,7 +42,7 @@ pub(in crate::service) fn predictions(
 async fn ask_all(
     services: &Services,
     caller: &Caller,
-    mut requests: Streaming<v1::PredictStreamRequest>,
+    mut requests: Uploads<v1::PredictStreamRequest>,
     sender: &mpsc::Sender<Result<Asked, Status>>,
 ) {
     let mut opening = None;
@@ -51,27 +52,21 @@ async fn ask_all(
             () = services.stopped() => Err(status(Error::Unavailable(format!(
                 "the daemon is shutting down; message {number} of the stream and what follows were not answered"
             )))),
-            message = next(&mut requests, services.stream_idle) => message,
+            // Someone may type between two messages, so only a stream as idle as a connection may be ends.
+            message = requests.next_within(services.stream_idle) => message,
         };
         let asked = match message {
-            Ok(None) => return,
-            Ok(Some(message)) => {
-                ask(services, caller, &mut opening, message).await.map_err(|e| status(at(number, e)))
-            }
+            Ok(Received::End(_)) => return,
+            Ok(Received::Message(message)) => match ask(services, caller, &mut opening, message).await {
+                Ok(asked) => Ok(asked),
+                Err(error) => Err(status(at(number, services.hinted(caller, error).await))),
+            },
             Err(broken) => Err(broken),
         };
         let was_last = asked.is_err();
         if sender.send(asked).await.is_err() || was_last {
             return;
         }
-    }
-}
-
-/// The next message. Someone may type between two of them, so only a stream as idle as a connection may be ends.
-async fn next<T>(requests: &mut Streaming<T>, idle: Option<Duration>) -> Result<Option<T>, Status> {
-    match idle {
-        Some(idle) => super::next_within(requests, idle).await,
-        None => requests.message().await,
     }
 }
 
@@ -91,7 +86,7 @@ async fn ask(
         None => opening.insert(message),
     };
     let question = predict::question(caller, request(opening, texts), true)?;
-    services.predictor.predict_in_turn(question).await
+    services.predictor.predict_in_turn(question, size::check_predict).await
 }
 
 async fn answer(asked: Result<Asked, Status>) -> Result<v1::PredictStreamResponse, Status> {

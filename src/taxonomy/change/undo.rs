@@ -1,9 +1,9 @@
 //! The classes are again what they were before a change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Provenance;
-use crate::taxonomy::{Change, Class, ClassId, ClassName, ClassState, LeafId, Manifest, Meaning};
+use crate::taxonomy::{Change, Class, ClassId, ClassName, ClassState, Manifest, descent::Owners};
 
 impl Manifest {
     /// Restores the classes of an earlier manifest, under a new revision. Ids given out since are not given again, and
@@ -11,8 +11,9 @@ impl Manifest {
     /// them where they mean nothing else. What can be undone next is what could be then, whatever serves now.
     pub fn undo(&self, target: &Self, provenance: Provenance) -> Self {
         let mut classes = target.classes.clone();
+        let owners = Owners::new(target, self);
         for class in self.classes.values().filter(|class| !target.classes.contains_key(&class.id)) {
-            let state = ClassState::Retired(self.owners_in(target, class.id));
+            let state = ClassState::Retired(owners.of(class.id));
             classes.insert(class.id, Class { state, ..class.clone() });
         }
         Self {
@@ -34,30 +35,12 @@ impl Manifest {
     fn names_kept(&self, target: &Self) -> BTreeMap<ClassName, ClassId> {
         let today = self.living().map(|class| (&class.name, class.id));
         let since = self.former_names.iter().map(|(name, id)| (name, *id)).chain(today);
-        let mut kept = target.former_names.clone();
+        let (mut kept, known) = (target.former_names.clone(), target.known_names());
         for (name, id) in since {
-            if target.classes.contains_key(&id) && target.meaning(name) == Meaning::Unknown {
+            if target.classes.contains_key(&id) && !known.contains(name) {
                 kept.insert(name.clone(), id);
             }
         }
         kept
-    }
-
-    /// The active classes of an earlier manifest that a later class came of: those that own leaves it lives on in, and those
-    /// that it, or what it lives on in, came of by merges and splits since.
-    fn owners_in(&self, target: &Self, id: ClassId) -> BTreeSet<ClassId> {
-        let leaves = self.last_leaves(id);
-        let mut alive = self.heirs(id);
-        alive.insert(id);
-        let came_of = |owner: &&Class| {
-            owner.leaves().any(|leaf| leaves.contains(&leaf))
-                || !self.descendants(owner.id).is_disjoint(&alive)
-        };
-        target.active().filter(came_of).map(|owner| owner.id).collect()
-    }
-
-    /// The leaves a class lives on in: its own while active, else those of its heirs.
-    fn last_leaves(&self, id: ClassId) -> BTreeSet<LeafId> {
-        self.heirs(id).iter().filter_map(|heir| self.classes.get(heir)).flat_map(Class::leaves).collect()
     }
 }

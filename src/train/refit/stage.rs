@@ -13,8 +13,11 @@ use crate::{
     },
 };
 
-/// Samples that rows are fitted on at most; of more, every so many-th is taken.
+/// Samples that rows are fitted on at most, but for those of small classes; of more, every so many-th is taken.
 pub(in crate::train) const MOST_SAMPLES: usize = 1 << 15;
+
+/// Samples of a class that are taken in any case, as far as it has them.
+const FEWEST: usize = 10;
 
 /// Steps of the solver: from rows that stood before a change it is not far.
 const STEPS: usize = 15;
@@ -31,9 +34,9 @@ pub(in crate::train) fn refit_all(
     (seed, kept): (u64, Kept<'_>),
     observe: &mut dyn FnMut(&FitProgress) -> Result<()>,
 ) -> Result<Fitted> {
-    let every = train.len().div_ceil(MOST_SAMPLES).max(1);
-    let samples: Vec<&Sample> = train.iter().step_by(every).collect();
-    let ids: Vec<u64> = train_ids.iter().step_by(every).copied().collect();
+    let taken = taken(train, MOST_SAMPLES, groups.classes.len());
+    let samples: Vec<&Sample> = taken.iter().map(|&at| &train[at]).collect();
+    let ids: Vec<u64> = taken.iter().map(|&at| train_ids[at]).collect();
     let mut progress = FitProgress {
         stage: "features",
         epoch: 0,
@@ -68,6 +71,21 @@ pub(in crate::train) fn refit_all(
     judged(fitted, validation, &held_out, groups)
 }
 
+/// Positions of the samples that rows are fitted on, ascending: spread evenly so that there are at most so many, and further ones
+/// of classes that would be left with few.
+fn taken(samples: &[Sample], most: usize, classes: usize) -> Vec<usize> {
+    let every = samples.len().div_ceil(most).max(1);
+    let mut of_class = vec![0; classes];
+    samples.iter().step_by(every).for_each(|sample| of_class[sample.class as usize] += 1);
+    let is_taken = |(at, sample): (usize, &Sample)| {
+        let count = &mut of_class[sample.class as usize];
+        let further = at % every != 0 && *count < FEWEST;
+        *count += usize::from(further);
+        (further || at % every == 0).then_some(at)
+    };
+    samples.iter().enumerate().filter_map(is_taken).collect()
+}
+
 /// A network with its scales fitted on samples, of which the encoder makes these features, and how it stands on them.
 fn judged(network: Checkpoint, samples: &[Sample], features: &[f32], groups: &LeafGroups) -> Result<Fitted> {
     let device = "cpu".to_owned();
@@ -81,4 +99,29 @@ fn judged(network: Checkpoint, samples: &[Sample], features: &[f32], groups: &Le
     };
     let measured = validate(&logits, samples, groups, network.architecture.wide);
     Ok(Fitted::measured(network, Some(measured), device))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{EncodedText, Terms};
+
+    #[test]
+    fn a_small_class_is_never_left_out_where_only_some_samples_are_taken() {
+        // Of 100 samples the last class has three, at odd places.
+        let terms = Terms::default();
+        let sample = |at: usize| {
+            let class = if [31, 33, 35].contains(&at) { 2 } else { u32::from(at % 2 == 1) };
+            Sample { text: EncodedText::of_terms("x", &terms), class }
+        };
+        let samples: Vec<Sample> = (0..100).map(sample).collect();
+        let taken = taken(&samples, 50, 3);
+        let of = |class: u32| taken.iter().filter(|&&at| samples[at].class == class).count();
+        assert_eq!([of(0), of(1), of(2)], [50, FEWEST, 3]);
+        assert!(taken.is_sorted_by(|a, b| a < b));
+        // A class that has enough of them is thinned as evenly as before.
+        let even: Vec<usize> = taken.iter().copied().filter(|&at| samples[at].class == 0).collect();
+        assert!(even.into_iter().eq((0..100).step_by(2)));
+        assert!(super::taken(&samples, 100, 3).into_iter().eq(0..100));
+    }
 }

@@ -23,6 +23,7 @@ use self::{
 };
 use super::{Jobs, Sample, features::Kept};
 use crate::{
+    cancel::Cancellation,
     dataset::{Example, Meanings},
     error::Result,
     model::Checkpoint,
@@ -84,18 +85,23 @@ impl Jobs {
     ///
     /// # Errors
     /// [`crate::error::Error::NotFound`]; [`crate::error::Error::Precondition`] for a model without a version.
-    pub fn suggest_splits(&self, id: &ModelId, limit: usize) -> Result<SplitSuggestions> {
+    pub fn suggest_splits(
+        &self,
+        id: &ModelId,
+        limit: usize,
+        cancel: &Cancellation,
+    ) -> Result<SplitSuggestions> {
         let registry = &self.shared.registry;
         let version = registry.version(id, registry.resolve(id, &Selector::Serving)?)?;
         let manifest = registry.manifest(id, version.revision)?;
         let uid = registry.model(id)?.uid;
-        let examples = self.shared.dataset.all(uid)?;
+        let examples = self.shared.dataset.until(cancel.clone()).all(uid)?;
         let members = members(&examples, &manifest);
         let chosen = chosen(&members);
         let network = registry.checkpoint(id, version.number)?;
         let kept = Kept { cache: &self.shared.features, uid };
         let read: Vec<&Example> = chosen.iter().flat_map(|(_, own)| own.iter().copied()).collect();
-        let (points, width) = points(&network, &read, kept)?;
+        let (points, width) = points(&network, &read, kept, cancel)?;
         let mut start = 0;
         let found: Vec<(ClassId, &[&Example], &[f32])> = chosen
             .iter()
@@ -107,19 +113,22 @@ impl Jobs {
             .collect();
         let mut separated: Vec<_> = found
             .par_iter()
-            .filter_map(|(class, own, rows)| Some((*class, *own, *rows, divided(rows, width)?)))
-            .collect();
+            .map(|(class, own, rows)| {
+                cancel.check()?;
+                Ok(divided(rows, width).map(|separated| (*class, *own, *rows, separated)))
+            })
+            .filter_map(Result::transpose)
+            .collect::<Result<_>>()?;
         separated.sort_by(|a, b| b.3.separation.total_cmp(&a.3.separation).then(a.0.cmp(&b.0)));
         separated.truncate(limit);
         let splits = separated
             .into_par_iter()
-            .map(|(class, own, rows, Separated { second, separation })| SuggestedSplit {
-                class,
-                examples: members[&class].len() as u64,
-                separation,
-                parts: parts(own, rows, &second),
+            .map(|(class, own, rows, Separated { second, separation })| {
+                cancel.check()?;
+                let (examples, parts) = (members[&class].len() as u64, parts(own, rows, &second));
+                Ok(SuggestedSplit { class, examples, separation, parts })
             })
-            .collect();
+            .collect::<Result<_>>()?;
         Ok(SplitSuggestions { version, manifest, classes: chosen.len() as u64, splits })
     }
 }
@@ -152,22 +161,28 @@ fn chosen<'a>(members: &BTreeMap<ClassId, Vec<&'a Example>>) -> Vec<(ClassId, Ve
 }
 
 /// Topics and features of examples, `[N, width]`, and the width.
-fn points(network: &Checkpoint, examples: &[&Example], kept: Kept<'_>) -> Result<(Vec<f32>, usize)> {
+fn points(
+    network: &Checkpoint,
+    examples: &[&Example],
+    kept: Kept<'_>,
+    cancel: &Cancellation,
+) -> Result<(Vec<f32>, usize)> {
     let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
-    let topics = topics(&texts);
+    let topics = topics(&texts, cancel)?;
     let encoder = network.text_encoder()?;
     let samples: Vec<Sample> = texts
         .par_iter()
         .map(|text| {
+            cancel.check()?;
             let mut text = encoder.encode(text);
             // Only the encoder is asked: the terms of long texts are not kept for nothing.
             text.terms = Vec::new();
-            Sample { text, class: 0 }
+            Ok(Sample { text, class: 0 })
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let samples: Vec<&Sample> = samples.iter().collect();
     let ids: Vec<u64> = examples.iter().map(|example| example.id).collect();
-    let mut features = kept.of(network).read(&samples, &ids, &mut |_| Ok(()))?;
+    let mut features = kept.of(network).read(&samples, &ids, &mut |_| cancel.check())?;
     let deep = network.architecture.features();
     let mean = mean(features.chunks_exact(deep), deep);
     features.par_chunks_mut(deep).for_each(|row| {

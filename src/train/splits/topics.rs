@@ -13,7 +13,11 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::clusters::{dot, normal, orthonormalise};
-use crate::text::{Terms, normalise};
+use crate::{
+    cancel::Cancellation,
+    error::Result,
+    text::{Terms, normalise},
+};
 
 /// K.
 pub(super) const TOPICS: usize = 64;
@@ -27,22 +31,30 @@ const FITTED: usize = 1 << 13;
 const STEPS: usize = 5;
 
 /// The topics of texts, `[N, TOPICS]`, each row of length 1; 0 for a text without a common term.
-pub(super) fn topics(texts: &[&str]) -> Vec<f32> {
-    let terms = Terms::build(texts.iter().copied(), TERMS);
+///
+/// # Errors
+/// That of the token.
+pub(super) fn topics(texts: &[&str], cancel: &Cancellation) -> Result<Vec<f32>> {
+    // Cut short it is not used.
+    let counted = texts.iter().copied().take_while(|_| !cancel.is_cancelled());
+    let terms = Terms::build(counted, TERMS);
+    cancel.check()?;
     let rows: Vec<Vec<(u32, f32)>> = texts
         .par_iter()
         .map(|text| {
+            cancel.check()?;
             let mut row = terms.weigh(&normalise(text));
             row.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             row.truncate(TERMS_OF_TEXT);
-            row
+            Ok(row)
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let every = rows.len().div_ceil(FITTED).max(1);
     let fitted: Vec<&Vec<(u32, f32)>> = rows.iter().step_by(every).collect();
     let mut random = ChaCha8Rng::seed_from_u64(0);
     let mut directions: Vec<f32> = (0..terms.len() * TOPICS).map(|_| normal(&mut random)).collect();
     for _ in 0..STEPS {
+        cancel.check()?;
         let images: Vec<[f32; TOPICS]> = fitted.par_iter().map(|row| image(row, &directions)).collect();
         directions.fill(0.0);
         for (row, image) in fitted.iter().zip(&images) {
@@ -60,7 +72,7 @@ pub(super) fn topics(texts: &[&str]) -> Vec<f32> {
     }
     let mut topics: Vec<f32> = rows.par_iter().flat_map_iter(|row| image(row, &directions)).collect();
     topics.par_chunks_mut(TOPICS).for_each(unit);
-    topics
+    Ok(topics)
 }
 
 /// A row of X Q.
@@ -100,11 +112,14 @@ mod tests {
             "rate euro dollar price",
             "!?",
         ];
-        let topics = topics(&texts);
+        let cancel = Cancellation::default();
+        let topics = topics(&texts, &cancel).unwrap();
         let row = |at: usize| &topics[at * TOPICS..][..TOPICS];
         assert!((dot(row(0), row(0)) - 1.0).abs() < 1e-4);
         assert!(dot(row(0), row(1)) > dot(row(0), row(5)) + 0.1);
         assert!(row(10).iter().all(|x| *x == 0.0));
-        assert_eq!(topics, super::topics(&texts));
+        assert_eq!(topics, super::topics(&texts, &cancel).unwrap());
+        cancel.cancel();
+        assert!(super::topics(&texts, &cancel).is_err());
     }
 }

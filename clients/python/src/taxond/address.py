@@ -49,14 +49,16 @@ class Connection:
     token: Token | None
     user: str | None
 
-    def metadata(self) -> tuple[tuple[str, str], ...]:
+    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """What goes along with every call."""
-        pairs: list[tuple[str, str]] = []
+        pairs: list[tuple[str, str | bytes]] = []
         if self.token is not None:
             token = self.token if isinstance(self.token, str) else self.token()
             pairs.append(("authorization", f"Bearer {token}"))
         if self.user is not None:
-            pairs.append(("taxond-user", self.user))
+            # Metadata is ASCII; names in other scripts go as bytes.
+            plain = self.user.isascii()
+            pairs.append(("taxond-user", self.user) if plain else ("taxond-user-bin", self.user.encode()))
         return tuple(pairs)
 
 

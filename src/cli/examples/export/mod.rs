@@ -96,7 +96,7 @@ impl Export {
             return Err(failure);
         }
         writer.finish()?;
-        bad.listed.iter().for_each(|what| eprintln!("left out {what}"));
+        bad.listed.iter().for_each(|what| output::aside(format!("left out {what}")));
         self.tell(written, bad.count, out.is_some(), global)
     }
 
@@ -117,7 +117,7 @@ impl Export {
         if is_file {
             output::line(line)
         } else {
-            eprintln!("{line}");
+            output::aside(line);
             Ok(())
         }
     }

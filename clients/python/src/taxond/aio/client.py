@@ -40,7 +40,7 @@ class AsyncClient(AsyncPredict, AsyncTaxonomy, AsyncTraining, AsyncDataset, Asyn
                 environment variable `TAXOND_ADDR`, else 127.0.0.1:50061.
             tls: How to speak TLS, or True for TLS with the certificates of the system.
             token: A bearer token, or a function that returns one. Only with TLS, or on this machine.
-            user: Who calls, kept as the author of changes: 1 to 128 printable characters of ASCII.
+            user: Who calls, kept as the author of changes: 1 to 128 bytes of UTF-8, printable.
             timeout: Seconds that a call may take; streams of examples, texts, files and events have no limit.
             service_config: Which calls gRPC repeats; the one that comes along if absent, `{}` for none.
             options: Options of the gRPC channel.

@@ -101,7 +101,13 @@ class AsyncTaxonomy:
     async def manifest(self, model: str, revision: int | None = None) -> Manifest:
         """The classes of a revision, or those that serve."""
         name = model_name(model) if revision is None else f"{model_name(model)}/manifests/{revision}"
-        return (await self._calls.unary(rpc.GET_MANIFEST, pb.GetManifestRequest(name=name))).manifest
+        response = await self._calls.unary(rpc.GET_MANIFEST, pb.GetManifestRequest(name=name))
+        manifest = response.manifest
+        while response.next_page_token:
+            request = pb.GetManifestRequest(name=name, page_token=response.next_page_token)
+            response = await self._calls.unary(rpc.GET_MANIFEST, request)
+            manifest.classes.extend(response.manifest.classes)
+        return manifest
 
     async def manifests(self, model: str, *, limit: int | None = None) -> list[Manifest]:
         """The manifests of a model, newest first."""

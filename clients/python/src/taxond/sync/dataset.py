@@ -82,7 +82,13 @@ class Dataset:
 
     def stats(self, model: str) -> pb.GetStatsResponse:
         """Counts by label and by side of the split, and texts that are stored under several classes."""
-        return self._calls.unary(rpc.GET_STATS, pb.GetStatsRequest(model=model_name(model)))
+        stats = self._calls.unary(rpc.GET_STATS, pb.GetStatsRequest(model=model_name(model)))
+        while stats.next_page_token:
+            request = pb.GetStatsRequest(model=model_name(model), page_token=stats.next_page_token)
+            page = self._calls.unary(rpc.GET_STATS, request)
+            stats.labels.extend(page.labels)
+            stats.next_page_token = page.next_page_token
+        return stats
 
     def suggest_relabels(
         self, model: str, *, min_confidence: float | None = None, limit: int = 10
