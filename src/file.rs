@@ -40,6 +40,17 @@ pub fn check(path: &Path) -> io::Result<()> {
     check_kind(fs::metadata(path)?.file_type(), |kind| kind.is_file() || kind.is_dir())
 }
 
+/// Makes a folder unless it is there. Its parent must be: a data folder that was moved away is not to come back empty.
+///
+/// # Errors
+/// As [`fs::create_dir`].
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
 fn open_if(options: &OpenOptions, path: &Path, may_be: fn(&FileType) -> bool) -> io::Result<File> {
     // What is not there may be made by opening it.
     if let Ok(found) = fs::metadata(path) {

@@ -226,7 +226,7 @@ impl FeatureCache {
         }
         let path = self.path(uid, encoder);
         let write = || {
-            fs::create_dir_all(&self.folder)?;
+            file::make_folder(&self.folder)?;
             let new = path.with_extension(UNFINISHED);
             let written = File::create(&new).and_then(|file| features.write(file));
             written.and_then(|()| fs::rename(&new, &path)).inspect_err(|_| {

@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::Store;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    file,
+};
 
 /// Folder of the files; what a crash left in it goes at the next start.
 const FOLDER: &str = "uploads";
@@ -31,7 +34,7 @@ impl Store {
         let folder = self.inner.directory.path().join(FOLDER);
         let path = folder.join(NUMBER.fetch_add(1, Ordering::Relaxed).to_string());
         let make = || -> io::Result<File> {
-            fs::create_dir_all(&folder)?;
+            file::make_folder(&folder)?;
             let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
             // It has no name any more, so that nothing is left of it however the process ends.
             fs::remove_file(&path)?;
