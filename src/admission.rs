@@ -33,7 +33,7 @@ pub const MEMORY: &str = "CALL_MEMORY";
 pub enum Effort {
     /// It reads or writes a few records.
     Short,
-    /// It changes a model, and may read all its examples for that.
+    /// It changes the classes of a model or starts a job, and is to answer at once; it may read all examples for that.
     Change,
     /// It reads all examples of a model, or computes for long. Changes and these are counted together.
     Heavy,
@@ -252,7 +252,7 @@ mod tests {
         drop((grace, others, linus));
         assert_eq!(*admission.lock().of.keys().collect::<Vec<_>>(), Vec::<&String>::new());
         assert_eq!(admission.lock().total, Usage::default());
-        // Who is not known shares all.
+        // Callers without a name share the limits in total.
         let unknown: Vec<_> = (0..4).map(|_| admit("", Effort::Heavy).unwrap()).collect();
         assert_eq!(refusal(admit("", Effort::Heavy)), (CALLS, Some(RETRY)));
         drop(unknown);

@@ -85,7 +85,7 @@ impl Cancellation {
     /// # Errors
     /// [`Error::Cancelled`] where nobody waits for the call any more; [`Error::Unavailable`] where the daemon stops.
     pub fn check(&self) -> Result<()> {
-        // What is seen orders nothing else.
+        // Relaxed: the flag orders no other access to memory.
         if self.call.load(Ordering::Relaxed) {
             return Err(Error::Cancelled);
         }

@@ -1,8 +1,8 @@
-//! What the versions in memory take, and how that is kept within the budget: first the networks let go of tokens that they
-//! read, which are read again when a text holds them; then whole versions go, which take long to load.
+//! Keeps the memory of the versions within the budget: networks first drop cached tokens, which they read again when a text holds
+//! them; then whole versions are evicted, because they take long to load.
 //!
-//! Tensors are counted when a version is loaded, tokens as they come. Whoever asks for a version that is in memory compares one
-//! atomic with another, and only where tokens outgrew what is left of the budget does it look further.
+//! Tensors are counted when a version is loaded, tokens as they are cached. A request for a version in memory compares two
+//! atomics; it looks further only where the tokens exceed what is left of the budget.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -56,7 +56,7 @@ impl LiveVersions {
         if self.tokens.bytes() <= self.token_limit.load(Relaxed) {
             return;
         }
-        // Who finds another at it need not wait.
+        // Another thread that fits the budget already does the work of this one.
         if let Ok(_fitting) = self.fitting.try_lock() {
             self.fit_alone();
         }

@@ -47,18 +47,18 @@ const PREDICTIONS: [&str; 2] =
     ["/inference.GRPCInferenceService/ModelInfer", "/taxond.v1.PredictService/Predict"];
 
 /// The calls that read all examples of a model, or compute for long.
-const HEAVY: [&str; 5] = [
+const HEAVY: [&str; 7] = [
     "/taxond.v1.DatasetService/ListExamples",
+    "/taxond.v1.DatasetService/RelabelExamples",
+    "/taxond.v1.DatasetService/DeleteExamples",
     "/taxond.v1.DatasetService/GetStats",
     "/taxond.v1.DatasetService/SuggestRelabels",
     "/taxond.v1.TaxonomyService/SuggestMerges",
     "/taxond.v1.TaxonomyService/SuggestSplits",
 ];
 
-/// The calls that change a model and may read all its examples for that.
-const MODEL_CHANGES: [&str; 8] = [
-    "/taxond.v1.DatasetService/RelabelExamples",
-    "/taxond.v1.DatasetService/DeleteExamples",
+/// The calls that are to answer at once and may read all examples of a model for that.
+const MODEL_CHANGES: [&str; 6] = [
     "/taxond.v1.TaxonomyService/MergeClasses",
     "/taxond.v1.TaxonomyService/SplitClass",
     "/taxond.v1.TaxonomyService/AddClasses",
