@@ -17,6 +17,7 @@
 //! - [`admission`] bounds the calls under way and the memory that they take.
 //! - [`cancel`] tells work whether it shall go on; [`file`] opens files without waiting.
 //! - [`allocator`] has the system's allocator keep little of what is free.
+//! - [`niceness`] has threads give way to others on the processor.
 //! - [`measure`] counts on the way of requests, without locks.
 //! - [`error`] names what can go wrong; [`proto`] is generated.
 //!
@@ -35,6 +36,7 @@ pub mod file;
 pub mod fuzzing;
 pub mod measure;
 pub mod model;
+pub mod niceness;
 pub mod predict;
 pub mod proto;
 pub mod registry;

@@ -4,6 +4,9 @@
 //! under load batches grow by themselves. A single short text that finds nothing to wait for is computed by whoever asks,
 //! which saves it the way to another thread and back.
 //!
+//! Requests of many texts and streams have threads of their own, which give way on the processor to those of requests of a few: so
+//! whoever waits for a few texts hardly notices a flood of many, and many texts get what is left, a quarter at least.
+//!
 //! The queue is bounded by number, and for requests of a few texts by time as well: whoever asks more of a daemon than it
 //! can do is refused at once, and what is answered is answered soon.
 
@@ -19,16 +22,20 @@ use tracing::{error, warn};
 
 use super::{
     BatchStats, Live,
-    waiting::{LaneId, Part, Waiting},
+    waiting::{ByTraffic, LaneId, Part, Traffic, Waiting},
 };
 use crate::{
     error::{Error, Result},
     model::{LeafProbabilities, Network},
+    niceness::give_way_by,
     text::EncodedText,
 };
 
 /// Texts that streams leave waiting: the threads never run dry, and a single request still finds room, near the front.
 const STREAM_TEXTS: usize = 8 * Network::BATCH;
+/// Steps of niceness between the threads of bulk requests and those of others: where all of them compute, five steps leave these
+/// a quarter of the processor (weights 335 and 1024 on Linux).
+const BULK_NICENESS: u8 = 5;
 /// Bytes of a text, and states of an LSTM, up to which a text is computed by whoever asks, so that what else its thread
 /// serves does not wait for long.
 const SHORT_TEXT: usize = 1024;
@@ -89,11 +96,13 @@ pub(super) struct Batcher {
 
 struct Queue {
     state: Mutex<State>,
-    ready: Condvar,
+    /// Where the threads of each kind of traffic wait for work.
+    ready: ByTraffic<Condvar>,
     /// Told when texts have left the queue.
     room: Notify,
     /// Held by the one stream that waits for room; the others wait for it, first come, first served.
     turn: sync::Mutex<()>,
+    /// Those of each kind of traffic.
     threads: usize,
     limits: QueueLimits,
     stats: BatchStats,
@@ -101,56 +110,73 @@ struct Queue {
 
 struct State {
     waiting: Waiting<Arc<Request>>,
+    /// Who is busy with each kind of traffic.
+    workers: ByTraffic<Workers>,
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Workers {
     /// Threads that wait for work.
     idle: usize,
     /// Batches that are computed now, by whomever.
     computing: usize,
-    closed: bool,
 }
 
 impl Batcher {
-    /// Starts threads.
+    /// Starts so many threads for each kind of traffic.
     pub(super) fn start(limits: QueueLimits, threads: usize) -> Result<Self> {
         let waiting = Waiting::new(limits.texts);
         let queue = Arc::new(Queue {
-            state: Mutex::new(State { waiting, idle: 0, computing: 0, closed: false }),
-            ready: Condvar::new(),
+            state: Mutex::new(State { waiting, workers: ByTraffic::default(), closed: false }),
+            ready: ByTraffic::default(),
             room: Notify::new(),
             turn: sync::Mutex::default(),
             threads,
             limits,
             stats: BatchStats::default(),
         });
-        let mut batcher = Self { queue, workers: Vec::with_capacity(threads) };
+        let mut batcher = Self { queue, workers: Vec::with_capacity(2 * threads) };
         for number in 0..threads {
-            let queue = Arc::clone(&batcher.queue);
-            let worker = std::thread::Builder::new()
-                .name(format!("predict-{number}"))
-                .spawn(move || queue.work())
-                .map_err(|source| Error::io("starting a prediction thread", source))?;
-            batcher.workers.push(worker);
+            batcher.start_worker(format!("predict-{number}"), Traffic::Interactive)?;
+            batcher.start_worker(format!("predict-bulk-{number}"), Traffic::Bulk)?;
         }
         Ok(batcher)
     }
 
-    /// Computes a short text here and now if nothing is under way, else queues texts.
+    fn start_worker(&mut self, name: String, traffic: Traffic) -> Result<()> {
+        let queue = Arc::clone(&self.queue);
+        let work = move || {
+            if traffic == Traffic::Bulk {
+                give_way_by(BULK_NICENESS);
+            }
+            queue.work(traffic);
+        };
+        let worker = std::thread::Builder::new().name(name).spawn(work);
+        self.workers.push(worker.map_err(|source| Error::io("starting a prediction thread", source))?);
+        Ok(())
+    }
+
+    /// Computes a short text here and now if no other interactive request is under way, else queues texts.
     ///
     /// # Errors
     /// [`Error::Exhausted`] with a time to retry when the queue is full; [`Error::Unavailable`] once closed.
     pub(super) fn submit(&self, live: &Arc<Live>, texts: Vec<String>) -> Result<Pending> {
         let mut state = self.queue.lock();
         state.refuse_if_closed()?;
-        if state.computing == 0 && state.waiting.is_empty() && is_quick(live, &texts) {
-            state.computing += 1;
+        let lane = LaneId::of(version(live), texts.len());
+        let is_busy =
+            state.workers.of(lane.traffic).computing > 0 || state.waiting.texts_of(lane.traffic) > 0;
+        if !is_busy && is_quick(live, &texts) {
+            state.workers.of_mut(lane.traffic).computing += 1;
             drop(state);
             let started = Instant::now();
             let computed = compute(live, texts.iter());
             self.queue.measured(started, texts.len());
-            self.queue.lock().computing -= 1;
+            self.queue.lock().workers.of_mut(lane.traffic).computing -= 1;
             return computed.map(Pending::Done);
         }
-        let lane = LaneId::of(version(live), texts.len());
-        let pace = |request: &Arc<Request>| request.live.pace.seconds();
+        let pace = |request: &Arc<Request>| request.live.paces.of(lane.traffic).seconds();
         state.waiting.admit(lane, texts.len(), self.queue.limits.time, self.queue.threads, pace)?;
         Ok(Pending::Waits(self.queue.push(state, lane, live, texts)))
     }
@@ -190,7 +216,7 @@ impl Batcher {
 impl Drop for Batcher {
     fn drop(&mut self) {
         self.queue.lock().closed = true;
-        self.queue.ready.notify_all();
+        Traffic::ALL.iter().for_each(|&traffic| self.queue.ready.of(traffic).notify_all());
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
                 error!("a prediction thread panicked");
@@ -226,10 +252,10 @@ impl Queue {
         let request = RequestState { reply: Some(reply), parts: Vec::new(), left };
         let request = Request { live: Arc::clone(live), texts, state: Mutex::new(request) };
         state.waiting.push(lane, Arc::new(request), left);
-        let is_anyone_idle = state.idle > 0;
+        let is_anyone_idle = state.workers.of(lane.traffic).idle > 0;
         drop(state);
         if is_anyone_idle {
-            self.ready.notify_one();
+            self.ready.of(lane.traffic).notify_one();
         }
         receiver
     }
@@ -239,36 +265,37 @@ impl Queue {
         self.stats.seconds.add(started.elapsed().as_secs_f64());
     }
 
-    /// What a thread does until the queue is closed and empty.
-    fn work(&self) {
+    /// What a thread does until the queue is closed and has nothing of its kind of traffic.
+    fn work(&self, traffic: Traffic) {
+        let ready = self.ready.of(traffic);
         let mut state = self.lock();
         loop {
-            while state.waiting.is_empty() {
+            while state.waiting.texts_of(traffic) == 0 {
                 if state.closed {
                     return;
                 }
-                state.idle += 1;
-                state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.idle -= 1;
+                state.workers.of_mut(traffic).idle += 1;
+                state = ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.workers.of_mut(traffic).idle -= 1;
             }
-            let idle = state.idle + 1;
-            let batch = state.waiting.take(idle, Network::BATCH, |request| request.is_wanted());
-            let wakes_another = state.idle > 0 && !state.waiting.is_empty();
-            state.computing += 1;
+            let idle = state.workers.of(traffic).idle;
+            let batch = state.waiting.take(traffic, idle + 1, Network::BATCH, |request| request.is_wanted());
+            let wakes_another = idle > 0 && state.waiting.texts_of(traffic) > 0;
+            state.workers.of_mut(traffic).computing += 1;
             drop(state);
             self.room.notify_one();
             if wakes_another {
-                self.ready.notify_one();
+                ready.notify_one();
             }
             if let Some(first) = batch.first() {
                 let (started, live) = (Instant::now(), Arc::clone(&first.request.live));
                 let texts = batch.iter().map(|part| part.texts.len()).sum();
                 answer(batch);
                 self.measured(started, texts);
-                live.pace.note(started.elapsed(), texts);
+                live.paces.of(traffic).note(started.elapsed(), texts);
             }
             state = self.lock();
-            state.computing -= 1;
+            state.workers.of_mut(traffic).computing -= 1;
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{CacheStats, pace::Pace, revision::Translations};
+use super::{CacheStats, pace::Pace, revision::Translations, waiting::ByTraffic};
 use crate::{
     error::{Error, Result},
     model::{AnswerWeights, Classifier, TokenMemory},
@@ -29,7 +29,7 @@ pub struct Live {
     /// How it answers in the classes of other revisions.
     pub(super) translations: Translations,
     /// How fast it answers.
-    pub(super) pace: Pace,
+    pub(super) paces: ByTraffic<Pace>,
     /// The network; versions with the same tensors share it.
     pub classifier: Arc<Classifier>,
     /// What refusing unsure answers costs and brings: measured on this version, or on the one it was made from at once.
@@ -259,11 +259,11 @@ impl LiveVersions {
         let levels = levels.collect::<Result<Vec<_>>>()?;
         let rejection = self.registry.rejection(&version)?;
         info!(%model, version = %number, shared = is_shared, millis = started.elapsed().as_millis(), "version loaded");
-        let (translations, pace) = (Translations::default(), Pace::default());
+        let (translations, paces) = (Translations::default(), ByTraffic::default());
         let rows = (levels.len() + 1) * rows.len() * size_of::<Option<u32>>();
         let bytes = (size_of::<Live>() + manifest.memory_bytes() + rows) as u64;
         let live =
-            Live { version, manifest, groups, levels, translations, pace, classifier, rejection, bytes };
+            Live { version, manifest, groups, levels, translations, paces, classifier, rejection, bytes };
         Ok((Arc::new(live), checkpoint))
     }
 

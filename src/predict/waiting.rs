@@ -1,5 +1,6 @@
-//! Which texts are computed next: lanes that are served in turn, two for each version. Requests of a few texts, behind which
-//! somebody waits, stand in one, and those of many in the other, so that a few texts do not wait behind many.
+//! Which texts are computed next: lanes that are served in turn, two for each version. Interactive requests, of a few texts for which
+//! somebody waits, stand in one, and bulk ones in the other. The two kinds have threads of their own, so that a few texts do not wait
+//! behind many, of whatever version.
 //!
 //! A lane may hold eight times as many texts as the whole queue has room left (dynamic thresholds; Choudhury and Hahne
 //! 1998, "Dynamic queue length thresholds for shared-memory packet switches"). So one model that floods fills the queue but
@@ -18,27 +19,50 @@ const THRESHOLD: usize = 8;
 /// Texts below which a batch is not cut any smaller to keep another thread busy.
 const MIN_BATCH: usize = 8;
 
-/// Texts from which on a request is one of many.
-const MANY: usize = 16;
+/// Texts from which on a request is bulk.
+const BULK_TEXTS: usize = 16;
 
 /// The least and the most that a client is told to wait when it is refused.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(5)];
+
+/// What kind of request waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Traffic {
+    /// A few texts, for which somebody waits.
+    Interactive,
+    /// Many texts, or those of a stream.
+    Bulk,
+}
+
+/// Something for each kind of traffic.
+#[derive(Debug, Default)]
+pub(super) struct ByTraffic<T> {
+    interactive: T,
+    bulk: T,
+}
 
 /// Where requests wait together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LaneId {
     /// A number that tells versions apart.
     version: usize,
-    many: bool,
+    /// The kind of the requests.
+    pub(super) traffic: Traffic,
 }
 
 /// Requests that wait. A request is anything that can be cloned at no cost.
 #[derive(Debug)]
 pub(super) struct Waiting<R> {
+    queues: ByTraffic<Lanes<R>>,
+    capacity: usize,
+}
+
+/// Lanes that take turns.
+#[derive(Debug)]
+struct Lanes<R> {
     /// The lane that is served next stands first; none is empty.
     lanes: VecDeque<Lane<R>>,
     texts: usize,
-    capacity: usize,
 }
 
 /// Requests in the order they came.
@@ -58,51 +82,84 @@ pub(super) struct Part<R> {
     pub(super) texts: Range<usize>,
 }
 
+impl Traffic {
+    /// Both kinds.
+    pub(super) const ALL: [Self; 2] = [Self::Interactive, Self::Bulk];
+}
+
+impl<T> ByTraffic<T> {
+    pub(super) fn of(&self, traffic: Traffic) -> &T {
+        match traffic {
+            Traffic::Interactive => &self.interactive,
+            Traffic::Bulk => &self.bulk,
+        }
+    }
+
+    pub(super) fn of_mut(&mut self, traffic: Traffic) -> &mut T {
+        match traffic {
+            Traffic::Interactive => &mut self.interactive,
+            Traffic::Bulk => &mut self.bulk,
+        }
+    }
+}
+
 impl LaneId {
     /// The lane of a request of so many texts to a version.
     pub(super) fn of(version: usize, texts: usize) -> Self {
-        Self { version, many: texts >= MANY }
+        let traffic = if texts >= BULK_TEXTS { Traffic::Bulk } else { Traffic::Interactive };
+        Self { version, traffic }
     }
 
     /// The lane of a stream, however few texts a message has.
     pub(super) fn of_stream(version: usize) -> Self {
-        Self { version, many: true }
+        Self { version, traffic: Traffic::Bulk }
+    }
+}
+
+impl<R> Default for Lanes<R> {
+    fn default() -> Self {
+        Self { lanes: VecDeque::new(), texts: 0 }
     }
 }
 
 impl<R: Clone> Waiting<R> {
     /// Nothing, with room for so many texts.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { lanes: VecDeque::new(), texts: 0, capacity }
+        Self { queues: ByTraffic::default(), capacity }
     }
 
     /// Texts that wait.
     pub(super) fn texts(&self) -> usize {
-        self.texts
+        Traffic::ALL.iter().map(|&traffic| self.texts_of(traffic)).sum()
+    }
+
+    /// Texts of a kind of traffic that wait.
+    pub(super) fn texts_of(&self, traffic: Traffic) -> usize {
+        self.queues.of(traffic).texts
     }
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.texts == 0
+        self.texts() == 0
     }
 
     /// Texts that wait in a lane.
     pub(super) fn texts_in(&self, lane: LaneId) -> usize {
-        self.lanes.iter().find(|of| of.id == lane).map_or(0, |lane| lane.texts)
+        self.queues.of(lane.traffic).lanes.iter().find(|of| of.id == lane).map_or(0, |lane| lane.texts)
     }
 
     /// Whether there is room for so many texts in a lane. A request that is larger than the queue passes when nothing
     /// waits.
     pub(super) fn has_room(&self, lane: LaneId, texts: usize) -> bool {
-        let room = self.capacity.saturating_sub(self.texts + texts);
-        let fits = self.texts + texts <= self.capacity;
+        let all = self.texts() + texts;
+        let (room, fits) = (self.capacity.saturating_sub(all), all <= self.capacity);
         self.is_empty() || fits && self.texts_in(lane) + texts <= THRESHOLD * room.max(1)
     }
 
-    /// Lets a request into a lane, where so many threads compute and `pace` gives the seconds that a text of a request takes
-    /// one of them.
+    /// Lets a request into a lane, where so many threads compute for each kind of traffic and `pace` gives the seconds that a text
+    /// of a request takes one of them.
     ///
-    /// A request of a few texts is let in only if its turn comes within `time`. As many texts as fill a batch for each thread
+    /// An interactive request is let in only if its turn comes within `time`. As many texts as fill a batch for each thread
     /// may wait in any case: a queue with less is none that batches could be made of.
     ///
     /// # Errors
@@ -116,7 +173,7 @@ impl<R: Clone> Waiting<R> {
         pace: impl Fn(&R) -> f64,
     ) -> Result<()> {
         let seconds = self.seconds_before(lane, pace) / threads as f64;
-        let is_late = !lane.many
+        let is_late = lane.traffic == Traffic::Interactive
             && time.is_some_and(|time| seconds > time.as_secs_f64())
             && self.texts_in(lane) >= threads * Network::BATCH;
         if self.has_room(lane, texts) && !is_late {
@@ -127,7 +184,7 @@ impl<R: Clone> Waiting<R> {
             reason: "QUEUE_FULL",
             description: format!(
                 "{} texts wait already, {:.0} ms before these; retry after a pause",
-                self.texts,
+                self.texts(),
                 seconds * 1e3
             ),
             retry_after: Some(wait.clamp(RETRY_AFTER[0], RETRY_AFTER[1])),
@@ -135,34 +192,42 @@ impl<R: Clone> Waiting<R> {
     }
 
     /// Seconds of computing until it is the turn of a request that is put at the end of a lane now, on one thread. Lanes
-    /// take turns, so of the others no more counts than as many batches as the lane has itself.
+    /// of a kind of traffic take turns, so of the others no more counts than as many batches as the lane has itself.
     fn seconds_before(&self, lane: LaneId, pace: impl Fn(&R) -> f64) -> f64 {
         let turns = self.texts_in(lane) / Network::BATCH + 1;
         let seconds = |of: &Lane<R>| {
             let texts = if of.id == lane { of.texts } else { of.texts.min(turns * Network::BATCH) };
             of.requests.front().map_or(0.0, |front| texts as f64 * pace(&front.request))
         };
-        self.lanes.iter().map(seconds).sum()
+        self.queues.of(lane.traffic).lanes.iter().map(seconds).sum()
     }
 
     /// Puts a request at the end of a lane.
     pub(super) fn push(&mut self, id: LaneId, request: R, texts: usize) {
         let part = Part { request, texts: 0..texts };
-        self.texts += texts;
-        match self.lanes.iter_mut().find(|lane| lane.id == id) {
+        let queue = self.queues.of_mut(id.traffic);
+        queue.texts += texts;
+        match queue.lanes.iter_mut().find(|lane| lane.id == id) {
             Some(lane) => {
                 lane.texts += texts;
                 lane.requests.push_back(part);
             }
-            None => self.lanes.push_back(Lane { id, requests: VecDeque::from([part]), texts }),
+            None => queue.lanes.push_back(Lane { id, requests: VecDeque::from([part]), texts }),
         }
     }
 
-    /// The next batch for one of so many idle threads: texts of one lane, at most `limit`, and no more than leaves the
-    /// other threads their share. Requests that nobody waits for any more are passed over; so the batch may be empty.
-    pub(super) fn take(&mut self, idle: usize, limit: usize, is_wanted: impl Fn(&R) -> bool) -> Vec<Part<R>> {
-        let Some(mut lane) = self.lanes.pop_front() else { return Vec::new() };
-        let mut room = self.texts.div_ceil(idle.max(1)).clamp(MIN_BATCH.min(limit), limit);
+    /// The next batch for one of so many idle threads of a kind of traffic: texts of one lane, at most `limit`, and no more than
+    /// leaves the other threads their share. Requests that nobody waits for any more are passed over; so the batch may be empty.
+    pub(super) fn take(
+        &mut self,
+        traffic: Traffic,
+        idle: usize,
+        limit: usize,
+        is_wanted: impl Fn(&R) -> bool,
+    ) -> Vec<Part<R>> {
+        let queue = self.queues.of_mut(traffic);
+        let Some(mut lane) = queue.lanes.pop_front() else { return Vec::new() };
+        let mut room = queue.texts.div_ceil(idle.max(1)).clamp(MIN_BATCH.min(limit), limit);
         let mut batch = Vec::new();
         while room > 0
             && let Some(front) = lane.requests.front_mut()
@@ -176,13 +241,13 @@ impl<R: Clone> Waiting<R> {
             front.texts.start += gone;
             room -= taken;
             lane.texts -= gone;
-            self.texts -= gone;
+            queue.texts -= gone;
             if front.texts.is_empty() {
                 lane.requests.pop_front();
             }
         }
         if !lane.requests.is_empty() {
-            self.lanes.push_back(lane);
+            queue.lanes.push_back(lane);
         }
         batch
     }
@@ -192,25 +257,29 @@ impl<R: Clone> Waiting<R> {
 mod tests {
     use super::*;
 
-    fn few(version: usize) -> LaneId {
+    fn interactive(version: usize) -> LaneId {
         LaneId::of(version, 1)
     }
 
-    fn many(version: usize) -> LaneId {
-        LaneId::of(version, MANY)
+    fn bulk(version: usize) -> LaneId {
+        LaneId::of(version, BULK_TEXTS)
     }
 
     fn taken(waiting: &mut Waiting<char>, idle: usize) -> Vec<(char, Range<usize>)> {
-        let batch = waiting.take(idle, 64, |&request| request != 'x');
+        taken_of(waiting, Traffic::Interactive, idle)
+    }
+
+    fn taken_of(waiting: &mut Waiting<char>, traffic: Traffic, idle: usize) -> Vec<(char, Range<usize>)> {
+        let batch = waiting.take(traffic, idle, 64, |&request| request != 'x');
         batch.into_iter().map(|part| (part.request, part.texts)).collect()
     }
 
     #[test]
     fn versions_take_turns_and_requests_keep_their_order() {
         let mut waiting = Waiting::new(1000);
-        waiting.push(few(1), 'a', 100);
-        waiting.push(few(1), 'b', 1);
-        waiting.push(few(2), 'c', 3);
+        waiting.push(interactive(1), 'a', 100);
+        waiting.push(interactive(1), 'b', 1);
+        waiting.push(interactive(2), 'c', 3);
         assert_eq!(taken(&mut waiting, 1), [('a', 0..64)]);
         assert_eq!(taken(&mut waiting, 1), [('c', 0..3)]);
         assert_eq!(taken(&mut waiting, 1), [('a', 64..100), ('b', 0..1)]);
@@ -218,16 +287,19 @@ mod tests {
     }
 
     #[test]
-    fn a_few_texts_do_not_wait_behind_many() {
-        assert_ne!(few(1), many(1));
-        assert_eq!(LaneId::of_stream(1), many(1));
+    fn a_few_texts_do_not_wait_behind_bulk() {
+        assert_ne!(interactive(1), bulk(1));
+        assert_eq!(LaneId::of_stream(1), bulk(1));
         let mut waiting = Waiting::new(1000);
-        waiting.push(many(1), 'a', 300);
-        waiting.push(few(1), 'b', 1);
-        waiting.push(few(1), 'c', 15);
-        assert_eq!(taken(&mut waiting, 1), [('a', 0..64)]);
+        waiting.push(bulk(1), 'a', 300);
+        waiting.push(interactive(1), 'b', 1);
+        waiting.push(interactive(1), 'c', 15);
         assert_eq!(taken(&mut waiting, 1), [('b', 0..1), ('c', 0..15)]);
-        assert_eq!(taken(&mut waiting, 1), [('a', 64..128)]);
+        assert!(taken(&mut waiting, 1).is_empty());
+        let bulk = |waiting: &mut Waiting<char>| taken_of(waiting, Traffic::Bulk, 1);
+        assert_eq!(bulk(&mut waiting), [('a', 0..64)]);
+        assert_eq!(bulk(&mut waiting), [('a', 64..128)]);
+        assert_eq!((waiting.texts(), waiting.texts_of(Traffic::Bulk)), (172, 172));
     }
 
     #[test]
@@ -236,17 +308,18 @@ mod tests {
         // A text of the first version takes a second, one of the second ten.
         let pace = |request: &char| if *request == 'a' { 1.0 } else { 10.0 };
         let seconds = |waiting: &Waiting<char>, lane| waiting.seconds_before(lane, pace);
-        assert_eq!(seconds(&waiting, few(1)), 0.0);
-        waiting.push(few(1), 'a', 10);
-        assert_eq!(seconds(&waiting, few(1)), 10.0);
-        // Of the thousand no more goes first than a batch.
-        waiting.push(many(1), 'a', 1000);
-        assert_eq!(seconds(&waiting, few(1)), 10.0 + 64.0);
-        assert_eq!(seconds(&waiting, many(1)), 1000.0 + 10.0);
-        waiting.push(few(2), 'b', 3);
-        assert_eq!(seconds(&waiting, few(1)), 10.0 + 64.0 + 30.0);
-        waiting.push(few(1), 'a', 60);
-        assert_eq!(seconds(&waiting, few(1)), 70.0 + 128.0 + 30.0);
+        assert_eq!(seconds(&waiting, interactive(1)), 0.0);
+        waiting.push(interactive(1), 'a', 10);
+        assert_eq!(seconds(&waiting, interactive(1)), 10.0);
+        // What comes in bulk has other threads.
+        waiting.push(bulk(1), 'a', 1000);
+        assert_eq!(seconds(&waiting, interactive(1)), 10.0);
+        assert_eq!(seconds(&waiting, bulk(1)), 1000.0);
+        // Of the thousand of another version no more goes first than a batch.
+        waiting.push(interactive(2), 'b', 1000);
+        assert_eq!(seconds(&waiting, interactive(1)), 10.0 + 640.0);
+        waiting.push(interactive(1), 'a', 60);
+        assert_eq!(seconds(&waiting, interactive(1)), 70.0 + 1280.0);
     }
 
     #[test]
@@ -260,41 +333,41 @@ mod tests {
             assert_eq!(reason, "QUEUE_FULL");
             retry_after
         };
-        waiting.push(few(1), 'a', 400);
-        assert_eq!(refused(&waiting, few(1), time), None);
-        waiting.push(few(1), 'a', 1);
-        assert_eq!(refused(&waiting, few(1), time), Some(RETRY_AFTER[1]));
-        assert_eq!(refused(&waiting, few(1), None), None);
+        waiting.push(interactive(1), 'a', 400);
+        assert_eq!(refused(&waiting, interactive(1), time), None);
+        waiting.push(interactive(1), 'a', 1);
+        assert_eq!(refused(&waiting, interactive(1), time), Some(RETRY_AFTER[1]));
+        assert_eq!(refused(&waiting, interactive(1), None), None);
         // Another model has waited for nothing, and who brings many does not mind.
-        assert_eq!(refused(&waiting, few(2), time), None);
-        assert_eq!(refused(&waiting, many(1), time), None);
+        assert_eq!(refused(&waiting, interactive(2), time), None);
+        assert_eq!(refused(&waiting, bulk(1), time), None);
         // Many wait behind a few for one turn of these.
         let mut waiting = Waiting::new(100_000);
-        waiting.push(many(1), 'a', 50_000);
-        assert_eq!(refused(&waiting, few(1), time), None);
+        waiting.push(bulk(1), 'a', 50_000);
+        assert_eq!(refused(&waiting, interactive(1), time), None);
     }
 
     #[test]
     fn a_batch_for_each_thread_may_wait_however_slow_the_network() {
         let mut waiting = Waiting::new(1000);
         let admit = |waiting: &Waiting<char>, threads| {
-            waiting.admit(few(1), 1, Some(Duration::from_millis(1)), threads, |_| 1.0)
+            waiting.admit(interactive(1), 1, Some(Duration::from_millis(1)), threads, |_| 1.0)
         };
-        waiting.push(few(1), 'a', 2 * Network::BATCH - 1);
+        waiting.push(interactive(1), 'a', 2 * Network::BATCH - 1);
         assert!(admit(&waiting, 1).is_err());
         assert!(admit(&waiting, 2).is_ok());
-        waiting.push(few(1), 'a', 1);
+        waiting.push(interactive(1), 'a', 1);
         assert!(admit(&waiting, 2).is_err());
     }
 
     #[test]
     fn idle_threads_share_what_waits() {
         let mut waiting = Waiting::new(1000);
-        waiting.push(few(1), 'a', 32);
+        waiting.push(interactive(1), 'a', 32);
         assert_eq!(taken(&mut waiting, 2), [('a', 0..16)]);
         assert_eq!(taken(&mut waiting, 1), [('a', 16..32)]);
         // But not to crumbs.
-        waiting.push(few(1), 'b', 9);
+        waiting.push(interactive(1), 'b', 9);
         assert_eq!(taken(&mut waiting, 4), [('b', 0..8)]);
         assert_eq!(taken(&mut waiting, 4), [('b', 8..9)]);
     }
@@ -302,10 +375,10 @@ mod tests {
     #[test]
     fn what_nobody_waits_for_is_passed_over() {
         let mut waiting = Waiting::new(1000);
-        waiting.push(few(1), 'x', 500);
-        waiting.push(few(1), 'a', 2);
+        waiting.push(interactive(1), 'x', 500);
+        waiting.push(interactive(1), 'a', 2);
         assert_eq!(taken(&mut waiting, 1), [('a', 0..2)]);
-        waiting.push(few(1), 'x', 500);
+        waiting.push(interactive(1), 'x', 500);
         assert!(taken(&mut waiting, 1).is_empty());
         assert!(waiting.is_empty());
     }
@@ -313,15 +386,15 @@ mod tests {
     #[test]
     fn a_flood_leaves_room_for_others() {
         let mut waiting = Waiting::new(900);
-        while waiting.has_room(few(1), 1) {
-            waiting.push(few(1), 'a', 1);
+        while waiting.has_room(interactive(1), 1) {
+            waiting.push(interactive(1), 'a', 1);
         }
         assert_eq!(waiting.texts(), 800);
-        assert!(waiting.has_room(few(2), 1));
+        assert!(waiting.has_room(interactive(2), 1));
         // However many models come, the bound holds.
         for version in 2..2000 {
-            while waiting.has_room(few(version), 1) {
-                waiting.push(few(version), 'b', 1);
+            while waiting.has_room(interactive(version), 1) {
+                waiting.push(interactive(version), 'b', 1);
             }
         }
         assert!((890..=900).contains(&waiting.texts()), "{}", waiting.texts());
@@ -330,8 +403,8 @@ mod tests {
     #[test]
     fn a_request_larger_than_the_queue_passes_alone() {
         let mut waiting = Waiting::new(4);
-        assert!(waiting.has_room(few(1), 100));
-        waiting.push(few(1), 'a', 100);
-        assert!(!waiting.has_room(few(1), 1) && !waiting.has_room(few(2), 1));
+        assert!(waiting.has_room(interactive(1), 100));
+        waiting.push(interactive(1), 'a', 100);
+        assert!(!waiting.has_room(interactive(1), 1) && !waiting.has_room(interactive(2), 1));
     }
 }

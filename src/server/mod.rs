@@ -79,12 +79,13 @@ use crate::{
     dataset::{Dataset, FeatureCache},
     error::{Error, Result},
     model::{Device, Network},
+    niceness::give_way,
     predict::{LiveVersions, Predictor, QueueLimits},
     proto::{inference, v1},
     registry::{ModelId, Quotas, Registry, Retention, Version},
     service::{BackgroundThreads, PageTokens, Requests, Services},
     store::{Closing, OpenFiles, Pending, Store, StoreOptions},
-    train::{Host, Jobs, Tolerance, VectorsDir, give_way},
+    train::{Host, Jobs, Tolerance, VectorsDir},
 };
 
 /// Streams that one connection may have open. tonic would set no limit.

@@ -7,7 +7,7 @@ use tokio::{
 
 use crate::{
     error::{Error, Result},
-    train::give_way,
+    niceness::give_way,
 };
 
 /// At which priority the work for a call runs.

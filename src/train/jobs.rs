@@ -16,7 +16,7 @@ use super::{
     claim::Need,
     features::Kept,
     feed::Feed,
-    give_way, run,
+    run,
     schedule::{Limits, MOST_STARTED, Positions},
     stop::Stop,
     turns::Turns,
@@ -27,6 +27,7 @@ use crate::{
     dataset::{Dataset, FeatureCache},
     error::{Error, Result},
     model::Device,
+    niceness::give_way,
     registry::{JobId, JobRecord, Model, ModelId, Receipt, Registry, Version},
 };
 

@@ -17,7 +17,6 @@ mod batches;
 mod calibrate;
 mod change;
 mod claim;
-mod courtesy;
 mod divide;
 mod edited;
 mod engine;
@@ -57,7 +56,6 @@ mod wide;
 mod work;
 
 pub use change::{Applied, ChangeOrder, Edits, Learning, Preview, UndoOrder};
-pub use courtesy::give_way;
 pub use divide::{Division, Share};
 pub use feed::{Event, EventKind, Planned, Watch};
 pub use fit::{FitProgress, Fitted, Sample, fit};
