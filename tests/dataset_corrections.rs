@@ -204,12 +204,12 @@ fn texts_of_several_classes_are_found_however_they_are_written() {
 
     // Two labels of one class are no conflict, nor is the label of a class that was taken out.
     let mut manifest = manifest(1, "");
-    manifest.former_names.insert(label("loan"), ClassId(1));
+    manifest.classes.remember(label("loan"), ClassId(1));
     assert_eq!(found(&Meanings::new(Some(manifest.clone())), 20), (2, all[1..].to_vec()));
     let mut removed = manifest.classes[&ClassId(1)].clone();
     removed.id = ClassId(3);
     (removed.name, removed.state) = (label("newer"), taxond::taxonomy::ClassState::Removed);
-    manifest.classes.insert(removed.id, removed);
+    manifest.classes.insert(removed);
     assert_eq!(found(&Meanings::new(Some(manifest)), 20), (1, vec![vec![2, 4, 6]]));
 }
 

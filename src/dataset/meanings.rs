@@ -1,19 +1,14 @@
 //! What stored examples mean in the classes of today.
 
-use std::{
-    cell::{OnceCell, RefCell},
-    collections::HashMap,
-};
+use std::{cell::RefCell, collections::HashMap};
 
 use super::Example;
-use crate::taxonomy::{Class, ClassId, ClassName, ClassesByName, Manifest, Meaning};
+use crate::taxonomy::{Class, ClassId, ClassName, Manifest, Meaning};
 
 /// What labels and examples mean in the manifest that is served; without one, each label is a class to be.
 #[derive(Debug)]
 pub struct Meanings {
     manifest: Option<Manifest>,
-    /// The classes of the manifest by their names: there may be as many labels as classes.
-    names: OnceCell<ClassesByName>,
     /// What was looked up before: labels are few, examples many.
     known: RefCell<HashMap<ClassName, Known>>,
 }
@@ -39,7 +34,7 @@ pub(super) enum LearntAs {
 impl Meanings {
     /// The meanings in a manifest, or in none.
     pub fn new(manifest: Option<Manifest>) -> Self {
-        Self { manifest, names: OnceCell::new(), known: RefCell::default() }
+        Self { manifest, known: RefCell::default() }
     }
 
     /// The active class that a label means; none where there is none, or where it could be several.
@@ -79,9 +74,8 @@ impl Meanings {
         if let Some(learnt_as) = known.learnt_as.get(assigned) {
             return *learnt_as;
         }
-        let meaning = self.manifest.as_ref().map_or(Meaning::Unknown, |manifest| {
-            manifest.meaning_among(self.names.get_or_init(|| manifest.by_name()), label, assigned)
-        });
+        let manifest = self.manifest.as_ref();
+        let meaning = manifest.map_or(Meaning::Unknown, |manifest| manifest.meaning_of(label, assigned));
         let learnt_as = match meaning {
             Meaning::Class(id) => Some(LearntAs::Class(id)),
             Meaning::Unknown => Some(LearntAs::ClassToBe(known.number)),

@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use super::{
     AliasName, CheckpointId, Design, Model, ModelId, Receipt, Registry, Selector, Version, checkpoint, key,
-    manifest,
+    manifest_reader::ManifestReader,
     publish::put_model,
     receipt::Made,
     record::{damaged, decode},
@@ -265,12 +265,12 @@ impl Registry {
     ) -> impl Iterator<Item = Result<Manifest>> + use<> {
         let before = before.map(|revision| key::manifest(model.uid, revision));
         let prefix = key::owner(key::MANIFESTS, model.uid);
-        let id = model.id.clone();
+        let mut reader = ManifestReader::new(&self.store, &self.manifests, model);
         self.store.scan_back(Tree::Catalog, &prefix, before.as_deref()).map(move |entry| {
-            let (key, bytes) = entry?;
-            let revision = Revision(key::number(&key));
-            let what = id.manifest_name(revision);
-            manifest::from_record(&what, revision, decode(&what, &bytes)?)
+            let revision = Revision(key::number(&entry?.0));
+            let manifest = reader.read(revision)?;
+            reader.let_go_from(revision);
+            Ok(Arc::unwrap_or_clone(manifest))
         })
     }
 
@@ -304,13 +304,7 @@ impl Registry {
     }
 
     pub(super) fn manifest_of(&self, model: &Model, revision: Revision) -> Result<Arc<Manifest>> {
-        if let Some(manifest) = self.manifests.get(model.uid, revision) {
-            return Ok(manifest);
-        }
-        let what = model.id.manifest_name(revision);
-        let bytes = self.store.get(Tree::Catalog, &key::manifest(model.uid, revision))?;
-        let bytes = bytes.ok_or_else(|| Error::not_found(Resource::Manifest, what.clone()))?;
-        let manifest = Arc::new(manifest::from_record(&what, revision, decode(&what, &bytes)?)?);
+        let manifest = ManifestReader::new(&self.store, &self.manifests, model).read(revision)?;
         self.manifests.keep(model.uid, &manifest);
         Ok(manifest)
     }

@@ -23,7 +23,7 @@ pub fn records(data: &[u8]) {
     match kind % 4 {
         0 => check(
             bytes,
-            |bytes| manifest::from_record("m", Revision(1), decode("m", bytes)?).inspect(look_around),
+            |bytes| manifest::from_record("m", Revision(1), decode("m", bytes)?, None).inspect(look_around),
             manifest::to_record,
         ),
         1 => check(
@@ -53,7 +53,7 @@ fn look_around(manifest: &Manifest) {
     let _fault = manifest.check();
     manifest.describe();
     manifest.depth();
-    for class in manifest.classes.values().take(LOOKED_AT) {
+    for class in manifest.classes.iter().take(LOOKED_AT) {
         manifest.heirs(class.id);
         manifest.below(class.id);
         manifest.meaning(&class.name);

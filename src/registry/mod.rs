@@ -18,6 +18,7 @@ mod job;
 pub(crate) mod key;
 mod lineage;
 mod manifest;
+mod manifest_reader;
 mod manifests;
 mod model;
 mod page;
@@ -35,7 +36,7 @@ mod version;
 
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -72,7 +73,7 @@ pub struct Registry {
     /// Held by whoever reads a record in order to change it, and while blobs are put or swept.
     writer: Mutex<Writer>,
     arrays: Arrays,
-    manifests: Manifests,
+    manifests: Arc<Manifests>,
     quotas: Quotas,
     clock: ServiceClock,
 }

@@ -96,13 +96,11 @@ impl Registry {
         let manifest = match publication.manifest {
             PublishedManifest::New(new) => {
                 check_revision(&model, new.revision)?;
-                put_manifest(&mut batch, &mut model, &new);
-                Arc::new(*new)
+                put_manifest(&mut batch, &mut model, *new)
             }
             PublishedManifest::Existing(revision) => self.manifest_of(&model, revision)?,
             PublishedManifest::Imported(first) if (model.latest_version, model.latest_revision) == (0, 0) => {
-                put_manifest(&mut batch, &mut model, &first);
-                Arc::new(*first)
+                put_manifest(&mut batch, &mut model, *first)
             }
             PublishedManifest::Imported(same) => {
                 self.check_same_manifest(&model, &same)?;
@@ -181,11 +179,12 @@ impl Registry {
     }
 }
 
-/// Adds a manifest, which is the newest of the model from then on, to a batch.
-fn put_manifest(batch: &mut Batch, model: &mut Model, manifest: &Manifest) {
+/// Adds a manifest, which is the newest of the model from then on, to a batch, and returns it as it is once that is stored.
+fn put_manifest(batch: &mut Batch, model: &mut Model, manifest: Manifest) -> Arc<Manifest> {
     model.latest_revision = manifest.revision.0;
-    let record = manifest::to_record(manifest).encode_to_vec();
-    batch.put(Tree::Catalog, key::manifest(model.uid, manifest.revision), record);
+    let (record, base) = manifest::to_shortest_record(model.uid, &manifest);
+    batch.put(Tree::Catalog, key::manifest(model.uid, manifest.revision), record.encode_to_vec());
+    Arc::new(Manifest { classes: manifest.classes.stored_as(base), ..manifest })
 }
 
 /// Adds a changed model to a batch, with a new sequence.

@@ -25,6 +25,8 @@ use crate::{
     },
 };
 
+/// Classes that are gone of a manifest that stands beside other things.
+const MAX_GONE: usize = 100;
 /// Bytes of a manifest that stands beside other things, and of the splits beside it.
 const MANIFEST_BYTES: usize = PAGE_BYTES / 3 * 2;
 const SPLIT_BYTES: usize = PAGE_BYTES / 3;
@@ -188,15 +190,15 @@ fn rejection_point(point: RejectionPoint) -> v1::RejectionPoint {
     v1::RejectionPoint { min_confidence, precision, coverage }
 }
 
-/// A manifest as it stands beside other things: where not all classes fit, without some of them, first of those that are gone.
+/// A manifest as it stands beside other things: with the living classes and the newest of those that are gone, without some of
+/// them where not all fit. So an answer to a change takes no longer the more changes there were.
 pub(super) fn manifest(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
-    let classes = Classes::of(manifest);
-    let (living, gone): (Vec<&Class>, Vec<&Class>) =
-        manifest.classes.values().partition(|class| class.is_living());
+    let former_names = manifest.former_names_by_class();
+    let gone = manifest.classes.gone().take(MAX_GONE);
     let mut shown = Vec::new();
     let mut bytes = 0;
-    for class in living.into_iter().chain(gone) {
-        let class = classes.class(class);
+    for class in manifest.living().chain(gone) {
+        let class = class_message(class, manifest.heirs(class.id), &former_names);
         bytes += page::item_bytes(&class);
         if bytes > MANIFEST_BYTES {
             break;
@@ -214,9 +216,13 @@ pub(super) fn manifest_page(
     manifest: &Manifest,
     after: Option<ClassId>,
 ) -> Result<(v1::Manifest, Option<ClassId>)> {
-    let classes = Classes::of(manifest);
-    let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-    let following = manifest.classes.range(behind).map(|(id, class)| Ok((*id, classes.class(class))));
+    // Found for all classes at once: there may be many that are gone, and each alone would follow its successors.
+    let (mut heirs, former_names) = (manifest.heirs_of_retired(), manifest.former_names_by_class());
+    let behind = manifest.classes.range(after.map_or(Bound::Unbounded, Bound::Excluded));
+    let following = behind.map(|class| {
+        let heirs = heirs.remove(&class.id).unwrap_or_default();
+        Ok((class.id, class_message(class, heirs, &former_names)))
+    });
     let page = Page::new(usize::MAX).fill(following)?;
     let next = page.next().copied();
     Ok((v1::Manifest { classes: page.items, ..frame(model, manifest) }, next))
@@ -239,40 +245,30 @@ fn frame(model: &ModelId, manifest: &Manifest) -> v1::Manifest {
     }
 }
 
-/// The classes of a manifest as messages, with what is found for all of them at once.
-struct Classes<'a> {
-    heirs: BTreeMap<ClassId, BTreeSet<ClassId>>,
-    former_names: BTreeMap<ClassId, Vec<&'a ClassName>>,
-}
-
-impl<'a> Classes<'a> {
-    fn of(manifest: &'a Manifest) -> Self {
-        Self { heirs: manifest.heirs_of_retired(), former_names: manifest.former_names_by_class() }
-    }
-
-    fn class(&self, class: &Class) -> v1::Class {
-        let ids = |classes: &BTreeSet<ClassId>| classes.iter().map(|id| id.0).collect();
-        let (state, successors, heirs) = match &class.state {
-            ClassState::Active(_) => (v1::ClassState::Active, Vec::new(), Vec::new()),
-            ClassState::Group => (v1::ClassState::Group, Vec::new(), Vec::new()),
-            ClassState::Removed => (v1::ClassState::Removed, Vec::new(), Vec::new()),
-            ClassState::Retired(successors) => {
-                let heirs = self.heirs.get(&class.id).map(ids).unwrap_or_default();
-                (v1::ClassState::Retired, ids(successors), heirs)
-            }
-        };
-        let former_names = self.former_names.get(&class.id).map_or(&[][..], Vec::as_slice);
-        v1::Class {
-            id: class.id.0,
-            name: class.name.to_string(),
-            leaves: class.leaves().map(|leaf| leaf.0).collect(),
-            state: state.into(),
-            successors,
-            heirs,
-            parent: class.parent.map(|parent| parent.0),
-            former_names: former_names.iter().take(MAX_FORMER_NAMES).map(ToString::to_string).collect(),
-            omitted_former_names: former_names.len().saturating_sub(MAX_FORMER_NAMES) as u32,
-        }
+/// A class as a message, with the active classes that it lives on in where it retired.
+fn class_message(
+    class: &Class,
+    heirs: BTreeSet<ClassId>,
+    former_names: &BTreeMap<ClassId, Vec<&ClassName>>,
+) -> v1::Class {
+    let ids = |classes: &BTreeSet<ClassId>| classes.iter().map(|id| id.0).collect();
+    let (state, successors, heirs) = match &class.state {
+        ClassState::Active(_) => (v1::ClassState::Active, Vec::new(), Vec::new()),
+        ClassState::Group => (v1::ClassState::Group, Vec::new(), Vec::new()),
+        ClassState::Removed => (v1::ClassState::Removed, Vec::new(), Vec::new()),
+        ClassState::Retired(successors) => (v1::ClassState::Retired, ids(successors), ids(&heirs)),
+    };
+    let former_names = former_names.get(&class.id).map_or(&[][..], Vec::as_slice);
+    v1::Class {
+        id: class.id.0,
+        name: class.name.to_string(),
+        leaves: class.leaves().map(|leaf| leaf.0).collect(),
+        state: state.into(),
+        successors,
+        heirs,
+        parent: class.parent.map(|parent| parent.0),
+        former_names: former_names.iter().take(MAX_FORMER_NAMES).map(ToString::to_string).collect(),
+        omitted_former_names: former_names.len().saturating_sub(MAX_FORMER_NAMES) as u32,
     }
 }
 

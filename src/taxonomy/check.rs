@@ -27,12 +27,12 @@ impl Manifest {
         if self.active().next().is_none() {
             return Err("has no active class".to_owned());
         }
-        if let Some((name, id)) = self.former_names.iter().find(|(_, id)| !self.classes.contains_key(id)) {
+        if let Some((name, id)) = self.classes.former_names().find(|(_, id)| !self.classes.contains(id)) {
             return Err(format!("gives the former name '{name}' to class #{id}, which it does not have"));
         }
         self.check_leaves()?;
         self.check_names()?;
-        self.classes.values().try_for_each(|class| self.check_class(class))
+        self.classes.iter().try_for_each(|class| self.check_class(class))
     }
 
     fn check_leaves(&self) -> Result<(), String> {
@@ -71,7 +71,7 @@ impl Manifest {
         }
         match &class.state {
             ClassState::Retired(successors) => {
-                match successors.iter().find(|heir| **heir == id || !self.classes.contains_key(heir)) {
+                match successors.iter().find(|heir| **heir == id || !self.classes.contains(heir)) {
                     Some(heir) => Err(format!("retires class #{id} in favour of #{heir}")),
                     None => Ok(()),
                 }
@@ -110,14 +110,18 @@ mod tests {
         let name = |raw| ClassName::new(raw).unwrap();
         let mut manifest = Manifest::create(&[name("card"), name("cash")], SystemTime::UNIX_EPOCH).unwrap();
         let group = Class { id: ClassId(3), name: name("all"), parent: None, state: ClassState::Group };
-        manifest.classes.insert(group.id, group);
+        manifest.classes.insert(group);
         manifest.next_class = ClassId(4);
-        class(&mut manifest, 1).parent = Some(ClassId(3));
+        spoil(&mut manifest, 1, |class| class.parent = Some(ClassId(3)));
         manifest
     }
 
-    fn class(manifest: &mut Manifest, id: u32) -> &mut Class {
-        manifest.classes.get_mut(&ClassId(id)).unwrap()
+    fn spoil(manifest: &mut Manifest, id: u32, how: impl FnOnce(&mut Class)) {
+        manifest.classes.update(ClassId(id), how);
+    }
+
+    fn class(manifest: &Manifest, id: u32) -> Class {
+        manifest.classes[&ClassId(id)].clone()
     }
 
     #[test]
@@ -130,25 +134,30 @@ mod tests {
             ("has a reason", |m| m.reason = "x".repeat(5000)),
             ("class #2, whose id was never", |m| m.next_class = ClassId(2)),
             ("leaf 2, which was never", |m| m.next_leaf = LeafId(2)),
-            ("leaf 1 to the classes #1 and #2", |m| class(m, 2).state = class(m, 1).state.clone()),
-            ("'card' to the classes #1 and #2", |m| class(m, 2).name = class(m, 1).name.clone()),
-            ("former name 'cards' to class #9", |m| {
-                m.former_names.insert(ClassName::new("cards").unwrap(), ClassId(9));
+            ("leaf 1 to the classes #1 and #2", |m| {
+                let Class { state, .. } = class(m, 1);
+                spoil(m, 2, |class| class.state = state);
             }),
-            ("puts class #2 into #1", |m| class(m, 2).parent = Some(ClassId(1))),
-            ("into #3, which cannot be above it", |m| class(m, 3).parent = Some(ClassId(3))),
-            ("nothing in group #3", |m| class(m, 1).parent = None),
+            ("'card' to the classes #1 and #2", |m| {
+                let Class { name, .. } = class(m, 1);
+                spoil(m, 2, |class| class.name = name);
+            }),
+            ("former name 'cards' to class #9", |m| {
+                m.classes.remember(ClassName::new("cards").unwrap(), ClassId(9));
+            }),
+            ("puts class #2 into #1", |m| spoil(m, 2, |class| class.parent = Some(ClassId(1)))),
+            ("into #3, which cannot be above it", |m| spoil(m, 3, |class| class.parent = Some(ClassId(3)))),
+            ("nothing in group #3", |m| spoil(m, 1, |class| class.parent = None)),
             ("retires class #2 in favour of #7", |m| {
-                class(m, 2).state = ClassState::Retired(BTreeSet::from([ClassId(7)]));
+                spoil(m, 2, |class| class.state = ClassState::Retired(BTreeSet::from([ClassId(7)])));
             }),
             ("no active class", |m| {
-                class(m, 1).state = ClassState::Removed;
-                class(m, 2).state = ClassState::Removed;
+                [1, 2].into_iter().for_each(|id| spoil(m, id, |class| class.state = ClassState::Removed));
             }),
         ];
-        for (part, spoil) in wrong {
+        for (part, make_wrong) in wrong {
             let mut manifest = sound();
-            spoil(&mut manifest);
+            make_wrong(&mut manifest);
             let fault = manifest.check().unwrap_err();
             assert!(fault.contains(part), "{part}: {fault}");
         }

@@ -11,7 +11,7 @@ struct Predecessors(HashMap<ClassId, Vec<ClassId>>);
 impl Predecessors {
     fn of(manifest: &Manifest) -> Self {
         let mut predecessors: HashMap<ClassId, Vec<ClassId>> = HashMap::new();
-        for class in manifest.classes.values() {
+        for class in manifest.classes.gone() {
             if let ClassState::Retired(successors) = &class.state {
                 for successor in successors {
                     predecessors.entry(*successor).or_default().push(class.id);
@@ -51,22 +51,10 @@ impl Manifest {
     pub fn former_names_by_class(&self) -> BTreeMap<ClassId, Vec<&ClassName>> {
         let today: HashSet<&ClassName> = self.living().map(|class| &class.name).collect();
         let mut names: BTreeMap<ClassId, Vec<&ClassName>> = BTreeMap::new();
-        for (name, bearer) in self.former_names.iter().filter(|(name, _)| !today.contains(name)) {
-            names.entry(*bearer).or_default().push(name);
+        for (name, bearer) in self.classes.former_names().filter(|(name, _)| !today.contains(name)) {
+            names.entry(bearer).or_default().push(name);
         }
         names
-    }
-
-    /// The names that mean something, be it that what they meant was taken out.
-    pub(super) fn known_names(&self) -> HashSet<&ClassName> {
-        let ends = |state: &ClassState| !matches!(state, ClassState::Retired(_));
-        let ended = self.classes.values().filter(|class| ends(&class.state)).map(|class| class.id);
-        let remembered = Predecessors::of(self).leading_to(ended);
-        let is_known =
-            |id: ClassId| self.classes.get(&id).is_some_and(|c| ends(&c.state) || remembered.contains(&id));
-        let names = self.classes.values().filter(|class| is_known(class.id)).map(|class| &class.name);
-        let former = self.former_names.iter().filter(|(_, id)| is_known(**id)).map(|(name, _)| name);
-        names.chain(former).collect()
     }
 }
 
@@ -149,16 +137,13 @@ mod tests {
     fn all_classes_at_once_are_told_as_each_alone() {
         for manifest in history() {
             let (heirs, former) = (manifest.heirs_of_retired(), manifest.former_names_by_class());
-            let known = manifest.known_names();
-            for class in manifest.classes.values() {
+            for class in manifest.classes.iter() {
                 if matches!(class.state, ClassState::Retired(_)) {
                     assert_eq!(heirs.get(&class.id).cloned().unwrap_or_default(), manifest.heirs(class.id));
                 }
                 let alone: Vec<&ClassName> = manifest.former_names_of(class.id).collect();
                 assert_eq!(former.get(&class.id).cloned().unwrap_or_default(), alone);
-                assert_eq!(known.contains(&class.name), manifest.meaning(&class.name) != Meaning::Unknown);
             }
-            assert!(!known.contains(&name("never given")));
         }
     }
 
@@ -180,7 +165,7 @@ mod tests {
         for (at, later) in history.iter().enumerate() {
             for earlier in &history[..at] {
                 let all = Owners::new(earlier, later);
-                for id in later.classes.keys() {
+                for Class { id, .. } in later.classes.iter() {
                     assert_eq!(all.of(*id), owners(earlier, later, *id), "class {id} of revision {at}");
                 }
             }
@@ -194,9 +179,9 @@ mod tests {
         for (id, to) in [(8, 9), (9, 8)] {
             let state = ClassState::Retired(BTreeSet::from([ClassId(to)]));
             let class = Class { id: ClassId(id), name: name(&format!("gone {id}")), parent: None, state };
-            manifest.classes.insert(class.id, class);
+            manifest.classes.insert(class);
         }
         assert!(manifest.heirs_of_retired().is_empty());
-        assert!(!manifest.known_names().contains(&name("gone 8")));
+        assert_eq!(manifest.meaning(&name("gone 8")), Meaning::Unknown);
     }
 }

@@ -1,6 +1,6 @@
 //! How names find their class: those of today, those of before, and the labels of examples stored under any of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::{Class, ClassId, ClassName, ClassState, Manifest};
 use crate::error::{Error, Resource, Result, nearest};
@@ -28,10 +28,6 @@ impl Meaning {
     }
 }
 
-/// The classes of a manifest, those that are gone too, by their names: for callers that look up many labels.
-#[derive(Debug, Default)]
-pub struct ClassesByName(HashMap<ClassName, Vec<ClassId>>);
-
 /// What lives on of the classes that bore a name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Bearers {
@@ -56,7 +52,7 @@ impl Bearers {
 impl Manifest {
     /// The active class or group with a name.
     pub fn living_by_name(&self, name: &ClassName) -> Option<&Class> {
-        self.living().find(|class| class.name == *name)
+        self.classes.living_by_name(name)
     }
 
     /// The active class or group that a caller means by its name, or by `#` and its id.
@@ -82,38 +78,16 @@ impl Manifest {
     /// What an example means that was stored under a label and went, at splits, to these classes, the latest last. The
     /// class it went to counts while it descends from one that bore the label; the label alone otherwise.
     pub fn meaning_of(&self, label: &ClassName, assigned: &[ClassId]) -> Meaning {
-        self.meaning_of_named(label, &self.named(label), assigned)
-    }
-
-    /// As [`Manifest::meaning_of`], with the classes of [`Manifest::by_name`].
-    pub fn meaning_among(&self, names: &ClassesByName, label: &ClassName, assigned: &[ClassId]) -> Meaning {
-        self.meaning_of_named(label, names.0.get(label).map_or(&[], Vec::as_slice), assigned)
-    }
-
-    /// Its classes by their names.
-    pub fn by_name(&self) -> ClassesByName {
-        let mut names: HashMap<ClassName, Vec<ClassId>> = HashMap::new();
-        for class in self.classes.values() {
-            names.entry(class.name.clone()).or_default().push(class.id);
-        }
-        ClassesByName(names)
-    }
-
-    /// The classes with a name, ascending.
-    fn named(&self, name: &ClassName) -> Vec<ClassId> {
-        self.classes.values().filter(|class| class.name == *name).map(|class| class.id).collect()
-    }
-
-    fn meaning_of_named(&self, label: &ClassName, named: &[ClassId], assigned: &[ClassId]) -> Meaning {
         if assigned.is_empty() {
-            return self.bearers_among(label, named).meaning(self);
+            return self.meaning(label);
         }
-        let former = self.former_names.get(label);
-        let descendants: BTreeSet<ClassId> =
-            former.into_iter().chain(named).flat_map(|bearer| self.descendants(*bearer)).collect();
+        let living = self.living_by_name(label).map(|class| class.id);
+        let bearers =
+            self.classes.former(label).into_iter().chain(living).chain(self.classes.gone_by_name(label));
+        let descendants: BTreeSet<ClassId> = bearers.flat_map(|bearer| self.descendants(bearer)).collect();
         match assigned.iter().rev().find(|id| descendants.contains(id)) {
             Some(&id) => self.lives_on(id).meaning(self),
-            None => self.bearers_among(label, named).meaning(self),
+            None => self.meaning(label),
         }
     }
 
@@ -141,23 +115,18 @@ impl Manifest {
 
     /// Names that a class had and that mean it still, in order.
     pub fn former_names_of(&self, id: ClassId) -> impl Iterator<Item = &ClassName> + '_ {
-        let names = self.former_names.iter().filter(move |(_, bearer)| **bearer == id).map(|(name, _)| name);
+        let names =
+            self.classes.former_names().filter(move |(_, bearer)| *bearer == id).map(|(name, _)| name);
         names.filter(|name| self.living_by_name(name).is_none())
     }
 
     /// What a name stands for. A name of today counts before one of before, the latest bearer of that before older ones.
     pub(super) fn bearers(&self, name: &ClassName) -> Bearers {
-        self.bearers_among(name, &self.named(name))
-    }
-
-    /// As [`Manifest::bearers`], with the classes that have the name, ascending.
-    fn bearers_among(&self, name: &ClassName, named: &[ClassId]) -> Bearers {
-        if let Some(&id) = named.iter().find(|id| self.is_living(**id)) {
-            return Bearers { living: BTreeSet::from([id]), removed: false };
+        if let Some(class) = self.living_by_name(name) {
+            return Bearers { living: BTreeSet::from([class.id]), removed: false };
         }
-        let former = self.former_names.get(name);
-        let mut bearers = former.into_iter().chain(named.iter().rev()).map(|id| self.lives_on(*id));
-        bearers.find(|bearers| *bearers != Bearers::default()).unwrap_or_default()
+        let bearers = self.classes.former(name).into_iter().chain(self.classes.gone_by_name(name).rev());
+        bearers.map(|id| self.lives_on(id)).find(|found| *found != Bearers::default()).unwrap_or_default()
     }
 
     /// What lives on of a class.
@@ -189,8 +158,8 @@ impl Manifest {
     }
 
     fn unknown(&self, reference: &str) -> Error {
-        let renamed = ClassName::new(reference).ok().and_then(|name| self.former_names.get(&name));
-        let today = renamed.and_then(|id| self.classes.get(id)).filter(|class| class.is_living());
+        let renamed = ClassName::new(reference).ok().and_then(|name| self.classes.former(&name));
+        let today = renamed.and_then(|id| self.classes.get(&id)).filter(|class| class.is_living());
         let names = || self.living().map(|class| class.name.as_str());
         let suggestion = today.map(|class| class.name.as_str()).or_else(|| nearest(reference, names()));
         let suggestion = suggestion.map(str::to_owned);

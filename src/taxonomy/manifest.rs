@@ -1,11 +1,8 @@
 //! The classes of a model at one revision.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::SystemTime,
-};
+use std::{collections::BTreeSet, time::SystemTime};
 
-use super::{ClassId, ClassName, LeafId, Revision, VersionNumber};
+use super::{ClassId, ClassName, Classes, LeafId, Revision, VersionNumber};
 use crate::error::Result;
 
 /// Classes of a change that its description names at most.
@@ -101,10 +98,8 @@ pub struct Manifest {
     pub revision: Revision,
     /// The revision it was made from.
     pub parent: Option<Revision>,
-    /// All classes ever, active and retired.
-    pub classes: BTreeMap<ClassId, Class>,
-    /// Names that classes had, and the class that each still means: stored examples go by them.
-    pub former_names: BTreeMap<ClassName, ClassId>,
+    /// All classes ever, active and retired, and the names that they had.
+    pub classes: Classes,
     /// The id that the next class gets.
     pub next_class: ClassId,
     /// The id that the next leaf gets.
@@ -172,8 +167,7 @@ impl Manifest {
         let empty = Self {
             revision: Revision(0),
             parent: None,
-            classes: BTreeMap::new(),
-            former_names: BTreeMap::new(),
+            classes: Classes::default(),
             next_class: ClassId(1),
             next_leaf: LeafId(1),
             change: Change::Create,
@@ -207,12 +201,12 @@ impl Manifest {
 
     /// The active classes by id.
     pub fn active(&self) -> impl Iterator<Item = &Class> + '_ {
-        self.classes.values().filter(|class| class.is_active())
+        self.living().filter(|class| class.is_active())
     }
 
     /// The active classes and the groups, by id.
     pub fn living(&self) -> impl Iterator<Item = &Class> + '_ {
-        self.classes.values().filter(|class| class.is_living())
+        self.classes.living()
     }
 
     /// The leaves of all active classes.
@@ -222,20 +216,7 @@ impl Manifest {
 
     /// Memory that it takes, in bytes, nearly.
     pub fn memory_bytes(&self) -> usize {
-        // A name shares its bytes with other manifests where these were made from one another; an entry of a set or a table
-        // takes about as much again as what it holds.
-        let class = |class: &Class| {
-            let ids = match &class.state {
-                ClassState::Active(leaves) => leaves.len(),
-                ClassState::Retired(successors) => successors.len(),
-                ClassState::Group | ClassState::Removed => 0,
-            };
-            2 * size_of::<(ClassId, Class)>() + class.name.as_str().len() + 2 * ids * size_of::<ClassId>()
-        };
-        let classes: usize = self.classes.values().map(class).sum();
-        let former =
-            self.former_names.keys().map(|name| 2 * size_of::<(ClassName, ClassId)>() + name.as_str().len());
-        size_of::<Self>() + classes + former.sum::<usize>() + self.reason.len() + self.author.len()
+        size_of::<Self>() + self.classes.memory_bytes() + self.reason.len() + self.author.len()
     }
 
     /// Whether the active classes are those of another manifest and own the same leaves, whatever their names.

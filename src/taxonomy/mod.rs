@@ -10,6 +10,7 @@
 
 mod change;
 mod check;
+mod classes;
 mod descent;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -22,9 +23,10 @@ mod translate;
 mod tree;
 
 pub use change::{Edit, Part, Provenance};
+pub use classes::{Base, Classes, Delta};
 pub use groups::LeafGroups;
 pub use id::{ClassId, LeafId, Revision, VersionNumber};
-pub use lookup::{ClassesByName, Meaning};
+pub use lookup::Meaning;
 pub use manifest::{Change, Class, ClassState, Manifest, UndoPoint};
 pub use name::{ClassName, MAX_CLASS_NAME_BYTES};
 pub use translate::{Translation, Unresolved};

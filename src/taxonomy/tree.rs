@@ -66,14 +66,14 @@ impl Manifest {
     pub(super) fn end_empty_groups(&mut self, heir: Option<ClassId>) {
         loop {
             let parents: BTreeSet<ClassId> = self.living().filter_map(|class| class.parent).collect();
-            let empty = |class: &&mut Class| class.state == ClassState::Group && !parents.contains(&class.id);
-            let ended: Vec<&mut Class> = self.classes.values_mut().filter(empty).collect();
+            let empty = |class: &&Class| class.state == ClassState::Group && !parents.contains(&class.id);
+            let ended: Vec<ClassId> = self.living().filter(empty).map(|class| class.id).collect();
             if ended.is_empty() {
                 return;
             }
+            let state = heir.map_or(ClassState::Removed, |heir| ClassState::Retired(BTreeSet::from([heir])));
             for group in ended {
-                group.state =
-                    heir.map_or(ClassState::Removed, |heir| ClassState::Retired(BTreeSet::from([heir])));
+                self.classes.update(group, |class| class.state = state.clone());
             }
         }
     }

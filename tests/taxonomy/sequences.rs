@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use taxond::taxonomy::{Change, ClassId, ClassName, Edit, LeafGroups, LeafId, Manifest, Meaning, Part};
+use taxond::taxonomy::{
+    Change, Class, ClassId, ClassName, Edit, LeafGroups, LeafId, Manifest, Meaning, Part,
+};
 
 use super::{after, manifest, undone};
 
@@ -115,8 +117,9 @@ proptest! {
             prop_assert!(merges || next.active().count() >= now.active().count().min(2), "{:?}", edit);
             prop_assert!(next.next_class >= now.next_class && next.next_leaf >= now.next_leaf);
             prop_assert_eq!(next.check(), Ok(()), "{:?}", edit);
-            let made: Vec<ClassId> = next.classes.keys().filter(|id| !now.classes.contains_key(id)).copied().collect();
-            prop_assert!(made.iter().all(|id| *id >= now.next_class), "{edit:?} reused an id");
+            let made = |class: &&Class| !now.classes.contains(&class.id);
+            let reused = next.classes.iter().filter(made).any(|class| class.id < now.next_class);
+            prop_assert!(!reused, "{edit:?} reused an id");
             let leaves: Vec<LeafId> = next.leaves().into_iter().collect();
             answers(&next, &leaves, &weights);
             edits.push(edit);
@@ -129,7 +132,7 @@ proptest! {
             let before = now.clone();
             now = undone(&now, target);
             prop_assert!(now.living().eq(target.living()), "{:?}", edits);
-            prop_assert!(before.classes.keys().all(|id| now.classes.contains_key(id)), "a class was forgotten");
+            prop_assert!(before.classes.iter().all(|class| now.classes.contains(&class.id)), "a class was forgotten");
             prop_assert_eq!(now.check(), Ok(()), "{:?}", edits);
             prop_assert!(now.next_class >= before.next_class && now.next_leaf >= before.next_leaf);
             let leaves: Vec<LeafId> = target.leaves().into_iter().collect();
@@ -146,8 +149,8 @@ proptest! {
         let mut now = manifest(classes);
         for (index, step) in steps.iter().enumerate() {
             let Ok(next) = now.edit(&step.edit(&now, index), after(&now)) else { continue };
-            let names: BTreeSet<&ClassName> = now.classes.values().map(|class| &class.name).collect();
-            for name in names.into_iter().chain(now.former_names.keys()) {
+            let names: BTreeSet<&ClassName> = now.classes.iter().map(|class| &class.name).collect();
+            for name in names.into_iter().chain(now.classes.former_names().map(|(name, _)| name)) {
                 let (Meaning::Class(was), Meaning::Class(is)) = (now.meaning(name), next.meaning(name)) else {
                     continue;
                 };

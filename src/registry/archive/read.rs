@@ -115,7 +115,7 @@ impl Archive {
         let manifest = record.manifest.ok_or_else(|| refused("has no manifest"))?;
         let classes = manifest.classes.len();
         let manifest =
-            manifest::from_record(WHAT, Revision(record.revision), manifest).map_err(from_record)?;
+            manifest::from_record(WHAT, Revision(record.revision), manifest, None).map_err(from_record)?;
         if manifest.classes.len() != classes {
             return Err(refused("has a manifest with two classes of one id"));
         }

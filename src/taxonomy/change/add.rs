@@ -44,7 +44,6 @@ impl Manifest {
         let (grown, ids) = self.with_new_classes(names)?;
         Ok(Self {
             classes: grown.classes,
-            former_names: grown.former_names,
             next_class: grown.next_class,
             next_leaf: grown.next_leaf,
             ..self.successor(Change::Add(ids), provenance)
@@ -62,9 +61,9 @@ impl Manifest {
                 let description = format!("'{name}' is the name of class #{other} already");
                 return Err(Error::invalid(format!("names[{index}]"), description));
             }
-            next.former_names.remove(name);
+            next.classes.forget(name);
             let state = ClassState::Active(BTreeSet::from([next.next_leaf]));
-            next.classes.insert(id, Class { id, name: name.clone(), parent: None, state });
+            next.classes.insert(Class { id, name: name.clone(), parent: None, state });
             next.next_class = ClassId(id.0 + 1);
             next.next_leaf = LeafId(next.next_leaf.0 + 1);
             ids.push(id);

@@ -43,13 +43,13 @@ impl Manifest {
         let mut next = self.successor(Change::Merge { sources: sources.clone(), into: id }, provenance);
         let mut leaves: BTreeSet<LeafId> = BTreeSet::new();
         for source in &sources {
-            if let Some(class) = next.classes.get_mut(source) {
+            next.classes.update(*source, |class| {
                 leaves.extend(class.leaves());
                 class.state = ClassState::Retired(BTreeSet::from([id]));
-            }
+            });
         }
-        next.former_names.remove(&name);
-        next.classes.insert(id, Class { id, name, parent, state: ClassState::Active(leaves) });
+        next.classes.forget(&name);
+        next.classes.insert(Class { id, name, parent, state: ClassState::Active(leaves) });
         next.next_class = ClassId(id.0 + 1);
         next.end_empty_groups(Some(id));
         Ok(next)

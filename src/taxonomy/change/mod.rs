@@ -146,7 +146,7 @@ impl Manifest {
         for Class { id, name, .. } in before.living() {
             let ended = !self.is_living(*id) && self.living_by_name(name).is_none();
             if ended && self.bearers(name) != self.lives_on(*id) {
-                self.former_names.insert(name.clone(), *id);
+                self.classes.remember(name.clone(), *id);
             }
         }
     }

@@ -40,9 +40,7 @@ impl Manifest {
             return Err(Error::invalid("parent", format!("'{}' is {place} already", moved.name)));
         }
         let mut next = grown.successor(Change::Move { class: moved.id, parent }, provenance);
-        if let Some(class) = next.classes.get_mut(&moved.id) {
-            class.parent = parent;
-        }
+        next.classes.update(moved.id, |class| class.parent = parent);
         next.end_empty_groups(None);
         Ok(next)
     }
@@ -65,8 +63,8 @@ impl Manifest {
     fn insert_group(&mut self, name: ClassName) -> ClassId {
         let id = self.next_class;
         self.next_class = ClassId(id.0 + 1);
-        self.former_names.remove(&name);
-        self.classes.insert(id, Class { id, name, parent: None, state: ClassState::Group });
+        self.classes.forget(&name);
+        self.classes.insert(Class { id, name, parent: None, state: ClassState::Group });
         id
     }
 }

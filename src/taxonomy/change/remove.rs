@@ -48,8 +48,8 @@ impl Manifest {
             return Err(Error::Invalid(violations));
         }
         let mut next = self.successor(Change::Remove(named), provenance);
-        for class in next.classes.values_mut().filter(|class| gone.contains(&class.id)) {
-            class.state = ClassState::Removed;
+        for id in gone {
+            next.classes.update(id, |class| class.state = ClassState::Removed);
         }
         next.end_empty_groups(None);
         Ok(next)

@@ -26,11 +26,9 @@ impl Manifest {
         let (id, from) = (class.id, class.name.clone());
         let change = Change::Rename { class: id, from: from.clone(), to: to.clone() };
         let mut next = self.successor(change, provenance);
-        next.former_names.remove(&to);
-        next.former_names.insert(from, id);
-        if let Some(class) = next.classes.get_mut(&id) {
-            class.name = to;
-        }
+        next.classes.forget(&to);
+        next.classes.remember(from, id);
+        next.classes.update(id, |class| class.name = to);
         Ok(next)
     }
 }

@@ -63,13 +63,12 @@ impl Manifest {
 
         let into: Vec<ClassId> = (self.next_class.0..).map(ClassId).take(names.len()).collect();
         let mut next = self.successor(Change::Split { class: id, into: into.clone() }, provenance);
-        if let Some(class) = next.classes.get_mut(&id) {
-            class.state = ClassState::Retired(into.iter().copied().collect());
-        }
+        let successors = into.iter().copied().collect();
+        next.classes.update(id, |class| class.state = ClassState::Retired(successors));
         for (name, id) in names.into_iter().zip(into) {
-            next.former_names.remove(&name);
+            next.classes.forget(&name);
             let state = ClassState::Active(BTreeSet::from([next.next_leaf]));
-            next.classes.insert(id, Class { id, name, parent, state });
+            next.classes.insert(Class { id, name, parent, state });
             next.next_class = ClassId(id.0 + 1);
             next.next_leaf = LeafId(next.next_leaf.0 + 1);
         }
