@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard},
 };
 
 use serde::Serialize;
@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{Dataset, Extent, example::Fingerprint, extent_key};
 use crate::{
     error::{Error, Resource, Result},
+    fair_lock::FairLock,
     registry::{Model, ModelId, Receipt},
     store::{Batch, Tree},
 };
@@ -23,7 +24,7 @@ pub(super) struct ModelState {
     state: Mutex<State>,
     /// Taken to read where examples are read and to write where stored ones change, so that who reads sees all of a
     /// change or nothing. Taken after the lock of the state, where both are.
-    view: RwLock<()>,
+    view: FairLock,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +84,7 @@ impl ModelState {
 
     /// Keeps stored examples from changing while they are read.
     pub(super) fn read(&self) -> RwLockReadGuard<'_, ()> {
-        self.view.read().unwrap_or_else(PoisonError::into_inner)
+        self.view.shared()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -163,7 +164,7 @@ impl Claim {
         if extent.journal == 0 {
             return self.dataset.store.commit(batch);
         }
-        let _nobody_reads = self.state.view.write().unwrap_or_else(PoisonError::into_inner);
+        let _nobody_reads = self.state.view.alone();
         self.dataset.store.commit(batch)?;
         self.dataset.apply_journal(self.uid)
     }

@@ -1,6 +1,6 @@
 //! Reading everything, to see whether it is whole.
 
-use std::sync::{PoisonError, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use super::{Entry, Store, Tree, cell::split_key};
 use crate::error::Error;
@@ -82,7 +82,7 @@ impl Store {
     /// What stands under a key, also where somebody writes it at this moment.
     fn settled_entry(&self, tree: Tree, key: &[u8]) -> Result<Entry, Error> {
         self.entry(tree, key).or_else(|_| {
-            let _alone = self.inner.gate.writing.write().unwrap_or_else(PoisonError::into_inner);
+            let _alone = self.inner.gate.writing.alone();
             self.entry(tree, key)
         })
     }

@@ -6,11 +6,14 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Mutex, MutexGuard, PoisonError, RwLockReadGuard},
 };
 
 use super::{BlobId, Store, Tree, blob, cell::split_key};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    fair_lock::FairLock,
+};
 
 /// So few touched values may be read while writers wait.
 const FEW: usize = 64;
@@ -50,7 +53,7 @@ pub enum Entry {
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     /// Held shared by each write, and alone while a copy ends.
-    pub(super) writing: RwLock<()>,
+    pub(super) writing: FairLock,
     /// What was written since it was last looked at; none while nobody copies.
     touched: Mutex<Option<Touched>>,
 }
@@ -67,7 +70,7 @@ struct Copying<'a>(&'a Gate);
 impl Gate {
     /// To be held during a write, and until it was noted.
     pub(super) fn enter(&self) -> RwLockReadGuard<'_, ()> {
-        self.writing.read().unwrap_or_else(PoisonError::into_inner)
+        self.writing.shared()
     }
 
     /// Notes keys that were written or removed, or may have been.
@@ -144,7 +147,7 @@ impl Store {
         }
         let mut last = Vec::new();
         {
-            let _alone = gate.writing.write().unwrap_or_else(PoisonError::into_inner);
+            let _alone = gate.writing.alone();
             touched.extend(copying.take());
             self.walk(&touched, &mut |_, _, entry| {
                 last.push(entry?);

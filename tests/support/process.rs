@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 /// `taxond serve` as a process.
 pub struct Process {
     child: Child,
-    address: String,
+    pub address: String,
 }
 
 impl Process {
