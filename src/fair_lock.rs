@@ -1,10 +1,10 @@
-//! A lock that many share or one holds alone, and that who wants it alone gets.
+//! A lock for many readers or one writer, in which readers cannot starve a writer.
 
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// A lock that is shared or held alone. The lock of the standard library lets a thread that shares it again and again, as one
-/// does that reads in a loop, take it before the one that waits for it alone has woken up, over and over. Here whoever wants it
-/// passes a turnstile first, and who wants it alone stands in that until it has it.
+/// A lock for many readers or one writer. With [`RwLock`] alone, a thread that reads in a loop takes the lock again each time
+/// before a waiting writer has woken up, so the writer may wait for minutes. Here readers and writers pass a turnstile first,
+/// and a writer keeps the turnstile shut until it has the lock.
 #[derive(Debug, Default)]
 pub struct FairLock {
     turnstile: Mutex<()>,
@@ -12,15 +12,15 @@ pub struct FairLock {
 }
 
 impl FairLock {
-    /// Shares it. Not for a thread that shares it already: one that waits for it alone would keep both from going on.
-    pub fn shared(&self) -> RwLockReadGuard<'_, ()> {
+    /// Locks it for reading. A thread that reads already must not call this: with a writer in between, both would wait for ever.
+    pub fn read(&self) -> RwLockReadGuard<'_, ()> {
         // It guards nothing that a panic could leave half done.
         let _passed = self.turnstile.lock().unwrap_or_else(PoisonError::into_inner);
         self.lock.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has it alone.
-    pub fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+    /// Locks it for writing.
+    pub fn write(&self) -> RwLockWriteGuard<'_, ()> {
         let _nobody_passes = self.turnstile.lock().unwrap_or_else(PoisonError::into_inner);
         self.lock.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -37,26 +37,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_wants_it_alone_gets_it_from_one_that_shares_it_without_end() {
-        const ALONE: usize = 20;
+    fn a_writer_gets_the_lock_from_a_reader_in_a_loop() {
+        const WRITES: usize = 20;
         let lock = FairLock::default();
-        let (done, shared) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
         thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(SeqCst) {
-                    let _held = lock.shared();
+                    let _held = lock.read();
                     thread::sleep(Duration::from_millis(1));
-                    shared.fetch_add(1, SeqCst);
+                    reads.fetch_add(1, SeqCst);
                 }
             });
-            while shared.load(SeqCst) == 0 {
+            while reads.load(SeqCst) == 0 {
                 thread::yield_now();
             }
-            (0..ALONE).for_each(|_| drop(lock.alone()));
+            (0..WRITES).for_each(|_| drop(lock.write()));
             done.store(true, SeqCst);
         });
-        // Each waits for the one that holds it, and for as many as a busy machine lets pass before it asks.
-        let shared = shared.load(SeqCst);
-        assert!(shared < 100 * ALONE, "shared {shared} times");
+        // A writer waits for one read; on a busy machine more of them pass before the writer asks.
+        let reads = reads.load(SeqCst);
+        assert!(reads < 100 * WRITES, "{reads} reads");
     }
 }

@@ -17,7 +17,7 @@
 //! - [`admission`] bounds the calls under way and the memory that they take.
 //! - [`cancel`] tells work whether it shall go on; [`file`] opens files without waiting.
 //! - [`allocator`] has the system's allocator keep little of what is free.
-//! - [`fair_lock`] is a lock that nobody waits for without end.
+//! - [`fair_lock`] is a lock in which readers cannot starve a writer.
 //! - [`niceness`] has threads give way to others on the processor.
 //! - [`measure`] counts on the way of requests, without locks.
 //! - [`error`] names what can go wrong; [`proto`] is generated.

@@ -1,4 +1,4 @@
-//! Who gives way on the processor: the threads that train or answer in bulk, to those that somebody waits for.
+//! Lowers the priority of threads that train or answer in bulk, below that of threads whose answer somebody waits for.
 
 /// Makes the calling thread give way to the others of this process, by a niceness of 0 to 19 (Linux; other systems have no
 /// niceness of threads). What the system does not let be done is not worth failing for.
@@ -9,8 +9,7 @@ pub fn give_way(niceness: u8) {
     let _no_niceness_of_threads = niceness;
 }
 
-/// Makes the calling thread give way to the others of this process, by a niceness so many steps above its own, 19 at most;
-/// otherwise as [`give_way`].
+/// Raises the niceness of the calling thread by so many steps, to 19 at most; otherwise as [`give_way`].
 pub fn give_way_by(steps: u8) {
     #[cfg(target_os = "linux")]
     raise(|own| (own + i32::from(steps)).min(19));
@@ -23,7 +22,7 @@ pub fn give_way_by(steps: u8) {
 fn raise(from_own: impl FnOnce(i32) -> i32) {
     use rustix::process::{getpriority_process, setpriority_process};
 
-    // On Linux a niceness is that of a thread, whatever POSIX says. It only rises: the daemon may have been started nice.
+    // On Linux each thread has its own niceness, against POSIX. It is never lowered, as the daemon may have been started nice.
     let own = getpriority_process(None).unwrap_or(0);
     let niceness = from_own(own);
     if niceness > own

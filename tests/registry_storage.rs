@@ -18,7 +18,7 @@ use taxond::{
         Receipt, Registry, RejectionPoint, Report, Retention, Selector, Tensors,
     },
     store::{Batch, Store, Tree},
-    taxonomy::{LeafId, VersionNumber},
+    taxonomy::{Edit, LeafId, Manifest, Provenance, Revision, VersionNumber},
 };
 
 fn blobs(store: &Store) -> usize {
@@ -44,6 +44,41 @@ fn epoch(epoch: u32) -> Epoch {
         validation_accuracy: (epoch > 1).then_some(0.75),
         seconds: f64::from(epoch),
         validation_loss: (epoch > 2).then_some(0.0),
+    }
+}
+
+#[test]
+fn manifests_are_the_same_after_a_restart_however_they_are_stored() {
+    const REVISIONS: u64 = 150;
+    let dir = tempfile::tempdir().expect("a folder");
+    let registry = reopen(dir.path());
+    let bank = id("bank");
+    registry.create_model(&bank, Preset::Default, None).expect("created");
+    let first = publication(&bank, Tensors::New(checkpoint(1, 1, 8)), Some(manifest(1, "")));
+    registry.publish(first).expect("published");
+    for revision in 2..=REVISIONS {
+        let now = registry.manifest(&bank, Revision(revision - 1)).expect("stored");
+        let provenance = Provenance {
+            revision: Revision(revision),
+            serving: VersionNumber(revision - 1),
+            reason: String::new(),
+            author: String::new(),
+            created: SystemTime::UNIX_EPOCH,
+        };
+        let edit = Edit::Rename { class: "#1".to_owned(), new_name: format!("name {revision}") };
+        let next = now.edit(&edit, provenance).expect("renamed");
+        registry.publish(publication(&bank, Tensors::Same(VersionNumber(1)), Some(next))).expect("published");
+    }
+    let manifests = |registry: &Registry| registry.manifests(&bank, None, usize::MAX).expect("readable");
+    let before: Vec<Manifest> = manifests(&registry);
+    assert!(before.iter().map(|manifest| manifest.revision.0).eq((1..=REVISIONS).rev()));
+    drop(registry);
+
+    // Nothing of them is in memory any more, whichever is asked for first.
+    assert_eq!(manifests(&reopen(dir.path())), before);
+    for manifest in before.iter().step_by(37) {
+        let registry = reopen(dir.path());
+        assert_eq!(registry.manifest(&bank, manifest.revision).expect("stored"), *manifest);
     }
 }
 

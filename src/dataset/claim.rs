@@ -84,7 +84,7 @@ impl ModelState {
 
     /// Keeps stored examples from changing while they are read.
     pub(super) fn read(&self) -> RwLockReadGuard<'_, ()> {
-        self.view.shared()
+        self.view.read()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -164,7 +164,7 @@ impl Claim {
         if extent.journal == 0 {
             return self.dataset.store.commit(batch);
         }
-        let _nobody_reads = self.state.view.alone();
+        let _nobody_reads = self.state.view.write();
         self.dataset.store.commit(batch)?;
         self.dataset.apply_journal(self.uid)
     }

@@ -4,8 +4,8 @@
 //! under load batches grow by themselves. A single short text that finds nothing to wait for is computed by whoever asks,
 //! which saves it the way to another thread and back.
 //!
-//! Requests of many texts and streams have threads of their own, which give way on the processor to those of requests of a few: so
-//! whoever waits for a few texts hardly notices a flood of many, and many texts get what is left, a quarter at least.
+//! Bulk requests (many texts, or a stream) have threads of their own, at a lower priority than those of interactive requests (a
+//! few texts). So a flood of bulk requests hardly delays an interactive one, and bulk requests keep a quarter of the processor.
 //!
 //! The queue is bounded by number, and for requests of a few texts by time as well: whoever asks more of a daemon than it
 //! can do is refused at once, and what is answered is answered soon.
@@ -33,8 +33,8 @@ use crate::{
 
 /// Texts that streams leave waiting: the threads never run dry, and a single request still finds room, near the front.
 const STREAM_TEXTS: usize = 8 * Network::BATCH;
-/// Steps of niceness between the threads of bulk requests and those of others: where all of them compute, five steps leave these
-/// a quarter of the processor (weights 335 and 1024 on Linux).
+/// How much nicer the threads of bulk requests are than those of interactive ones. When all of them compute, five steps leave the
+/// bulk threads a quarter of the processor (weights 335 and 1024 on Linux).
 const BULK_NICENESS: u8 = 5;
 /// Bytes of a text, and states of an LSTM, up to which a text is computed by whoever asks, so that what else its thread
 /// serves does not wait for long.
@@ -110,7 +110,7 @@ struct Queue {
 
 struct State {
     waiting: Waiting<Arc<Request>>,
-    /// Who is busy with each kind of traffic.
+    /// Counts of threads for each kind of traffic.
     workers: ByTraffic<Workers>,
     closed: bool,
 }

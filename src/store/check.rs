@@ -82,7 +82,7 @@ impl Store {
     /// What stands under a key, also where somebody writes it at this moment.
     fn settled_entry(&self, tree: Tree, key: &[u8]) -> Result<Entry, Error> {
         self.entry(tree, key).or_else(|_| {
-            let _alone = self.inner.gate.writing.alone();
+            let _alone = self.inner.gate.writing.write();
             self.entry(tree, key)
         })
     }

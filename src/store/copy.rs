@@ -70,7 +70,7 @@ struct Copying<'a>(&'a Gate);
 impl Gate {
     /// To be held during a write, and until it was noted.
     pub(super) fn enter(&self) -> RwLockReadGuard<'_, ()> {
-        self.writing.shared()
+        self.writing.read()
     }
 
     /// Notes keys that were written or removed, or may have been.
@@ -147,7 +147,7 @@ impl Store {
         }
         let mut last = Vec::new();
         {
-            let _alone = gate.writing.alone();
+            let _alone = gate.writing.write();
             touched.extend(copying.take());
             self.walk(&touched, &mut |_, _, entry| {
                 last.push(entry?);

@@ -35,7 +35,7 @@ pub struct Base {
     pub model: u64,
     /// Its revision.
     pub revision: Revision,
-    /// From how many differences, one after the other, it is made itself; 0 where its record holds all classes.
+    /// Number of differences from the record that holds all classes to this one; 0 where this one holds them.
     pub steps: u32,
 }
 
@@ -229,8 +229,7 @@ impl FromIterator<Class> for Classes {
     }
 }
 
-/// A name shares its bytes with other manifests where these were made from one another; an entry of a tree takes about as much
-/// again as what it holds.
+/// As if no other manifest shared the class. An entry of a tree takes about as much again as what it holds.
 fn bytes(class: &Class) -> usize {
     let ids = match &class.state {
         ClassState::Active(leaves) => leaves.len(),
